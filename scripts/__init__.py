@@ -1,0 +1,1 @@
+"""The command-line programs, one for each task; only these parse arguments."""

@@ -1,0 +1,139 @@
+"""Make `.venv` and install the pinned set into it; a second run finds everything in place and returns at once.
+
+Runs on the standard library alone, before anything is installed: `make` calls it first in each of its targets.
+"""
+
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENT_FILES = ("requirements.txt", "requirements-test.txt", "constraints.txt", "pyproject.toml")
+STAMP = "invertavatar.stamp"  # inside the environment: the fingerprint of what was installed into it, or
+INCOMPLETE = "incomplete"  # that an installation was begun and has not ended
+OLDEST_PYTHON = (3, 11)
+SYSTEM_LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}  # MediaPipe's, and their Debian packages
+
+
+def main() -> None:
+    """Bring `.venv` up to date with the requirement files and say what happens meanwhile."""
+    environment = ROOT / ".venv"
+    stamp = environment / STAMP
+    provide_system_libraries()
+    fingerprint = requirements_fingerprint(ROOT)
+    installed = stamp.read_text() if stamp.is_file() else None
+    if installed == fingerprint and can_import(environment, "sys"):
+        return
+    if installed == INCOMPLETE or not can_import(environment, "pip._internal.cli.main"):
+        print(f"Making .venv with Python {sys.version.split()[0]}.", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    print("Installing the pinned packages: a few minutes the first time.", flush=True)
+    stamp.write_text(INCOMPLETE)
+    install(environment)
+    stamp.write_text(fingerprint)
+    print("The environment is ready.", flush=True)
+
+
+def requirements_fingerprint(root: Path) -> str:
+    """A digest that changes whenever a requirement file under `root` does, or `root` is moved or copied."""
+    digest = hashlib.sha256(os.fsencode(root))  # the editable install points here
+    for name in REQUIREMENT_FILES:
+        digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def can_import(environment: Path, module: str) -> bool:
+    """Whether the environment's Python still starts, is new enough and imports `module`."""
+    question = f"import sys, {module}; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    try:
+        return subprocess.run([environment / "bin/python", "-c", question], capture_output=True).returncode == 0
+    except OSError:  # no such file, or a link to a Python that has been removed
+        return False
+
+
+def install(environment: Path) -> None:
+    """The pinned set, and the package itself built with what is installed so that pip fetches nothing for that."""
+    pip = [str(environment / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    pinned = ["--constraint", "constraints.txt"]
+    run_pip([*pip, *pinned, "setuptools"])
+    run_pip([*pip, *pinned, "--no-build-isolation", "--editable", ".[test]"])
+
+
+def run_pip(command: list[str]) -> None:
+    """Run pip and show one line for each download; all that it said is printed only if it fails."""
+    said = []
+    with subprocess.Popen(
+        [*command, "--progress-bar", "off"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            said.append(line)
+            if note := progress_note(line):
+                print(f"  {note}", flush=True)
+    if process.returncode:
+        sys.stderr.writelines(said[-30:])
+        sys.exit(
+            f"pip could not install the pinned packages (Python {sys.version.split()[0]}; 3.11 and 3.12 are tested): "
+            "see its last lines above, then run the same command again."
+        )
+
+
+def progress_note(line: str) -> str | None:
+    """What to show of pip's line: `Downloading torch-2.13.0-cp311-...whl (190.1 MB)` -> `torch 2.13.0 (190.1 MB)`."""
+    if found := re.match(r"\s*Downloading (?:\S*/)?([\w.]+)-(\d[^-]*?)(?:-\S*|\.tar\.gz) (\([\d.]+ MB\))", line):
+        return " ".join(found.groups())
+    return "unpacking" if line.startswith("Installing collected packages") else None
+
+
+def provide_system_libraries() -> None:
+    """Install the two system libraries that MediaPipe links against where this may be done, else say how."""
+    missing = missing_system_libraries() if sys.platform == "linux" else []
+    if not missing:
+        return
+    packages = " ".join(missing)
+    advice = f"MediaPipe needs the system libraries of {packages}; install them, then run this again:\n"
+    advice += f"  sudo apt-get update && sudo apt-get install -y {packages}"
+    prefix = root_prefix()
+    if prefix is None or not shutil.which("apt-get"):
+        sys.exit(advice)
+    print(f"Installing {packages}, which MediaPipe needs.", flush=True)
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+        # A failing update (one stale source of many) need not stop the installation.
+        subprocess.run([*prefix, "apt-get", "-qq", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    if missing_system_libraries():
+        sys.exit(advice)
+
+
+def missing_system_libraries() -> list[str]:
+    """The Debian packages whose library cannot be loaded."""
+
+    def loads(library: str) -> bool:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            return False
+        return True
+
+    return [package for library, package in SYSTEM_LIBRARIES.items() if not loads(library)]
+
+
+def root_prefix() -> list[str] | None:
+    """What to put before a command that needs root: nothing for root, sudo where it asks no password, else None."""
+    if os.geteuid() == 0:
+        return []
+    sudo = ["sudo", "-n"]
+    passwordless = shutil.which("sudo") and not subprocess.run([*sudo, "true"], capture_output=True).returncode
+    return sudo if passwordless else None
+
+
+if __name__ == "__main__":
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit(f"This package needs Python 3.11 or newer, not {sys.version.split()[0]}: make PYTHON=python3.11 ...")
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
