@@ -1,0 +1,324 @@
+"""Videos in: what a file holds, and its frames at a constant rate.
+
+Shapes: H W picture.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import Colorspace, VideoReformatter
+
+from ..errors import MediaError
+from .files import existing_file
+
+logger = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".wmv", ".flv")
+# The formats ffmpeg may recognise. Left out are playlists, which would make it open other files or addresses for the
+# one who sent them, and text, which it would draw as a film.
+DEMUXERS = "mov,matroska,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mp3,wav,flac,aac"
+DEFAULT_RATE = Fraction(25)  # frames per second where a file states none or an absurd one
+RATE_LIMITS = (1, 240)
+DAMAGE = (av.FFmpegError, IndexError)  # the second is PyAV's word for a packet of a stream that the file never declared
+NTSC_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120))
+USUAL_RATES = NTSC_RATES + tuple(map(Fraction, (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)))
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a video file holds.
+
+    Attributes:
+        duration: Seconds of video.
+        fps: Frames per second; the mean of a variable rate, brought to a usual one that is close.
+        num_frames: Frames in the file, as declared or else counted.
+        size: Width and height in px as shown: turned upright, with square pixels.
+        codec: Of the video, such as "h264".
+        pix_fmt: ffmpeg's name of the pixel format, such as "yuv420p"; "yuva420p" for a WebM with alpha.
+        has_audio: Whether there is sound.
+        audio_codec: Such as "aac", or None.
+        rotation: Degrees clockwise by which players turn the stored picture: 0, 90, 180 or 270.
+    """
+
+    duration: float
+    fps: Fraction
+    num_frames: int
+    size: tuple[int, int]
+    codec: str
+    pix_fmt: str
+    has_audio: bool
+    audio_codec: str | None
+    rotation: int
+
+
+def probe(path: str | os.PathLike) -> MediaInfo:
+    """Looks into a video and decodes its first frame.
+
+    Raises:
+        MediaError: The file is missing, empty, not a video, or holds no frame that can be decoded.
+    """
+    with open_input(path) as container:
+        stream = _video_stream(container, Path(path).name)
+        sound = sound_stream(container)
+        frame = next(_decoded(container, stream, []), None)
+        if frame is None:
+            raise MediaError(f"{Path(path).name} holds no frame that can be decoded. Copy or convert it again.")
+        num_frames, duration = _declared_length(container, stream) or _counted_length(path)
+        width, height = _square_size(stream, frame)
+        tags = stream.metadata
+        turned = abs(_display_matrix(frame)[0, 0]) < 0.5
+        return MediaInfo(
+            duration=float(duration),
+            fps=_constant_rate(stream, num_frames / duration),
+            num_frames=num_frames,
+            size=(height, width) if turned else (width, height),
+            codec=stream.codec.canonical_name,
+            # ffmpeg's own VP9 decoder does not see the alpha that Matroska carries beside the picture.
+            pix_fmt="yuva420p" if "1" in (tags.get("alpha_mode"), tags.get("ALPHA_MODE")) else frame.format.name,
+            has_audio=sound is not None,
+            audio_codec=sound.codec.canonical_name if sound else None,
+            rotation=round(-frame.rotation) % 360,
+        )
+
+
+class VideoReader:
+    """The frames of a video as pictures at a constant rate.
+
+    One frame is decoded at a time, so memory does not grow with the length. A variable rate is evened out by the
+    timestamps: the k-th picture is the frame nearest to k / fps seconds after the first one, and where there is none
+    within half an interval the one before is held. Phone videos come upright. A damaged or cut-off file gives what can
+    be decoded, and one warning. Each iteration starts from the beginning again.
+
+    Args:
+        path: A video file: mp4, mov, webm, mkv, avi, gif and others.
+        fps: Frames per second to read at; the file's own by default (25 where it states none between 1 and 240).
+
+    Attributes:
+        fps: The rate of the pictures, exactly.
+        duration: Seconds, as the file declares.
+        num_frames: How many pictures to expect, from the duration; a damaged file gives fewer, and files with loose
+            timestamps may miss it by one or two.
+        size: (width, height) in px of the pictures.
+        has_audio: Whether the file has sound.
+
+    Raises:
+        MediaError: The file is missing, empty, not a video, or holds no frame that can be decoded.
+
+    Example:
+        >>> with VideoReader("talk.mp4") as video:
+        ...     for frame in video:  # [H, W, 3] uint8 RGB
+        ...         ...
+    """
+
+    def __init__(self, path: str | os.PathLike, fps: Fraction | float | None = None):
+        info = probe(path)
+        self.path = Path(path)
+        self.fps = info.fps if fps is None else as_rate(fps)
+        self.duration = info.duration
+        self.num_frames = max(1, _nearest(Fraction(info.duration) * self.fps))
+        self.size = info.size
+        self.has_audio = info.has_audio
+        self._frame_duration = Fraction(info.duration) / info.num_frames  # of the last frame, where it states none
+        self._on_exit = ExitStack()
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._on_exit.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        frames = self._frames()
+        self._on_exit.callback(frames.close)
+        return frames
+
+    def _frames(self) -> Iterator[np.ndarray]:
+        """Each source frame aims at the place round(t fps) and lasts until the next one's place; of several that aim at
+        one place the nearest wins.
+        """
+        reformatter = VideoReformatter()
+        problems: list[str] = []
+        start = held = None
+        place, error, end = 0, Fraction(0), Fraction(0)
+        with open_input(self.path) as container:
+            stream = _video_stream(container, self.path.name)
+            stream.thread_type = "AUTO"
+            for frame in _decoded(container, stream, problems):
+                time = end if frame.pts is None else frame.pts * frame.time_base
+                start = time if start is None else start
+                time -= start
+                end = time + ((frame.duration or 0) * frame.time_base or self._frame_duration)
+                next_place = max(place, _nearest(time * self.fps))
+                next_error = abs(time * self.fps - next_place)
+                if held is None or next_place > place or next_error < error:
+                    if held is not None:
+                        yield from self._repeated(held, next_place - place, reformatter)
+                    held, place, error = frame, next_place, next_error
+            if held is not None:
+                yield from self._repeated(held, max(1, _nearest(end * self.fps)) - place, reformatter)
+        if problems or end < self.duration - 0.25 - 2 * self._frame_duration:
+            logger.warning(
+                "%s is damaged or cut off: %.1f of %.1f seconds could be read.",
+                self.path.name,
+                end,
+                self.duration,
+            )
+
+    def _repeated(self, frame: av.VideoFrame, count: int, reformatter: VideoReformatter) -> Iterator[np.ndarray]:
+        if count < 1:
+            return
+        matrix = _display_matrix(frame)
+        width, height = self.size if abs(matrix[0, 0]) > 0.5 else self.size[::-1]
+        picture = _upright(_to_rgb(frame, width, height, reformatter), matrix)
+        for _ in range(count):
+            yield picture.copy()  # the one who asked may draw on it
+
+
+def as_rate(fps: Fraction | float) -> Fraction:
+    """Frames per second as a fraction; 29.97 and its like become the exact 30000/1001.
+
+    Raises:
+        MediaError: It is not a number above 0.
+    """
+    if not 0 < fps < math.inf:
+        raise MediaError(f"{fps} is not a frame rate; give frames per second above 0, such as 25.")
+    if isinstance(fps, (int, Fraction)):
+        return Fraction(fps)
+    nearest = min(NTSC_RATES, key=lambda rate: abs(rate - fps))
+    return nearest if abs(nearest - fps) < 0.005 else Fraction(fps).limit_denominator(1001)
+
+
+def open_input(path: str | os.PathLike) -> av.container.InputContainer:
+    """Opens a video or sound file and nothing but that file: no address, no playlist.
+
+    Raises:
+        MediaError: It is missing, empty, or neither.
+    """
+    path = existing_file(path)
+    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+    try:
+        # An absolute path, as ffmpeg would take "a:b.mp4" for an address.
+        return av.open(str(path.resolve()), options=options, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise MediaError(_unreadable(path.name)) from error
+
+
+def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The first sound that can be decoded, or None."""
+    return next((stream for stream in container.streams.audio if stream.codec_context), None)
+
+
+def _unreadable(name: str) -> str:
+    return f"{name} is not a video that can be read, or was cut off while copying. Use an mp4, mov, webm or gif."
+
+
+def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
+    for stream in container.streams.video:
+        cover = stream.disposition & av.stream.Disposition.attached_pic  # of a song: no video
+        if stream.codec_context and not cover:
+            return stream
+    if not container.streams.audio:
+        raise MediaError(_unreadable(name))
+    raise MediaError(f"{name} holds no video, only sound. Give a file with a picture.")
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]
+) -> Iterator[av.VideoFrame]:
+    """All whole frames; what could not be read is added to `problems`."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            frames = packet.decode() if packet is not None else []
+        except DAMAGE as error:
+            problems.append(str(error))
+            if not isinstance(error, av.InvalidDataError):
+                return
+            continue
+        if packet is None:
+            return
+        for frame in frames:
+            if frame.is_corrupt:
+                problems.append("broken frame")
+            else:
+                yield frame
+
+
+def _declared_length(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, Fraction] | None:
+    """Frames and seconds; the file's own seconds where they are fewer, as they leave out what an editor cut away."""
+    if not stream.frames or not stream.duration:
+        return None
+    seconds = stream.duration * stream.time_base
+    whole = Fraction(container.duration or 0, av.time_base)
+    return stream.frames, min(seconds, whole) if whole else seconds
+
+
+def _counted_length(path: str | os.PathLike) -> tuple[int, Fraction]:
+    """Frames and seconds of a file that does not declare both, from its packets without decoding them."""
+    starts, last_duration = [], Fraction(0)
+    with open_input(path) as container:
+        stream = _video_stream(container, Path(path).name)
+        try:
+            for packet in container.demux(stream):
+                if packet.pts is not None:
+                    starts.append(packet.pts * packet.time_base)
+                    last_duration = (packet.duration or 0) * packet.time_base
+        except DAMAGE as error:
+            logger.debug("%s ends early: %s", path, error)
+    length = max(starts) - min(starts) if starts else Fraction(0)
+    if length == 0:
+        return 1, last_duration or 1 / DEFAULT_RATE
+    return len(starts), length + (last_duration or length / (len(starts) - 1))
+
+
+def _constant_rate(stream: av.VideoStream, mean: Fraction) -> Fraction:
+    rate = stream.average_rate if stream.average_rate == stream.base_rate else None  # every frame has the same length
+    rate = rate or mean
+    if not RATE_LIMITS[0] <= rate <= RATE_LIMITS[1]:
+        return DEFAULT_RATE
+    usual = min(USUAL_RATES, key=lambda usual: abs(usual - rate))
+    if rate is mean and abs(usual - rate) < 0.003 * rate:
+        return usual
+    return rate.limit_denominator(1001)
+
+
+def _square_size(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
+    """Stored width and height with the width stretched so that pixels are square (old cameras, some screen grabs)."""
+    return round(frame.width * (stream.sample_aspect_ratio or 1)), frame.height
+
+
+def _to_rgb(frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> np.ndarray:
+    """[height, width, 3] uint8. Untagged video is BT.709 when it is high definition and BT.601 below, as players do."""
+    untagged = frame.colorspace == 2  # AVCOL_SPC_UNSPECIFIED
+    source = (Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601) if untagged else None
+    return reformatter.reformat(frame, width, height, "rgb24", src_colorspace=source).to_ndarray()
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
+    """[2, 2] of -1, 0, 1: stored (x right, y down), as a row vector, times it is the shown (x right, y down)."""
+    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    if data is None:
+        return np.eye(2)
+    return np.rint(np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2] / 65536)  # 16.16 fixed point
+
+
+def _upright(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Turns and mirrors a stored picture [H, W, 3] as its display matrix says."""
+    if matrix[0, 0] == 0:
+        picture, matrix = picture.transpose(1, 0, 2), matrix[::-1]
+    return picture[:: -1 if matrix[1, 1] < 0 else 1, :: -1 if matrix[0, 0] < 0 else 1]
+
+
+def _nearest(value: Fraction) -> int:
+    """Rounded to the nearest, halves up: `round` would send halves to even and hold every second frame twice."""
+    return math.floor(value + Fraction(1, 2))
