@@ -1,0 +1,1 @@
+"""Rasterization, the UV map and the volume renderer."""
