@@ -1,0 +1,152 @@
+"""The U-Net shared by E_tex and E_tri, with a ConvGRU at every decoder scale (paper 3.3, 6.3).
+
+Shapes: B batch, N source photos, C channels, H W image, h w feature map; scale s means h = H / 2**s.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from .conv_gru import ConvGRU
+from .stylegan2 import LEAKY_GAIN, LEAKY_SLOPE, channels_last, fir_upsample, init_scaled
+
+FusionMode = Literal["gru", "mean", "first"]
+
+
+class FusionState(NamedTuple):
+    """What an encoder remembers of the photos it has seen; all that is needed to add another one.
+
+    `hidden` holds one map [B, C, h, w] for each decoder scale, from coarse to fine; `count` is the number of photos.
+    """
+
+    hidden: list[Tensor]
+    count: int
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a linear path; `down` halves the size."""
+
+    def __init__(self, in_channels: int, out_channels: int, down: bool = False):
+        super().__init__()
+        stride = 2 if down else 1
+        self.conv1 = init_scaled(nn.Conv2d(in_channels, out_channels, 3, stride, padding=1), LEAKY_GAIN)
+        # Almost the linear path at first: a deep stack starts well conditioned.
+        self.conv2 = init_scaled(nn.Conv2d(out_channels, out_channels, 3, padding=1), 0.1)
+        self.skip = nn.Identity()
+        if down or in_channels != out_channels:
+            self.skip = init_scaled(nn.Conv2d(in_channels, out_channels, stride, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, h, w] -> [B, C_out, h, w], half the size with `down`."""
+        y = self.conv1(F.leaky_relu(x, LEAKY_SLOPE))
+        return self.skip(x) + self.conv2(F.leaky_relu(y, LEAKY_SLOPE))
+
+
+class RecurrentUNet(nn.Module):
+    """Encoder, and a decoder that is either recurrent (E_tex_rec, E_tri_rec) or plain (E_tex, E_tri).
+
+    At each decoder scale the frame's feature f_t updates the hidden state h_t (Eq. 1); h_t, never f_t, goes up to the
+    next scale and into the heads, so that the last state alone is the result. The plain decoder is the same network
+    without the ConvGRUs; its weights fit the recurrent one's (`load_state_dict(..., strict=False)`), whose encoder can
+    then be frozen.
+
+    Args:
+        in_channels: C of the input.
+        channels: C at each scale, from the input's resolution downward; each scale halves the size.
+        head_channels: Scale -> C of the output there. The decoder ends at the finest scale that has a head.
+        recurrent: Whether the decoder has ConvGRUs.
+        layers_per_block: Residual blocks per scale in the encoder and in the decoder.
+        output_gain: Initial scale of the heads: outputs start near zero (DESIGN 5.4), yet gradients pass.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int],
+        head_channels: Mapping[int, int],
+        recurrent: bool = True,
+        layers_per_block: int = 1,
+        output_gain: float = 0.1,
+    ):
+        super().__init__()
+        coarsest, finest = len(channels) - 1, min(head_channels)
+        self.decoder_scales = tuple(range(coarsest, finest - 1, -1))  # from coarse to fine
+        self.recurrent = recurrent
+
+        def stage(in_channels, out_channels, down=False):
+            more = [ResidualBlock(out_channels, out_channels) for _ in range(layers_per_block - 1)]
+            return nn.Sequential(ResidualBlock(in_channels, out_channels, down), *more)
+
+        self.conv_in = init_scaled(nn.Conv2d(in_channels, channels[0], 3, padding=1))
+        self.encoder = nn.ModuleList(stage(i, o, down=True) for i, o in itertools.pairwise(channels))
+        self.decoder = nn.ModuleList()
+        for s in self.decoder_scales:
+            below = 0 if s == coarsest else channels[s + 1]
+            self.decoder.append(stage(below + channels[s], channels[s]))
+        self.gru = nn.ModuleList(ConvGRU(channels[s]) for s in self.decoder_scales if recurrent)
+        self.heads = nn.ModuleDict()
+        for s, out_channels in head_channels.items():
+            self.heads[str(s)] = nn.Sequential(
+                init_scaled(nn.Conv2d(channels[s], channels[s], 1), LEAKY_GAIN),
+                nn.LeakyReLU(LEAKY_SLOPE),
+                init_scaled(nn.Conv2d(channels[s], out_channels, 1), output_gain),
+            )
+
+    def forward(self, x: Tensor, state: FusionState | None = None, fusion: FusionMode = "gru") -> FusionState:
+        """Adds one photo to the state.
+
+        Args:
+            x: [B, in_channels, H, W], H and W divisible by 2 ** (number of scales - 1).
+            state: What came before; None for the first photo.
+            fusion: "gru" as in the paper. Its two baselines: "mean" averages the states that each photo reaches alone,
+                "first" keeps the first photo's.
+
+        Returns:
+            The new state; the old one is not changed.
+
+        Raises:
+            ValueError: The plain decoder is asked to fuse a second photo by "gru".
+        """
+        if state is None:
+            return FusionState(self._decode(x, [None] * len(self.decoder)), 1)
+        count = state.count + 1
+        if fusion == "first":
+            return FusionState(state.hidden, count)
+        if fusion == "mean":
+            alone = self._decode(x, [None] * len(self.decoder))
+            pairs = zip(state.hidden, alone, strict=True)
+            return FusionState([mean + (new - mean) / count for mean, new in pairs], count)
+        if not self.recurrent:
+            raise ValueError(
+                'A U-Net made with recurrent=False cannot fuse photos by "gru": use fusion="mean" or "first".'
+            )
+        return FusionState(self._decode(x, state.hidden), count)
+
+    def forward_sequence(self, x: Tensor, state: FusionState | None = None, fusion: FusionMode = "gru") -> FusionState:
+        """Adds N photos, x [B, N, in_channels, H, W], in their order; the same bits as N calls of `forward`."""
+        # One by one also through the encoder: a kernel may sum in another order for another batch size.
+        for photo in x.unbind(1):
+            state = self(photo, state, fusion)
+        return state
+
+    def apply_heads(self, state: FusionState) -> dict[int, Tensor]:
+        """The outputs of a state: scale -> [B, head_channels[scale], h, w], channels-last."""
+        hidden = dict(zip(self.decoder_scales, state.hidden, strict=True))
+        return {int(s): head(channels_last(hidden[int(s)])) for s, head in self.heads.items()}
+
+    def _decode(self, x: Tensor, hidden: Sequence[Tensor | None]) -> list[Tensor]:
+        skips = [self.conv_in(channels_last(x))]
+        for stage in self.encoder:
+            skips.append(stage(skips[-1]))
+        states, y = [], None
+        for i, s in enumerate(self.decoder_scales):
+            y = self.decoder[i](skips[s] if y is None else torch.cat([fir_upsample(y), skips[s]], 1))
+            if self.recurrent:
+                y = self.gru[i](y, None if hidden[i] is None else channels_last(hidden[i]))  # Eq. 1
+            states.append(y)
+        return states

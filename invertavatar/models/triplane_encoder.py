@@ -1,0 +1,106 @@
+"""E_tri and E_tri_rec: what the photos show of the whole head -> modulation of the static tri-plane (paper 3.2, 3.3).
+
+Shapes: B batch, N source photos, C channels, H W image, r resolution of a feature map.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor
+
+from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
+
+
+class StaticModulation(NamedTuple):
+    """How the photos change the static tri-plane.
+
+    `sft` maps a resolution to (scale, shift), each [B, C, r, r], ready for `SynthesisBackbone.forward`. The other two
+    are None without `plane_offsets`: `plane_offsets` [B, 3C, r, r] adds to the planes, `silhouette` [B, 1, r, r] to the
+    silhouette logit.
+    """
+
+    sft: dict[int, tuple[Tensor, Tensor]]
+    plane_offsets: Tensor | None
+    silhouette: Tensor | None
+
+
+class TriplaneEncoder(ModelMixin, ConfigMixin):
+    """E_tri (`recurrent=False`) and E_tri_rec: U-Net from the picture, or the canonical frontal plane, to CS-SFT maps.
+
+    Args:
+        sft_channels: Resolution -> C of the scale and of the shift, as `static_backbone.sft_channels` has it. Keys may
+            be strings, which is what a saved configuration makes of them.
+        resolution: Size of the input maps in pixels.
+        in_channels: 7 = photo, matte and residual in the picture domain (paper); 8 with the visibility that comes with
+            resampling them into the canonical frontal plane (DESIGN 5.1).
+        channels: C at each scale of the U-Net, from `resolution` downward by halves, to the coarsest of `sft_channels`.
+        plane_offsets: Also predict offsets to the planes and a silhouette logit, at the finest SFT resolution.
+        plane_channels: C of each of the three planes; matters with `plane_offsets` only.
+        recurrent: ConvGRUs in the decoder, so that more than one photo can be fused.
+        layers_per_block: Residual blocks per scale.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sft_channels: Mapping[int | str, int],
+        resolution: int = 128,
+        in_channels: int = 8,
+        channels: Sequence[int] = (16, 32, 48, 64, 72, 72),
+        plane_offsets: bool = True,
+        plane_channels: int = 16,
+        recurrent: bool = True,
+        layers_per_block: int = 1,
+    ):
+        super().__init__()
+        self.sft_channels = {int(r): c for r, c in sft_channels.items()}
+        self.finest = max(self.sft_channels)
+        heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
+        if plane_offsets:
+            heads[self._scale(self.finest)] += 3 * plane_channels + 1
+        self.unet = RecurrentUNet(in_channels, channels, heads, recurrent, layers_per_block)
+
+    def _scale(self, resolution: int) -> int:
+        return (self.config.resolution // resolution).bit_length() - 1
+
+    def forward(
+        self,
+        photo: Tensor,
+        matte: Tensor,
+        residual: Tensor,
+        visibility: Tensor | None = None,
+        state: FusionState | None = None,
+        fusion: FusionMode = "gru",
+    ) -> tuple[StaticModulation, FusionState]:
+        """Adds one photo, or N with an axis N after B in each input, to the state.
+
+        Args:
+            photo: [B, 3, resolution, resolution] in -1..1.
+            matte: [B, 1, resolution, resolution] in 0..1, the person.
+            residual: [B, 3, resolution, resolution], photo - coarse render.
+            visibility: [B, 1, resolution, resolution] in 0..1, with `in_channels` 8 only.
+            state: The state after the photos so far; None at the first.
+            fusion: See `RecurrentUNet.forward`.
+
+        Returns:
+            The modulation after these photos, and the new state.
+        """
+        x = torch.cat([photo, matte, residual, *([] if visibility is None else [visibility])], -3)
+        state = self.unet.forward_sequence(x if x.ndim == 5 else x[:, None], state, fusion)
+        return self.modulation(state), state
+
+    @apply_forward_hook
+    def modulation(self, state: FusionState) -> StaticModulation:
+        """The modulation a state stands for."""
+        outputs = self.unet.apply_heads(state)
+        sft, offsets, silhouette = {}, None, None
+        for r, c in self.sft_channels.items():
+            scale, shift, rest = outputs[self._scale(r)].tensor_split([c, 2 * c], 1)
+            sft[r] = (scale, shift)
+            if self.config.plane_offsets and r == self.finest:
+                offsets, silhouette = rest[:, :-1], rest[:, -1:]
+        return StaticModulation(sft, offsets, silhouette)
