@@ -6,16 +6,16 @@ Landmarks are in pixels of a picture, x right, y down, z away from the viewer in
 `invertavatar.camera`: x right, y up, z out of the face, so y and z change sign on the way.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import load_file, save
 
 NUM_LANDMARKS = 478
 PIXELS_TO_HEAD = np.array([1, -1, -1], np.float32)  # y down -> y up, z away from the viewer -> z out of the face
-TEMPLATE_FILE = "template.safetensors"
+TEMPLATE_FILE = "template.json"  # a .safetensors file would make diffusers take the tracker for a network
 
 
 class Similarity(NamedTuple):
@@ -84,13 +84,13 @@ class PoseTemplate:
 
 
 def read_template(folder: str | Path) -> PoseTemplate:
-    """Read `template.safetensors` of a face tracker's folder."""
-    arrays = load_file(Path(folder) / TEMPLATE_FILE)
-    return PoseTemplate(arrays["mean"], arrays["rigid"])
+    """Read `template.json` of a face tracker's folder."""
+    arrays = json.loads((Path(folder) / TEMPLATE_FILE).read_text())
+    return PoseTemplate(*(np.array(arrays[name], np.float32) for name in ("mean", "rigid")))
 
 
 def write_template(folder: str | Path, mean: np.ndarray, rigid: np.ndarray) -> None:
-    """Write (or replace) `template.safetensors` in a face tracker's folder.
+    """Write (or replace) `template.json` in a face tracker's folder.
 
     Args:
         folder: The tracker's folder; it must exist.
@@ -105,4 +105,5 @@ def write_template(folder: str | Path, mean: np.ndarray, rigid: np.ndarray) -> N
         raise ValueError(f"A template needs mean [478, 3] and rigid [478], not {mean.shape} and {rigid.shape}.")
     if (rigid < 0).any() or (rigid > 0).sum() < 3:
         raise ValueError("A template needs at least three landmarks with a weight above 0, and none below.")
-    (Path(folder) / TEMPLATE_FILE).write_bytes(save({"mean": mean, "rigid": rigid}))
+    arrays = {"mean": mean.tolist(), "rigid": rigid.tolist()}  # a float32 survives its decimal digits
+    (Path(folder) / TEMPLATE_FILE).write_text(json.dumps(arrays) + "\n")

@@ -1,0 +1,72 @@
+"""Performance capture: tracked frames of a driver -> a `Motion` free of the driver's identity.
+
+Shapes: T frames, V 478 landmarks, K residual axes.
+"""
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import NoFaceError
+from .face_model import FaceModel
+from .motion import Motion, hold_missing
+from .tracker import Track
+
+
+def capture(
+    tracks: Iterable[Track | None], face_model: FaceModel, fps: Fraction | float = 25, name: str = "the driving video"
+) -> Motion:
+    """The motion in a sequence of tracks of one person.
+
+    The driver's neutral face is found over all frames; what remains of a frame beyond it and the expression axes is the
+    residual. Frames without a face hold the last pose and have `found` False. Tracks are taken as they come and not
+    kept: a few hundred numbers a frame remain.
+
+    Args:
+        tracks: T of them, None where there is no face.
+        face_model: For the neutral face and the residual axes.
+        fps: Frames per second.
+        name: What messages call the driver.
+
+    Raises:
+        NoFaceError: No frame shows a face.
+    """
+    device, mean = face_model.mean.device, face_model.mean
+    found, frames, rest_sum = [], [], torch.zeros_like(mean)
+    for track in tracks:
+        found.append(track is not None)
+        if track is not None:
+            vertices = torch.from_numpy(track.vertices).to(device)[None]
+            expression = torch.from_numpy(track.expression).to(device)[None]
+            rest_sum += face_model.at_rest(vertices, expression)[0]
+            residual = face_model.residual(vertices, mean, expression)[0].cpu()
+            frames.append((track.rotation, track.expression, residual, track.centre, track.scale))
+    if not frames:
+        raise NoFaceError(f"No face found in any frame of {name}. Use one where the face is larger than 64 px.")
+    rotation, expression, residual, centre, scale = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
+    # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
+    neutral = face_model.neutral(rest_sum, len(frames))[None]
+    residual = residual - face_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
+    middle = scale.median()
+    seen = torch.tensor(found)
+
+    def placed(values: Tensor, blank: Tensor | float) -> Tensor:
+        field = torch.as_tensor(blank, dtype=torch.float32).expand(len(found), *values.shape[1:]).clone()
+        field[seen] = values.float()
+        return field
+
+    return hold_missing(
+        Motion(
+            rotation=placed(rotation, torch.eye(3)),
+            expression=placed(expression, 0.0),
+            residual=placed(residual, 0.0),
+            residual_region=face_model.residual_region,
+            translation=placed((centre - centre.median(0).values) / middle, 0.0),
+            scale=placed(scale / middle, 1.0),
+            found=seen,
+            fps=fps,
+        )
+    )
