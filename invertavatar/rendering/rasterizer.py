@@ -84,7 +84,7 @@ def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> 
     attributes = attributes.expand(batch, -1, -1)  # [B, V, C]
     vertex = triangles.long()[fragments.triangle.flatten(1).clamp(min=0)]  # [B, H W, 3]
     vertex = vertex + attributes.shape[1] * torch.arange(batch, device=vertex.device)[:, None, None]
-    vertex, weight = vertex.view(-1, 3), fragments.barycentric.view(-1, 3, 1).to(attributes.dtype)  # [B H W, ...]
+    vertex, weight = vertex.view(-1, 3), fragments.barycentric.reshape(-1, 3, 1).to(attributes.dtype)  # [B H W, ...]
     table = attributes.flatten(0, 1)
     image = sum(table.index_select(0, vertex[:, k]) * weight[:, k] for k in range(3))  # [B H W, C]
     image = image.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,89 @@
+"""Full-resolution detail: the fine band of the observed colours, looked up once for each output pixel (DESIGN 5.5).
+
+Shapes: B batch, H W output picture, h w rendered size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import project, rays
+from ..face.face_model import FaceModel
+from .head_shape import soften
+from .observation import ObservedColours
+from .rasterizer import interpolate, rasterize
+from .uv import layered, vertex_facing
+from .volume_renderer import Rendering
+
+
+def surface_colour(
+    observed: ObservedColours,
+    closed: Tensor,
+    rendering: Rendering,
+    rotation: Tensor,
+    face_model: FaceModel,
+    size: int,
+    field_of_view: float = 0.0,
+    zoom: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """The observed colour of the surface behind each output pixel.
+
+    On the face it comes through the UV map of the driven mesh, drawn in this very view; elsewhere through the canonical
+    plane at the point where the rendered depth puts the surface.
+
+    Args:
+        observed: At the resolution of the detail maps; batch of 1 serves a whole batch of frames.
+        closed: [B, V + E, 3] the driven mesh.
+        rendering: Of the same frames.
+        rotation: [B, 3, 3] head -> camera.
+        size: H = W.
+
+    Returns:
+        [B, 3, H, W] in -1..1, and [B, 1, H, W] in 0..1 how far its fine structure can be trusted: where a surface that
+        the photos saw edge-on turns toward the viewer, it would smear.
+    """
+    batch, small = len(closed), rendering.depth.shape[-1]
+    depth = (rendering.depth / rendering.opacity.clamp(min=0.05)).flatten(2).transpose(1, 2)
+    origin, direction = rays(rotation, small, field_of_view, zoom)  # [B, h w, 3]
+    points = origin + depth * direction
+    grid = torch.stack([points[..., 0], -points[..., 1]], 1).unflatten(-1, (small, small))  # [B, 2, h, w]
+    spread = stretching(grid) * zoom**2
+    grid, spread = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (grid, spread))
+    canonical = observed.canonical.expand(batch, -1, -1, -1)
+    elsewhere = F.grid_sample(canonical, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+
+    positions = layered(project(closed, rotation, field_of_view, zoom), face_model)
+    drawn = rasterize(positions, face_model.triangles, size)
+    facing = vertex_facing(closed, rotation, face_model)[..., None]
+    attributes = torch.cat([face_model.uv.expand(batch, -1, -1), facing], -1)
+    attributes = interpolate(attributes, drawn, face_model.triangles)  # [B, 3, H, W]
+    grid = attributes[:, :2].permute(0, 2, 3, 1)
+    texture = observed.texture.expand(batch, -1, -1, -1)
+    face = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)
+    share = soften(drawn.mask[:, None].float(), size / 128) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
+    return elsewhere + share * (face - elsewhere), share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1)
+
+
+def stretching(grid: Tensor) -> Tensor:
+    """How much of the canonical plane a pixel covers, 1 seen from the front: grid [B, 2, h, w] -> [B, 1, h, w]."""
+    padded = F.pad(grid, (1, 1, 1, 1), mode="replicate") * (grid.shape[-1] / 4)  # two pixels are 4 / w
+    right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    area = (right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0]).abs()[:, None]
+    return F.avg_pool2d(F.pad(area.clamp(max=1), (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def fine_band(colour: Tensor, opacity: Tensor, rendered_size: int) -> Tensor:
+    """What a picture of `rendered_size` pixels cannot carry of a surface's colours.
+
+    Args:
+        colour: [B, 3, H, W]; what it holds beside the head does not matter.
+        opacity: [B, 1, H, W] in 0..1 of the head.
+
+    Returns:
+        [B, 3, H, W], premultiplied by opacity.
+    """
+    weighted = torch.cat([colour * opacity, opacity], 1)
+    low = F.interpolate(weighted, size=(rendered_size, rendered_size), mode="area")
+    low = F.interpolate(low, size=colour.shape[-2:], mode="bilinear", align_corners=False)
+    return (colour - low[:, :3] / low[:, 3:].clamp(min=1e-3)) * opacity

@@ -1,0 +1,150 @@
+"""The frontal views of the head that the planes are aligned with: the driven face window and the head's height field.
+
+Shapes: B batch, C channels, H W picture, h w window or plane, V landmarks, E vertices that close the mesh.
+
+The window is the part |x|, |y| < `window` of the frontal (x, y) plane; heights are z in head space.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import pixel_centres
+from ..face.face_model import FaceModel
+from ..face.topology import SKIN
+from .rasterizer import interpolate, rasterize
+from .uv import layered
+
+EAR_PLANE = -0.15  # z of the widest section of the head
+BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
+ROUNDING = 0.5  # head units from the silhouette within which the head curves back to the ear plane
+
+
+class FaceWindow(NamedTuple):
+    """The driven mesh seen from the front, orthographically."""
+
+    grid: Tensor  # [B, h, w, 2] UV of each pixel; meaningless outside of `mask`
+    mask: Tensor  # [B, 1, h, w] 1 where the mesh was drawn
+    patch: Tensor  # [B, 1, h, w] 1 on eyeballs and mouth interior
+    soft: Tensor  # [B, 1, h, w] in 0..1: how much the window replaces the static plane; 0 at the edge of the mesh
+    height: Tensor  # [B, 1, h, w] z of the mesh, 0 outside
+
+
+def face_window(closed: Tensor, face_model: FaceModel, window: float, size: int) -> FaceWindow:
+    """Rasterize the driven mesh into the frontal window (paper 3.1: textures rasterized into tri-plane space).
+
+    Args:
+        closed: [B, V + E, 3] in head space.
+        window: Half the side of the window in head units.
+        size: h = w.
+    """
+    front = torch.stack([closed[..., 0] / window, -closed[..., 1] / window, closed[..., 2]], -1)
+    positions = layered(front, face_model)
+    fragments = rasterize(positions, face_model.triangles, size)
+    uv = face_model.uv.expand(len(closed), -1, -1)
+    drawn = interpolate(torch.cat([uv, closed[..., 2:]], -1), fragments, face_model.triangles)  # [B, 3, h, w]
+    mask = fragments.mask[:, None].float()
+    region = face_model.triangle_region[fragments.triangle.clamp(min=0)][:, None]
+    return FaceWindow(
+        grid=drawn[:, :2].permute(0, 2, 3, 1),
+        mask=mask,
+        patch=(region != SKIN).float() * mask,
+        soft=soften(mask, size / 128),
+        height=drawn[:, 2:],
+    )
+
+
+def soften(mask: Tensor, scale: float) -> Tensor:
+    """A mask [B, 1, h, w] that falls to zero inside its own border, over about 4 `scale` pixels."""
+    reach = 2 * round(2 * scale) + 1
+    inner = -F.max_pool2d(F.pad(-mask, [reach // 2] * 4), reach, 1)
+    for _ in range(2):  # two box filters are close to a triangle
+        inner = F.avg_pool2d(F.pad(inner, [reach // 2] * 4), reach, 1)
+    return (inner * mask).clamp(0, 1)
+
+
+def driven_heights(template: Tensor, face: FaceWindow, window: float, height: Tensor | None = None) -> Tensor:
+    """The head's height field with the driven face laid into it.
+
+    Args:
+        template: [1, 1, H, W] heights of the whole head, `FaceModel.head_height`.
+        face: The driven face.
+        window: Half the side of the window.
+        height: [B, 1, h, w] instead of `face.height`, where a network has refined it.
+
+    Returns:
+        [B, 1, H, W].
+    """
+    height = face.height if height is None else height
+    right, up = pixel_centres(template.shape[-1], template.device)
+    grid = (torch.stack([right, -up], -1) / window).expand(len(face.mask), -1, -1, -1)
+    laid = F.grid_sample(torch.cat([height * face.soft, face.soft], 1), grid, align_corners=False)
+    return template * (1 - laid[:, 1:]) + laid[:, :1]
+
+
+def inflate(silhouette: Tensor) -> Tensor:
+    """How round the head stands off the ear plane, from its frontal silhouette.
+
+    Args:
+        silhouette: [B, 1, H, H] logit of belonging to the head.
+
+    Returns:
+        [B, 1, H, H] in 0..1: 0 at the silhouette's edge, 1 deep inside, a quarter circle between.
+    """
+    reach = round(ROUNDING * silhouette.shape[-1] / 4) * 2 + 1  # pixels
+    near = silhouette.sigmoid()
+    for _ in range(2):  # two box filters are close to a Gaussian; at a straight edge they give one half
+        near = F.avg_pool2d(F.pad(near, [reach // 2] * 4), reach, 1)
+    return (1 - (2 - 2 * near).clamp(0, 1) ** 2).clamp(min=1e-4).sqrt()
+
+
+def head_solid(front: Tensor, face: FaceWindow, roundness: Tensor, window: float) -> tuple[Tensor, Tensor]:
+    """Front and back of the head: outside of the face the front curves back to the ear plane toward the silhouette.
+
+    Args:
+        front: [B, 1, H, W] `driven_heights`.
+        face: The driven face, whose heights stay as they are.
+        roundness: [B, 1, H, W] from `inflate`.
+        window: Half the side of the face window.
+
+    Returns:
+        Two of [B, 1, H, W]: z of the front and of the back.
+    """
+    right, up = pixel_centres(front.shape[-1], front.device)
+    grid = (torch.stack([right, -up], -1) / window).expand(len(front), -1, -1, -1)
+    share = F.grid_sample(face.soft, grid, align_corners=False)
+    rounded = torch.minimum(front, EAR_PLANE + roundness * (front - EAR_PLANE).clamp(min=0.3))
+    front = share * front + (1 - share) * rounded
+    back = torch.minimum(EAR_PLANE - BACK_OF_HEAD * roundness, front - 0.1)
+    return front, back
+
+
+def canonicalize(picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Resample a crop into the frontal plane through a height field, so that a turned head becomes pixel-aligned.
+
+    Args:
+        picture: [B, C, H, W] normalized crop.
+        matte: [B, 1, H, W] in 0..1.
+        heights: [B, 1, h, w] of the head in this picture.
+        rotation: [B, 3, 3] head -> camera.
+
+    Returns:
+        [B, C, h, w] colours, [B, 1, h, w] matte (0 outside of the crop) and [B, 1, h, w] how squarely the height field
+        faces the viewer there, in 0..1 and 0 outside of the crop.
+    """
+    size = heights.shape[-1]
+    right, up = pixel_centres(size, heights.device)
+    right, up = right.expand_as(heights[:, 0]), up.expand_as(heights[:, 0])
+    points = torch.stack([right, up, heights[:, 0]], -1)  # [B, h, w, 3]
+    seen = torch.einsum("bij,bhwj->bhwi", rotation, points)
+    grid = torch.stack([seen[..., 0], -seen[..., 1]], -1)
+    padded = F.pad(heights, (1, 1, 1, 1), mode="replicate")
+    slope_right = (padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]) * (size / 4)  # two pixels are 4 / size units
+    slope_up = (padded[:, 0, :-2, 1:-1] - padded[:, 0, 2:, 1:-1]) * (size / 4)
+    normal = F.normalize(torch.stack([-slope_right, -slope_up, torch.ones_like(slope_up)], -1), dim=-1)
+    facing = torch.einsum("bj,bhwj->bhw", rotation[:, 2], normal).clamp(0, 1)[:, None]
+    inside = (grid.abs().amax(-1) <= 1).float()[:, None]
+    colour = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    return colour, F.grid_sample(matte, grid, align_corners=False) * inside, facing * inside

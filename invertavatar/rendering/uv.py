@@ -1,0 +1,133 @@
+"""Between pictures and the UV map of the face (paper 3.2: the unprojected photo and its visibility mask).
+
+Shapes: B batch, C channels, H W picture, h w UV map, V landmarks, E vertices that close the mesh.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import project
+from ..face.face_model import FaceModel
+from ..face.topology import SKIN
+from .rasterizer import Fragments, interpolate, rasterize
+
+BEHIND = 10.0  # patches are drawn this far behind the skin: they show through their openings and nowhere else
+DEPTH_SIZE = 256  # pixels of the depth picture that decides what hides what
+DEPTH_TOLERANCE = 0.03  # head units by which a point may lie behind the drawn surface and still count as seen
+
+
+class UVAtlas(NamedTuple):
+    """The UV map at one resolution: which point of the mesh each texel is."""
+
+    fragments: Fragments  # one picture, of the mesh laid out flat
+    region: Tensor  # [1, h, w] int64, `FaceModel.triangle_region`; -1 outside of all charts
+    mirror_grid: Tensor  # [1, h, w, 2] where the texel's mirror image lies
+    mask: Tensor  # [1, 1, h, w] float32, 1 on a chart
+
+
+def uv_atlas(face_model: FaceModel, size: int) -> UVAtlas:
+    """The atlas of a face model's UV map, `size` texels square."""
+    flat = F.pad(face_model.uv, (0, 1))[None]  # [1, V + E, 3] all at one depth
+    fragments = rasterize(flat, face_model.triangles, size)
+    mirror_uv = face_model.uv[face_model.mirror]  # [V + E, 2]
+    mirror_grid = interpolate(mirror_uv, fragments, face_model.triangles).permute(0, 2, 3, 1)
+    region = face_model.triangle_region[fragments.triangle.clamp(min=0)]
+    return UVAtlas(fragments, region.where(fragments.mask, -1), mirror_grid, fragments.mask[:, None].float())
+
+
+def layered(projected: Tensor, face_model: FaceModel) -> Tensor:
+    """Projected vertices [B, V + E, 3] with the patches pushed behind the skin, ready to rasterize."""
+    depth = projected[..., 2].clone()
+    depth[:, len(face_model.mean) :] -= BEHIND
+    return torch.stack([projected[..., 0], projected[..., 1], depth], -1)
+
+
+def vertex_facing(closed: Tensor, rotation: Tensor, face_model: FaceModel) -> Tensor:
+    """How squarely each vertex faces the viewer, 1 head-on and below 0 turned away.
+
+    Args:
+        closed: [B, V + E, 3] in head space.
+        rotation: [B, 3, 3] head -> camera.
+
+    Returns:
+        [B, V + E]; the patches, which are flat or curl inward, take the head's own direction.
+    """
+    skin = face_model.triangles[face_model.triangle_region == SKIN]
+    a, b, c = (closed[:, skin[:, k]] for k in range(3))
+    normal = torch.linalg.cross(b - a, c - a)  # length is twice the area, so large triangles count more
+    normals = torch.zeros_like(closed)
+    for k in range(3):
+        normals.index_add_(1, skin[:, k], normal)
+    facing = (F.normalize(normals, dim=-1) @ rotation.transpose(1, 2))[..., 2]
+    facing[:, len(face_model.mean) :] = rotation[:, 2, 2, None]
+    return facing
+
+
+def unproject(
+    picture: Tensor,
+    valid: Tensor,
+    closed: Tensor,
+    rotation: Tensor,
+    openness: Tensor,
+    atlas: UVAtlas,
+    face_model: FaceModel,
+) -> tuple[Tensor, Tensor]:
+    """Carry a crop to the UV map.
+
+    Args:
+        picture: [B, C, H, W] normalized crop.
+        valid: [B, 1, H, W] in 0..1: pixels that exist and belong to the person.
+        closed: [B, V + E, 3] the person's mesh in head space, as it is in this picture.
+        rotation: [B, 3, 3] head -> camera.
+        openness: [B, 4] from `FaceModel.openness`; a closed mouth shows no teeth.
+        atlas: Of the resolution that is wanted.
+
+    Returns:
+        [B, C, h, w] colours (meaningless where unseen) and [B, 1, h, w] visibility in 0..1: zero where the picture does
+        not show the texel, else how squarely the skin there faces the viewer.
+    """
+    positions = layered(project(closed, rotation), face_model)
+    drawn = rasterize(positions, face_model.triangles, DEPTH_SIZE)
+    surface = interpolate(positions[..., 2:], drawn, face_model.triangles)  # [B, 1, D, D]
+    surface = surface.masked_fill(~drawn.mask[:, None], -2 * BEHIND)
+
+    batch = len(closed)
+    flat = Fragments(*(t.expand(batch, *t.shape[1:]) for t in (atlas.fragments.triangle, atlas.fragments.barycentric)))
+    facing = vertex_facing(closed, rotation, face_model)
+    texels = interpolate(torch.cat([positions, facing[..., None]], -1), flat, face_model.triangles)  # [B, 4, h, w]
+    grid = texels[:, :2].permute(0, 2, 3, 1)
+    # The nearest depth, not a mixture of the two sides of an edge.
+    hidden_by = F.grid_sample(surface, grid, mode="nearest", align_corners=False) - texels[:, 2:3]
+    seen = (1 - (hidden_by - DEPTH_TOLERANCE) / DEPTH_TOLERANCE).clamp(0, 1) * texels[:, 3:].clamp(0, 1)
+    open_region = torch.cat([openness, openness.new_zeros(batch, 1)], 1)[:, atlas.region[0]]  # last column: no chart
+    seen = seen * open_region[:, None] * F.grid_sample(valid, grid, align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False), seen
+
+
+def mirror_texture(texture: Tensor, atlas: UVAtlas) -> Tensor:
+    """The texture [B, C, h, w] of the mirrored face."""
+    grid = atlas.mirror_grid.expand(len(texture), -1, -1, -1)
+    return F.grid_sample(texture, grid, padding_mode="border", align_corners=False) * atlas.mask
+
+
+def fill_unseen(colour: Tensor, weight: Tensor) -> Tensor:
+    """Push-pull: texels without weight take the weighted average of the smallest neighbourhood that has some.
+
+    Args:
+        colour: [B, C, h, h], h a power of two.
+        weight: [B, 1, h, h] not negative; from 1e-3 on a texel keeps its own colour.
+
+    Returns:
+        [B, C, h, h].
+    """
+    trust = (weight * 1e3).clamp(max=1)
+    if colour.shape[-1] == 1:
+        return colour * trust
+    mass = F.avg_pool2d(trust, 2)
+    coarse = F.avg_pool2d(colour * trust, 2) / mass.clamp(min=1e-6)
+    coarse = fill_unseen(coarse, mass)  # in the pyramid any share of a texel counts
+    coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    return colour * trust + coarse * (1 - trust)

@@ -1,0 +1,212 @@
+"""R, the rendering block: tri-plane -> raw features, opacity and depth by volume rendering (paper 3.1, 3.2).
+
+Shapes: B batch, C plane channels, D feature channels, h w rendered size, N = h w rays, S samples on a ray.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import plane_coordinates, rays
+
+GUIDE_SAMPLES = 24  # on each ray of the half-resolution pass that finds the surface
+SHELL = 0.16  # head units on either side of that surface in which most samples lie
+SURFACE_WIDTH, BACK_WIDTH = 0.03, 0.05  # head units per unit of density logit at the surface and at its back
+OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit
+
+
+class Planes(NamedTuple):
+    """The features a ray passes through."""
+
+    static: Tensor  # [B, 3 C, r, r] tri-plane: (x, y), (x, z), (z, y)
+    window: Tensor | None = None  # [B, C, w, w] dynamic frontal features, over |x|, |y| < window
+    soft: Tensor | None = None  # [B, 1, w, w] how much they replace the static ones
+
+
+class Solid(NamedTuple):
+    """The mesh-guided density's shape (DESIGN 5.2)."""
+
+    front: Tensor  # [B, 1, H, W] z of the driven surface over the frontal plane
+    back: Tensor  # [B, 1, H, W] z of the back of the head
+    silhouette: Tensor  # [B, 1, H, W] logit of belonging to the head, seen from the front
+
+
+class Rendering(NamedTuple):
+    """What the rays bring back."""
+
+    features: Tensor  # [B, D, h, w]; the first three are colours, premultiplied by opacity
+    opacity: Tensor  # [B, 1, h, w] in 0..1
+    depth: Tensor  # [B, 1, h, w] expected z in camera space, premultiplied by opacity
+
+
+class VolumeRenderer(nn.Module):
+    """Decoder and ray marching.
+
+    Args:
+        plane_channels: C.
+        feature_channels: D.
+        hidden_channels: Width of the decoder's hidden layer.
+        window: Half the side of the face window in head units.
+        coarse_samples: Spread over the whole ray.
+        fine_samples: Where the surface is: within a shell around the guide's depth (`guided`), else by importance of
+            the coarse pass.
+        guided: Guided samples (DESIGN 5.3); needs a `Solid`.
+        output_gain: Initial scale of the decoder's output (DESIGN 5.4).
+    """
+
+    def __init__(
+        self,
+        plane_channels: int,
+        feature_channels: int,
+        hidden_channels: int,
+        window: float,
+        coarse_samples: int,
+        fine_samples: int,
+        guided: bool,
+        output_gain: float,
+    ):
+        super().__init__()
+        self.window, self.guided = window, guided
+        self.coarse_samples, self.fine_samples = coarse_samples, fine_samples
+        self.rays_per_tile: int | None = None  # how many are traced at a time; None for all
+        self.decoder = nn.Sequential(
+            nn.Linear(plane_channels, hidden_channels), nn.SiLU(), nn.Linear(hidden_channels, 1 + feature_channels)
+        )
+        nn.init.normal_(self.decoder[2].weight, std=output_gain * hidden_channels**-0.5)
+        nn.init.zeros_(self.decoder[2].bias)
+
+    def forward(
+        self,
+        planes: Planes,
+        solid: Solid | None,
+        rotation: Tensor,
+        size: int,
+        field_of_view: float = 0.0,
+        zoom: float = 1.0,
+        jitter: torch.Generator | bool = False,
+    ) -> Rendering:
+        """Render a square picture.
+
+        Args:
+            planes: Features.
+            solid: The mesh-guided density; None leaves the density to the decoder alone.
+            rotation: [B, 3, 3] head -> camera.
+            size: h = w.
+            field_of_view: Degrees, 0 for weak perspective.
+            zoom: Above 1 the head grows in the picture.
+            jitter: Draw the samples' places at random (training): a generator, or True for the global one.
+        """
+        origin, direction = rays(rotation, size, field_of_view, zoom)  # [B, N, 3] each
+        lines = [origin, direction]
+        if self.guided:
+            lines.append(self._guide(solid, rotation, size, field_of_view, zoom))  # [B, N, 1]
+        tiles = zip(*(x.split(self.rays_per_tile or size**2, 1) for x in lines), strict=True)
+        parts = zip(*(self._trace(planes, solid, jitter, *tile) for tile in tiles), strict=True)
+        return Rendering(*(torch.cat(part, -1).unflatten(-1, (size, size)) for part in parts))
+
+    def _trace(self, planes, solid, jitter, origin, direction, surface=None):
+        """What `Rendering` holds, for N rays in a row: [B, D, N], [B, 1, N], [B, 1, N]."""
+        spread = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
+        if self.guided:
+            shell = surface + SHELL * (1 - 2 * self._stratified(self.fine_samples, origin, jitter))
+            t = torch.cat([shell, spread], -1).sort(-1, descending=True).values
+        elif self.fine_samples:
+            with torch.no_grad():
+                logit, _ = self._decode(planes, solid, origin, direction, spread)
+                weight = march(logit, spread)
+                fine = importance(weight, spread, self._stratified(self.fine_samples, origin, jitter))
+            t = torch.cat([spread, fine], -1).sort(-1, descending=True).values
+        else:
+            t = spread
+        logit, features = self._decode(planes, solid, origin, direction, t)
+        weight = march(logit, t)  # [B, N, S]
+        summed = torch.einsum("bns,bnsd->bdn", weight, features)
+        return summed, weight.sum(-1)[:, None].clamp(max=1), (weight * t).sum(-1)[:, None]
+
+    def _decode(self, planes, solid, origin, direction, t):
+        """Density logits [B, N, S] and features [B, N, S, D] at origin + t * direction."""
+        points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)  # [B, N S, 3]
+        logit, features = self.query(planes, solid, points)
+        return logit.unflatten(1, t.shape[1:]), features.unflatten(1, t.shape[1:])
+
+    def query(self, planes: Planes, solid: Solid | None, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Density logits [B, M] and features [B, M, D], the first three colours, at head-space points [B, M, 3]."""
+        features = self.sample(planes, points)  # [B, M, C]
+        decoded = self.decoder(features.to(self.decoder[0].weight.dtype))
+        logit, colour = decoded[..., 0].float(), decoded[..., 1:].float()
+        if solid is not None:
+            logit = logit * 4 + solid_logit(solid, points)
+        return logit, torch.cat([colour[..., :3] + features[..., :3], colour[..., 3:]], -1)
+
+    def sample(self, planes: Planes, points: Tensor) -> Tensor:
+        """Features at head-space points [B, M, 3] -> [B, M, C]: the planes summed, the window laid over the first."""
+        batch, three_c, height, width = planes.static.shape
+        grid = plane_coordinates(points)  # [B, 3, M, 2]
+        static = planes.static.reshape(batch * 3, three_c // 3, height, width)
+        sampled = F.grid_sample(static, grid.flatten(0, 1)[:, None], padding_mode="border", align_corners=False)
+        frontal, *others = sampled[:, :, 0].unflatten(0, (batch, 3)).unbind(1)  # [B, C, M] each
+        if planes.window is not None:
+            laid = torch.cat([planes.window * planes.soft, planes.soft], 1)
+            laid = F.grid_sample(laid, grid[:, :1] / self.window, align_corners=False)[:, :, 0]
+            frontal = torch.addcmul(laid[:, :-1], frontal, 1 - laid[:, -1:])
+        return (frontal + others[0] + others[1]).transpose(1, 2)
+
+    def _stratified(self, count, like, jitter):
+        """[B, N, count] in 0..1, one in each of `count` equal parts: their middles, or anywhere with `jitter`."""
+        start = torch.arange(count, device=like.device, dtype=torch.float32)
+        shape = (*like.shape[:2], count)
+        if jitter is False:
+            return ((start + 0.5) / count).expand(shape)
+        generator = jitter if isinstance(jitter, torch.Generator) else None
+        return (start + torch.rand(shape, generator=generator, device=like.device)) / count
+
+    @torch.no_grad()
+    def _guide(self, solid, rotation, size, field_of_view, zoom):
+        """The surface's t [B, N, 1] on each ray, from the solid alone at half resolution; 0 where a ray misses it."""
+        half = size // 2
+        origin, direction = rays(rotation, half, field_of_view, zoom)
+        t = torch.linspace(1, -1, GUIDE_SAMPLES, device=origin.device).expand(*origin.shape[:2], -1)
+        points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
+        weight = march(solid_logit(solid, points).unflatten(1, t.shape[1:]), t)
+        mass = weight.sum(-1)
+        depth = torch.where(mass > 0.05, (weight * t).sum(-1) / mass.clamp(min=0.01), 0)
+        depth = F.interpolate(depth.unflatten(1, (1, half, half)), size=(size, size), mode="bilinear")
+        return depth.flatten(1)[..., None]
+
+
+def solid_logit(solid: Solid, points: Tensor) -> Tensor:
+    """Density logit of the mesh-guided solid at [B, M, 3] -> [B, M]: between front and back, inside the silhouette.
+
+    Nothing is known beyond the planes, so the solid ends there.
+    """
+    grid = torch.stack([points[..., 0], -points[..., 1]], -1)[:, None]  # [B, 1, M, 2]
+    maps = torch.cat([solid.front, solid.back, solid.silhouette], 1)
+    maps = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)[:, :, 0]
+    front, back, silhouette = maps.unbind(1)  # [B, M] each
+    z, beyond = points[..., 2], points[..., :2].abs().amax(-1)
+    inside = torch.minimum((front - z) / SURFACE_WIDTH, (z - back) / BACK_WIDTH)
+    return torch.minimum(torch.minimum(inside, silhouette), (1 - beyond) / SURFACE_WIDTH).clamp(-12, 8)
+
+
+def march(logit: Tensor, t: Tensor) -> Tensor:
+    """Weights [B, N, S] of samples at falling t [B, N, S] with density softplus(logit)."""
+    step = F.pad(t[..., :-1] - t[..., 1:], (0, 1), value=0.1)
+    optical = F.softplus(logit) * step * OPTICAL_DEPTH
+    passed = torch.cumsum(optical, -1)
+    return torch.exp(optical - passed) - torch.exp(-passed)  # transmittance before minus after
+
+
+def importance(weight: Tensor, t: Tensor, u: Tensor) -> Tensor:
+    """Samples at falling t in proportion to the weights [B, N, S] (EG3D, NeRF): u [B, N, K] in 0..1 -> [B, N, K]."""
+    smooth = F.avg_pool1d(F.max_pool1d(weight, 2, 1, padding=1), 2, 1) + 0.01  # as in EG3D
+    share = torch.cumsum(smooth / smooth.sum(-1, keepdim=True), -1)
+    share = F.pad(share, (1, 0))  # [B, N, S + 1]
+    edges = torch.cat([t[..., :1], (t[..., 1:] + t[..., :-1]) / 2, t[..., -1:]], -1)  # [B, N, S + 1]
+    above = torch.searchsorted(share, u.contiguous(), right=True).clamp(1, share.shape[-1] - 1)
+    low, high = share.gather(-1, above - 1), share.gather(-1, above)
+    part = (u - low) / (high - low).clamp(min=1e-6)
+    start, end = edges.gather(-1, above - 1), edges.gather(-1, above)
+    return start + part.clamp(0, 1) * (end - start)

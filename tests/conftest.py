@@ -1,0 +1,62 @@
+"""What several test modules share: the shipped face model and tracker, and the example people, who do not exist."""
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from invertavatar.avatar import Avatar
+from invertavatar.face.face_model import FaceModel
+from invertavatar.face.portrait import Portrait, prepare_portrait
+from invertavatar.face.tracker import FaceTracker
+from invertavatar.media import load_image
+from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from tests.tiny import tiny_networks
+
+ROOT = Path(__file__).parents[1]
+CHECKPOINTS = ROOT / "invertavatar" / "checkpoints"
+
+torch.set_num_threads(1)  # over tensors as small as a test's, threads only wait for each other
+
+
+@pytest.fixture(scope="session")
+def face_model() -> FaceModel:
+    """The shipped face model; tests do not change it."""
+    return FaceModel.from_pretrained(CHECKPOINTS / "face_model")
+
+
+@pytest.fixture(scope="session")
+def face_tracker() -> Iterator[FaceTracker]:
+    """The shipped tracker."""
+    with FaceTracker.from_pretrained(CHECKPOINTS / "face_tracker") as tracker:
+        yield tracker
+
+
+@pytest.fixture(scope="session")
+def example() -> Callable[[str], np.ndarray]:
+    """`example("anna_1")`: an example photo, [768, 768, 3] uint8 RGB."""
+    return lambda name: load_image(ROOT / "assets" / "examples" / f"{name}.jpg")
+
+
+@pytest.fixture(scope="session")
+def portrait(face_tracker, example) -> Callable[[str], Portrait]:
+    """`portrait("anna_1")`: an example photo, tracked and cropped once."""
+    return functools.cache(lambda name: prepare_portrait(example(name), face_tracker, name))
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(face_model, face_tracker) -> InvertAvatarPipeline:
+    """A pipeline of tiny random networks of the compact structure; tests do not change it."""
+    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model, face_tracker=face_tracker)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def tiny_avatar(tiny_pipeline, portrait) -> Avatar:
+    """Anna from two photos, by the tiny pipeline."""
+    avatar = tiny_pipeline.add_portrait(None, portrait("anna_1"))
+    return tiny_pipeline.add_portrait(avatar, portrait("anna_2"))
