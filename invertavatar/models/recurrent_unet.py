@@ -22,6 +22,7 @@ class FusionState(NamedTuple):
     """What an encoder remembers of the photos it has seen; all that is needed to add another one.
 
     `hidden` holds one map [B, C, h, w] for each decoder scale, from coarse to fine; `count` is the number of photos.
+    Before the first one `hidden` is empty and `count` 0.
     """
 
     hidden: list[Tensor]
@@ -71,7 +72,7 @@ class RecurrentUNet(nn.Module):
         head_channels: Mapping[int, int],
         recurrent: bool = True,
         layers_per_block: int = 1,
-        output_gain: float = 0.1,
+        output_gain: float = 0.01,
     ):
         super().__init__()
         coarsest, finest = len(channels) - 1, min(head_channels)
@@ -102,7 +103,7 @@ class RecurrentUNet(nn.Module):
 
         Args:
             x: [B, in_channels, H, W], H and W divisible by 2 ** (number of scales - 1).
-            state: What came before; None for the first photo.
+            state: What came before; None, or one of count 0, for the first photo.
             fusion: "gru" as in the paper. Its two baselines: "mean" averages the states that each photo reaches alone,
                 "first" keeps the first photo's.
 
@@ -112,7 +113,7 @@ class RecurrentUNet(nn.Module):
         Raises:
             ValueError: The plain decoder is asked to fuse a second photo by "gru".
         """
-        if state is None:
+        if state is None or not state.count:
             return FusionState(self._decode(x, [None] * len(self.decoder)), 1)
         count = state.count + 1
         if fusion == "first":
@@ -137,7 +138,8 @@ class RecurrentUNet(nn.Module):
     def apply_heads(self, state: FusionState) -> dict[int, Tensor]:
         """The outputs of a state: scale -> [B, head_channels[scale], h, w], channels-last."""
         hidden = dict(zip(self.decoder_scales, state.hidden, strict=True))
-        return {int(s): head(channels_last(hidden[int(s)])) for s, head in self.heads.items()}
+        dtype = self.conv_in.weight.dtype  # a saved state may come from a pipeline of another one
+        return {int(s): head(channels_last(hidden[int(s)].to(dtype))) for s, head in self.heads.items()}
 
     def _decode(self, x: Tensor, hidden: Sequence[Tensor | None]) -> list[Tensor]:
         skips = [self.conv_in(channels_last(x))]

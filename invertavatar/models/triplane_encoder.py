@@ -64,6 +64,11 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
             heads[self._scale(self.finest)] += 3 * plane_channels + 1
         self.unet = RecurrentUNet(in_channels, channels, heads, recurrent, layers_per_block)
 
+    @property
+    def canonical(self) -> bool:
+        """Whether it looks at the canonical frontal plane (DESIGN 5.1), or at the picture itself (paper)."""
+        return self.config.in_channels == 8
+
     def _scale(self, resolution: int) -> int:
         return (self.config.resolution // resolution).bit_length() - 1
 

@@ -1,0 +1,192 @@
+"""Incremental GAN inversion and rendering with batches of tensors: what the pipeline and the training share (Fig. 2).
+
+Shapes: B batch of people (or of frames of one person), V 478 landmarks, S side of the crop, L w-layers.
+
+photo -> coarse stage (w+, render, residual) -> the two canonical spaces -> recurrent encoders -> features -> frame.
+All of it is differentiable in the networks; geometry carries no gradient.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .face.face_model import FaceModel
+from .models.generator import AvatarGenerator, CanonicalFeatures, resize
+from .models.latent_encoder import LatentEncoder
+from .models.recurrent_unet import FusionMode, FusionState
+from .models.texture_encoder import TextureEncoder
+from .models.triplane_encoder import TriplaneEncoder
+from .rendering.detail import fine_band, surface_colour
+from .rendering.head_shape import canonicalize, driven_heights, face_window
+from .rendering.observation import ObservedColours, ObservedSums, PhotoMaps, observe, observed_colours, observed_sums
+from .rendering.uv import UVAtlas, mirror_texture, unproject
+from .rendering.volume_renderer import Rendering
+
+# See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (2.0, 40.0), (12.0, 100.0)
+
+
+class Networks(NamedTuple):
+    """The networks and the face model they work with."""
+
+    latent_encoder: LatentEncoder
+    texture_encoder: TextureEncoder
+    triplane_encoder: TriplaneEncoder
+    generator: AvatarGenerator
+    face_model: FaceModel
+
+    @property
+    def trainable(self) -> nn.ModuleDict:
+        """The networks without the face model, which is learned apart."""
+        return nn.ModuleDict({name: part for name, part in self._asdict().items() if name != "face_model"})
+
+
+class View(NamedTuple):
+    """A crop with what the tracker and the face model know of it."""
+
+    photo: Tensor  # [B, 3, S, S] in -1..1
+    matte: Tensor  # [B, 1, S, S] in 0..1, the person; 0 where there are no pixels
+    inside: Tensor  # [B, 1, S, S] in 0..1, real pixels, fading out toward the border of the photo
+    vertices: Tensor  # [B, V, 3] head space
+    neutral: Tensor  # [B, V, 3] or [V, 3] the person's neutral face
+    rotation: Tensor  # [B, 3, 3] head -> camera
+
+
+class Inversion(NamedTuple):
+    """What the networks remember of the photos so far."""
+
+    ws: Tensor  # [B, L, w_dim]
+    texture_state: FusionState
+    triplane_state: FusionState
+    sums: ObservedSums
+
+
+class Frame(NamedTuple):
+    """A rendered frame, over nothing."""
+
+    colour: Tensor  # [B, 3, S, S] in -1..1, premultiplied by opacity
+    opacity: Tensor  # [B, 1, S, S] in 0..1
+    gate: Tensor  # [B, 1, S, S] in 0..1: how much of the fine band the network let through
+    rendering: Rendering
+
+
+def invert_step(
+    networks: Networks, state: Inversion | None, view: View, atlas: UVAtlas, fusion: FusionMode = "gru"
+) -> tuple[Inversion, PhotoMaps]:
+    """One photo joins the inversion (paper 3.2, 3.3).
+
+    Args:
+        networks: The networks.
+        state: After the photos so far; None at the first.
+        view: The photo; resized here to what each network looks at.
+        atlas: At the texture encoder's resolution.
+        fusion: "gru", or the baselines "mean" and "first".
+
+    Returns:
+        The state with this photo, and the photo in the two canonical spaces.
+    """
+    generator, face_model = networks.generator, networks.face_model
+    config, dtype = generator.config, generator.dtype
+    photo, matte, inside = (resize(x, config.image_resolution) for x in (view.photo, view.matte, view.inside))
+
+    # Coarse stage: the first photo is inverted to w+, and rendered as each photo shows the head.
+    if state is None:
+        ws = networks.latent_encoder(resize(view.photo, networks.latent_encoder.config.image_size).to(dtype))
+    else:
+        ws = state.ws
+    closed = face_model.close(view.vertices, view.neutral)
+    window = face_window(closed, face_model, config.window, generator.window_resolution)
+    coarse = generator(ws.to(dtype), window, face_model.head_height, view.rotation)
+    small = config.neural_resolution
+    person = resize(matte, small)
+    residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
+
+    # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
+    maps = observe(photo, matte, inside, view.vertices, view.neutral, view.rotation, atlas, face_model, config.window)
+    openness = face_model.openness(view.vertices)
+    residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, face_model)
+    seen = maps.texture * maps.visibility
+    _, texture_state = networks.texture_encoder(
+        seen.to(dtype),
+        (residual_uv * maps.visibility).to(dtype),
+        maps.visibility.to(dtype),
+        mirror_texture(seen, atlas).to(dtype),
+        mirror_texture(maps.visibility, atlas).to(dtype),
+        state=state and state.texture_state,
+        fusion=fusion,
+    )
+    if networks.triplane_encoder.canonical:
+        heights = driven_heights(resize(face_model.head_height, maps.facing.shape[-1]), window, config.window)
+        residual_plane, _, _ = canonicalize(residual, person, heights, view.rotation)
+        looks = (maps.canonical * maps.matte, maps.matte, residual_plane * maps.matte, maps.facing)
+    else:
+        looks = (photo * matte, matte, residual)
+    size = networks.triplane_encoder.config.resolution
+    _, triplane_state = networks.triplane_encoder(
+        *(resize(look, size).to(dtype) for look in looks),
+        state=state and state.triplane_state,
+        fusion=fusion,
+    )
+    sums = observed_sums(maps, *FUSION_SHARPNESS)
+    return Inversion(ws, texture_state, triplane_state, sums if state is None else state.sums + sums), maps
+
+
+def canonical_features(networks: Networks, state: Inversion, atlas: UVAtlas) -> CanonicalFeatures:
+    """F_tex and F_tri after the photos so far: what all frames of an avatar share."""
+    ws = state.ws.to(networks.generator.dtype)
+    if not state.texture_state.count:  # a sampled person, of whom w+ is all there is
+        return networks.generator.canonical(ws)
+    return networks.generator.canonical(
+        ws,
+        networks.texture_encoder.offsets(state.texture_state),
+        networks.triplane_encoder.modulation(state.triplane_state),
+        observed_colours(state.sums, atlas),
+    )
+
+
+def render_frame(
+    networks: Networks,
+    ws: Tensor,
+    features: CanonicalFeatures,
+    detail: ObservedColours | None,
+    vertices: Tensor,
+    neutral: Tensor,
+    rotation: Tensor,
+    size: int,
+    field_of_view: float | None = None,
+    zoom: float = 1.0,
+    jitter: torch.Generator | bool = False,
+) -> Frame:
+    """Render driven faces.
+
+    Args:
+        networks: The networks.
+        ws: [B, L, w_dim], or [1, L, w_dim] for frames of one person.
+        features: Of the same batch, or of 1; so is `detail`.
+        detail: Colour maps of the full-resolution detail; None leaves it out.
+        vertices: [B, V, 3] the driven face.
+        neutral: [B, V, 3] or [V, 3].
+        rotation: [B, 3, 3] head -> camera.
+        size: H = W of the picture.
+        field_of_view: Degrees; the generator's own by default.
+        zoom: Above 1 the head grows.
+        jitter: See `VolumeRenderer.forward`.
+    """
+    generator, face_model = networks.generator, networks.face_model
+    config, ws = generator.config, ws.to(generator.dtype)
+    field_of_view = config.field_of_view if field_of_view is None else field_of_view
+    closed = face_model.close(vertices, neutral)
+    window = face_window(closed, face_model, config.window, generator.window_resolution)
+    face = generator.face(ws, features, window)
+    rendering = generator.render(
+        features, face, window, face_model.head_height, rotation, field_of_view=field_of_view, zoom=zoom, jitter=jitter
+    )
+    upsampled = generator.upsample(rendering, ws, size)
+    colour = resize(rendering.features[:, :3].float(), size) + upsampled.residual
+    opacity = resize(rendering.opacity, size)
+    if detail is not None and config.full_resolution_detail and size > config.neural_resolution:
+        with torch.no_grad():  # where the surface is shall not be learned from hair strands
+            surface, trust = surface_colour(detail, closed, rendering, rotation, face_model, size, field_of_view, zoom)
+        colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
+    return Frame(colour, opacity, upsampled.gate, rendering)

@@ -1,0 +1,70 @@
+"""Shapes: B batch, D feature channels, L w-layers."""
+
+import pytest
+import torch
+
+from invertavatar.models.super_resolution import SuperResolution
+
+
+def build(channels=(8, 8), output_gain=1.0, seed=0):
+    torch.manual_seed(seed)
+    return SuperResolution(4, 16, channels, 8, output_gain).eval()
+
+
+@pytest.fixture
+def inputs():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 4, 16, 16, generator=generator), torch.randn(2, 3, 8, generator=generator)
+
+
+@pytest.mark.parametrize("size", [8, 16, 31, 32, 100])
+def test_any_size_of_picture_comes_out_of_one_size_of_features(size, inputs):
+    residual, gate = build()(*inputs, size)
+    assert residual.shape == (2, 3, size, size)
+    assert gate.shape == (2, 1, size, size)
+
+
+@pytest.mark.parametrize(("channels", "size"), [((8,), 16), ((8, 8), 32), ((8, 8, 4), 64)])
+def test_each_width_after_the_first_doubles_the_size(channels, size, inputs):
+    network = build(channels)
+    sizes = []
+    network.head.register_forward_hook(lambda module, args, output: sizes.append(output.shape[-1]))
+    network(*inputs, 16)
+    assert sizes == [size]
+
+
+def test_a_fresh_head_of_no_gain_adds_nothing_and_lets_95_percent_of_the_fine_band_through(inputs):
+    residual, gate = build(output_gain=0.0)(*inputs, 32)
+    assert (residual == 0).all()
+    assert gate.min() > 0.95 and gate.max() < 0.96
+
+
+def test_the_gate_stays_between_0_and_1_for_loud_features(inputs):
+    _, gate = build()(1e4 * inputs[0], inputs[1], 32)
+    assert gate.min() >= 0 and gate.max() <= 1
+    assert gate.std() > 0.1
+
+
+def test_only_the_last_w_styles_the_picture(inputs):
+    network, (features, ws) = build(), inputs
+    picture = network(features, ws, 32).residual
+    other = ws.clone()
+    other[:, :-1] += 1
+    assert torch.equal(network(features, other, 32).residual, picture)
+    other[:, -1] += 1
+    assert (network(features, other, 32).residual - picture).abs().max() > 0.1
+
+
+def test_it_draws_no_random_numbers(inputs):
+    network = build()
+    state = torch.get_rng_state()
+    network(*inputs, 32)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_float32_features_meet_half_precision_weights(inputs):
+    network, (features, ws) = build(), inputs
+    full = network(features, ws, 32).residual
+    half = build().half()(features, ws.half(), 32).residual
+    assert half.dtype == torch.float32
+    assert (half - full).abs().max() < 0.02 * full.abs().max()
