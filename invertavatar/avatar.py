@@ -1,0 +1,155 @@
+"""The avatar: everything that is kept of a person, and enough to add another photo later (DESIGN 6).
+
+Shapes: N photos, L w-layers, V 478 landmarks, K residual axes, r resolution of a map.
+
+An avatar file is biometric data of a person: treat it as you would their photos.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .errors import AvatarError
+from .face.motion import Motion
+from .models.recurrent_unet import FusionState
+from .rendering.observation import ObservedSums
+
+FORMAT_VERSION = 1
+TENSOR_FILE, JSON_FILE = "avatar.safetensors", "avatar.json"
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """What was found in one photo."""
+
+    name: str
+    yaw: float  # degrees
+    pitch: float
+    roll: float
+    face_pixels: float  # pixels of one head unit in the photo as given: how finely it was taken
+    visible: float  # share of the UV map that it shows, 0..1
+
+
+@dataclass(frozen=True, eq=False)
+class Avatar:
+    """State of an avatar; made by `InvertAvatarPipeline.reconstruct` and `.update`, never changed in place."""
+
+    ws: Tensor  # [1, L, w_dim] w+ of the first photo
+    texture_state: FusionState  # hidden states of E_tex_rec
+    triplane_state: FusionState  # hidden states of E_tri_rec
+    sums: ObservedSums  # observed colours at the networks' resolution
+    detail_sums: ObservedSums  # the same at full resolution
+    rest_sum: Tensor  # [V, 3] sum over photos of the face without expression, head space
+    neutral: Tensor  # [V, 3] the person's neutral face, head space
+    rest: Motion  # one frame: pose, expression and residual of the first photo
+    thumbnails: Tensor  # [N, 3, 96, 96] uint8
+    backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
+    photos: tuple[PhotoRecord, ...]
+    model: str  # fingerprint of the pipeline that made it
+
+    @property
+    def num_images(self) -> int:
+        """N."""
+        return len(self.photos)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.ws.device
+
+    def to(self, device: torch.device | str) -> "Avatar":
+        """The same avatar on another device."""
+        return _from_tensors({k: v.to(device) for k, v in _tensors(self).items()}, self)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `avatar.safetensors` and `avatar.json` into a folder, which is made."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.cpu().contiguous() for k, v in _tensors(self).items()}, folder / TENSOR_FILE)
+        description = {
+            "format_version": FORMAT_VERSION,
+            "sha256": _digest(folder / TENSOR_FILE),
+            "model": self.model,
+            "texture_count": self.texture_state.count,
+            "triplane_count": self.triplane_state.count,
+            "residual_region": list(self.rest.residual_region),
+            "photos": [vars(photo) for photo in self.photos],
+        }
+        (folder / JSON_FILE).write_text(json.dumps(description, indent=1) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Avatar":
+        """Read an avatar's folder; nothing in it is ever executed.
+
+        Raises:
+            AvatarError: The folder holds no avatar, a damaged one, or one of another version.
+        """
+        folder = Path(folder)
+        if not (folder / JSON_FILE).is_file() or not (folder / TENSOR_FILE).is_file():
+            raise AvatarError(f"{folder} is no avatar: it needs {JSON_FILE} and {TENSOR_FILE}. Save the avatar again.")
+        try:
+            description = json.loads((folder / JSON_FILE).read_text())
+            version = description["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise AvatarError(f"{folder / JSON_FILE} is damaged. Save the avatar again.") from error
+        if version != FORMAT_VERSION:
+            raise AvatarError(
+                f"The avatar in {folder} has format {version}; this version of InvertAvatar reads format "
+                f"{FORMAT_VERSION}. Build it again from its photos."
+            )
+        try:
+            if _digest(folder / TENSOR_FILE) != description["sha256"]:
+                raise ValueError(f"{TENSOR_FILE} is not the one that was saved")
+            tensors = load_file(folder / TENSOR_FILE, device=str(device))
+            return _assemble(tensors, description)
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            raise AvatarError(f"The avatar in {folder} is damaged. Save it again.") from error
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _tensors(avatar: Avatar) -> dict[str, Tensor]:
+    """All tensors of an avatar under the names they have in its file."""
+    named = {f.name: getattr(avatar, f.name) for f in fields(avatar) if isinstance(getattr(avatar, f.name), Tensor)}
+    for name in ("texture_state", "triplane_state"):
+        named |= {f"{name}.{i}": hidden for i, hidden in enumerate(getattr(avatar, name).hidden)}
+    for name in ("sums", "detail_sums"):
+        named |= {f"{name}.{key}": value for key, value in getattr(avatar, name)._asdict().items()}
+    return named | {f"rest.{key}": getattr(avatar.rest, key) for key in ("rotation", "expression", "residual")}
+
+
+def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: tuple[str, ...]) -> dict:
+    """The inverse of `_tensors`: field name -> value."""
+
+    def group(prefix):
+        return {k.removeprefix(prefix + "."): v for k, v in tensors.items() if k.startswith(prefix + ".")}
+
+    parts = {name: value for name, value in tensors.items() if "." not in name}
+    for name, count in counts.items():
+        hidden = group(name)
+        parts[name] = FusionState([hidden[str(i)] for i in range(len(hidden))], count)
+    parts["sums"], parts["detail_sums"] = ObservedSums(**group("sums")), ObservedSums(**group("detail_sums"))
+    parts["rest"] = Motion(**group("rest"), residual_region=residual_region)
+    return parts
+
+
+def _from_tensors(tensors: dict[str, Tensor], avatar: Avatar) -> Avatar:
+    counts = {name: getattr(avatar, name).count for name in ("texture_state", "triplane_state")}
+    return replace(avatar, **_parts(tensors, counts, avatar.rest.residual_region))
+
+
+def _assemble(tensors: dict[str, Tensor], description: dict) -> Avatar:
+    counts = {f"{name}_state": int(description[f"{name}_count"]) for name in ("texture", "triplane")}
+    parts = _parts(tensors, counts, tuple(description["residual_region"]))
+    photos = tuple(PhotoRecord(**photo) for photo in description["photos"])
+    if len(photos) != len(parts["thumbnails"]):
+        raise ValueError("photos and thumbnails differ in number")
+    return Avatar(photos=photos, model=str(description["model"]), **parts)

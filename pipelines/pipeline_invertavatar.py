@@ -1,0 +1,734 @@
+"""`InvertAvatarPipeline`: photos -> avatar -> animation (paper Fig. 2).
+
+Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side of the output.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
+from torch import Tensor
+
+from invertavatar.avatar import Avatar, PhotoRecord
+from invertavatar.camera import rotation_from_angles
+from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
+from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.face.capture import capture
+from invertavatar.face.face_model import FaceModel
+from invertavatar.face.motion import ANIMATION_REGIONS, EXPRESSION_RANGE, Motion, load_motion, retarget
+from invertavatar.face.portrait import Portrait, prepare_portrait
+from invertavatar.face.tracker import FaceTracker, Track
+from invertavatar.inversion import (
+    DETAIL_SHARPNESS,
+    Inversion,
+    Networks,
+    View,
+    canonical_features,
+    invert_step,
+    render_frame,
+)
+from invertavatar.media import VideoReader, load_images
+from invertavatar.media.images import VIDEO_SUFFIXES
+from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures, resize
+from invertavatar.models.latent_encoder import LatentEncoder
+from invertavatar.models.recurrent_unet import FusionMode
+from invertavatar.models.texture_encoder import TextureEncoder
+from invertavatar.models.triplane_encoder import TriplaneEncoder
+from invertavatar.prior import sample_avatar
+from invertavatar.rendering.background import backdrop, compose, resolve_background
+from invertavatar.rendering.head_shape import face_window
+from invertavatar.rendering.mesh import CELL, Mesh, isosurface, metres_per_unit
+from invertavatar.rendering.observation import ObservedColours, observe, observed_colours, observed_sums
+from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
+from invertavatar.rendering.uv import uv_atlas
+
+from .pipeline_output import InvertAvatarPipelineOutput
+
+# With these entries `model_index.json` names each component ["invertavatar", class], which diffusers then finds from
+# the Hub too, and the tracker, which is no ModelMixin, is saved and loaded like the networks.
+LOADABLE_CLASSES["invertavatar"] = {"FaceTracker": ["save_pretrained", "from_pretrained"]}
+ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["invertavatar"])
+
+DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "invertavatar" / "checkpoints"
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
+
+EXAMPLE_DOC_STRING = """
+Examples:
+```py
+>>> from invertavatar import InvertAvatarPipeline
+
+>>> pipe = InvertAvatarPipeline.from_pretrained()
+>>> avatar = pipe.reconstruct(["photo_1.jpg", "photo_2.jpg"])
+>>> frames = pipe.animate(avatar, driving_video="talk.mp4").frames
+```
+"""
+
+
+class InvertAvatarPipeline(DiffusionPipeline):
+    """One to N photos of a person in, an animatable 3D head avatar out.
+
+    Args:
+        latent_encoder: E_latent, photo -> w+.
+        texture_encoder: E_tex_rec, UV-space observations -> texture offsets.
+        triplane_encoder: E_tri_rec, canonical observations -> modulation of the static tri-plane.
+        generator: G_tex, G_static, G_face and R.
+        face_model: The linear face model.
+        face_tracker: Finds faces; may be None where photos and drivers come tracked.
+    """
+
+    model_cpu_offload_seq = "latent_encoder->texture_encoder->triplane_encoder->generator"
+    _exclude_from_cpu_offload = ["face_model"]  # noqa: RUF012  small, and read without a forward call
+    _optional_components = ["face_tracker"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        latent_encoder: LatentEncoder,
+        texture_encoder: TextureEncoder,
+        triplane_encoder: TriplaneEncoder,
+        generator: AvatarGenerator,
+        face_model: FaceModel,
+        face_tracker: FaceTracker | None = None,
+    ):
+        super().__init__()
+        self.register_modules(
+            latent_encoder=latent_encoder,
+            texture_encoder=texture_encoder,
+            triplane_encoder=triplane_encoder,
+            generator=generator,
+            face_model=face_model,
+            face_tracker=face_tracker,
+        )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs):
+        """As in diffusers, from safetensors only; without a name it loads the weights shipped with the package."""
+        folder = pretrained_model_name_or_path or DEFAULT_CHECKPOINT
+        return super().from_pretrained(folder, use_safetensors=True, **kwargs)
+
+    def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
+        """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
+
+        Args:
+            rays_per_tile: How many rays at a time; a frame has `neural_resolution` squared.
+
+        Raises:
+            InvertAvatarError: Less than one ray at a time.
+        """
+        if rays_per_tile < 1:
+            raise InvertAvatarError(f"A tile needs 1 ray or more, not {rays_per_tile}.")
+        self.generator.renderer.rays_per_tile = rays_per_tile
+
+    def disable_ray_tiling(self) -> None:
+        """Trace all rays of a frame at once again."""
+        self.generator.renderer.rays_per_tile = None
+
+    # 1. Photos -> avatar
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        image: "str | PIL.Image.Image | np.ndarray | Tensor | Sequence",
+        face_index: int = 0,
+        fusion: FusionMode = "gru",
+        callback_on_step_end: Callable | None = None,
+    ) -> Avatar:
+        """Build an avatar.
+
+        Args:
+            image: One photo or several of one person: paths, folders, PIL images, arrays, tensors; a video lends
+                frames.
+            face_index: Which face where a photo shows several, 0 is the largest.
+            fusion: "gru" as in the paper; its baselines "mean" and "first" for comparison.
+            callback_on_step_end: Called as `callback(pipe, step, None, {"avatar": avatar})` after each photo.
+
+        Raises:
+            MediaError: A photo cannot be read.
+            NoFaceError: A photo shows no face.
+        """
+        return self._fuse(None, image, face_index, fusion, callback_on_step_end)
+
+    @torch.no_grad()
+    def update(
+        self,
+        avatar: Avatar,
+        image: "str | PIL.Image.Image | np.ndarray | Tensor | Sequence",
+        face_index: int = 0,
+        fusion: FusionMode = "gru",
+        callback_on_step_end: Callable | None = None,
+    ) -> Avatar:
+        """Refine an avatar with more photos; `reconstruct([a, b])` equals `update(reconstruct([a]), b)` bit for bit.
+
+        Args and errors are those of `reconstruct`; the avatar given stays as it is.
+        """
+        self._check_avatar(avatar)
+        return self._fuse(avatar.to(self._execution_device), image, face_index, fusion, callback_on_step_end)
+
+    def _fuse(self, avatar, image, face_index, fusion, callback):
+        photos, names = load_images(image)
+        steps = list(zip(photos, names, strict=True))
+        for step, (photo, name) in enumerate(self.progress_bar(steps) if len(steps) > 1 else steps):
+            portrait = prepare_portrait(photo, self._tracker(), name, face_index)
+            avatar = self.add_portrait(avatar, portrait, fusion)
+            if callback is not None:
+                callback(self, step, None, {"avatar": avatar})
+        self.maybe_free_model_hooks()
+        return avatar
+
+    @torch.no_grad()
+    def add_portrait(self, avatar: Avatar | None, portrait: Portrait, fusion: FusionMode = "gru") -> Avatar:
+        """One step of incremental inversion (paper 3.3): a tracked photo joins the avatar.
+
+        Args:
+            avatar: What is known so far; None at the first photo.
+            portrait: From `prepare_portrait`.
+            fusion: See `reconstruct`.
+        """
+        portrait = portrait.to(self._execution_device)
+        face_model = self.face_model
+
+        # The person's neutral face over all photos so far.
+        rest_sum = face_model.at_rest(portrait.vertices, portrait.expression)[0]
+        rest_sum = rest_sum if avatar is None else avatar.rest_sum + rest_sum
+        neutral = face_model.neutral(rest_sum, 1 if avatar is None else avatar.num_images + 1)
+
+        state = avatar and Inversion(avatar.ws, avatar.texture_state, avatar.triplane_state, avatar.sums)
+        view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
+        atlas = self._atlas(self.texture_encoder.config.resolution)
+        state, maps = invert_step(self._networks(), state, view, atlas, fusion)
+
+        # The observed colours once more, at full resolution.
+        detail_atlas = self._atlas(self.generator.config.detail_resolution)
+        detail_maps = observe(*view, detail_atlas, face_model, self.generator.config.window)
+        detail_sums = observed_sums(detail_maps, *DETAIL_SHARPNESS, portrait.sharpness**2)
+        visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
+        record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
+        if avatar is None or not avatar.photos:
+            picture = (portrait.photo[0].permute(1, 2, 0).cpu().numpy() + 1) * 127.5
+            behind = backdrop(picture.round().astype(np.uint8), portrait.matte[0, 0].cpu().numpy())
+            rest = Motion(
+                rotation=portrait.rotation,
+                expression=portrait.expression,
+                residual=face_model.residual(portrait.vertices, neutral, portrait.expression),
+                residual_region=face_model.residual_region,
+            )
+            return Avatar(
+                **state._asdict(),
+                detail_sums=detail_sums,
+                rest_sum=rest_sum,
+                neutral=neutral,
+                rest=rest,
+                thumbnails=portrait.thumbnail[None],
+                backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(neutral.device),
+                photos=(record,),
+                model=self.fingerprint,
+            )
+        return replace(
+            avatar,
+            **state._asdict(),
+            detail_sums=avatar.detail_sums + detail_sums,
+            rest_sum=rest_sum,
+            neutral=neutral,
+            thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
+            photos=(*avatar.photos, record),
+        )
+
+    @torch.no_grad()
+    def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:
+        """Draw a person who does not exist; all other calls take the avatar like one made of photos.
+
+        It has no photos (`num_images` is 0), a frontal rest without expression and a grey backdrop. A first photo given
+        to `update` decides over all but w+, which stays.
+
+        Args:
+            seed: One person for each number, the same on every device.
+            truncation_psi: 0..1; 1 draws people as they differ, 0 gives the average person.
+            generator: Draw from it instead of from a seed; on the CPU it gives the same people on every device.
+
+        Raises:
+            InvertAvatarError: `truncation_psi` is out of its range.
+        """
+        if not 0 <= truncation_psi <= 1:
+            raise InvertAvatarError(f"truncation_psi runs from 0 to 1; {truncation_psi} does not.")
+        generator = generator or torch.Generator().manual_seed(seed)
+        device = self._execution_device
+        avatar = sample_avatar(self._networks(), generator, truncation_psi, self.fingerprint, device)
+        self.maybe_free_model_hooks()
+        return avatar
+
+    # 2. Driver -> motion
+
+    def track(
+        self,
+        driving: "str | Path | PIL.Image.Image | np.ndarray | Sequence",
+        face_index: int = 0,
+        fps: float | None = None,
+        max_frames: int | None = None,
+    ) -> Motion:
+        """The motion of a driver.
+
+        Args:
+            driving: A video, a photo, a list of frames, a saved motion (.safetensors) or a table (.csv).
+            face_index: Which face where there are several.
+            fps: Resample a video to this rate.
+            max_frames: Take no more frames than this.
+
+        Raises:
+            MediaError, NoFaceError, MotionError: The driver cannot be read, shows no face, or is no motion.
+        """
+        suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
+        if suffix in (".safetensors", ".csv"):
+            return load_motion(driving)[:max_frames]
+        if suffix in VIDEO_SUFFIXES:
+            name = Path(driving).name
+            with VideoReader(driving, fps=fps) as video:
+                total = min(video.num_frames, max_frames or video.num_frames)
+                tracks = self._tracker().detect_video(islice(video, max_frames), float(video.fps), face_index, name)
+                return capture(self._with_progress(tracks, total, "Tracking"), self.face_model, video.fps, name)
+        frames, names = load_images(driving)
+        tracks: list[Track | None] = []
+        if len(frames) == 1:
+            tracks = [self._tracker().detect(frames[0], names[0], face_index)]
+        else:
+            tracks = list(self._tracker().detect_video(frames[:max_frames], fps or 25.0, face_index))
+        return capture(tracks, self.face_model, fps or 25, names[0])
+
+    # 3. Avatar and motion -> pictures
+
+    @torch.no_grad()
+    def animate_stream(
+        self,
+        avatar: Avatar,
+        driving_video: "str | Path | Sequence | None" = None,
+        driving_image: "str | Path | PIL.Image.Image | np.ndarray | None" = None,
+        motion: Motion | None = None,
+        animation_region: str = "all",
+        relative_motion: bool = True,
+        motion_scale: float = 1.0,
+        smooth: float = 0.0,
+        follow_translation: bool = False,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        roll: float = 0.0,
+        field_of_view: float | None = None,
+        zoom: float = 1.0,
+        height: int = 512,
+        background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
+        batch_size: int = 1,
+        frames: slice = slice(None),
+        output_type: str = "uint8",
+    ) -> Iterator[np.ndarray | Tensor]:
+        """Render frame after frame; memory does not grow with their number.
+
+        Args:
+            avatar: From `reconstruct`.
+            driving_video: A video (or list of frames) to follow; or give one of the next two.
+            driving_image: A photo to take the expression and pose from.
+            motion: From `track` or `Motion`'s own constructors.
+            animation_region: "all", "exp", "pose", "lip" or "eyes"; the rest stays as in the first photo.
+            relative_motion: Add the driver's departure from their own neutral to the first photo's expression and pose;
+                else take the driver's expression and pose as they are.
+            motion_scale: Strength of the motion.
+            smooth: 0..1, One-Euro smoothing.
+            follow_translation: Let the head also move and grow in the picture as the driver's does.
+            yaw: Degrees by which the camera sees the head turned further, to the picture's right.
+            pitch: Degrees, upwards.
+            roll: Degrees, clockwise.
+            field_of_view: Degrees of the camera, 0 for weak perspective; the model's own by default.
+            zoom: Above 1 the head grows.
+            height: S, height and width of the frames.
+            background: "original", "blur", "transparent", a colour ("gray", "#3366cc") or a picture.
+            batch_size: Frames rendered at a time.
+            frames: Which of the driver's frames are rendered; the driver's neutral and the smoothing come from all.
+            output_type: "uint8" for arrays [S, S, 3 or 4], "pt" for tensors [3 or 4, S, S] in 0..1.
+
+        Yields:
+            One frame at a time.
+
+        Raises:
+            InvertAvatarError: An input cannot be used; each message says which and what to do.
+        """
+        self.check_inputs(avatar, driving_video, driving_image, motion, animation_region)
+        self._check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
+        if motion is None:
+            motion = self.track(driving_video if driving_video is not None else driving_image)
+        avatar = avatar.to(self._execution_device)
+        motion = retarget(
+            motion,
+            avatar.rest,
+            animation_region=animation_region,
+            relative_motion=relative_motion,
+            motion_scale=motion_scale,
+            smooth=smooth,
+            follow_translation=follow_translation,
+        )[frames]
+        view = rotation_from_angles(yaw, pitch, roll)
+        camera = {"field_of_view": field_of_view, "zoom": zoom}
+        return self._stream(avatar, motion, view, camera, height, background, batch_size, output_type)
+
+    @torch.no_grad()
+    def _stream(self, avatar, motion, view, camera, height, background, batch_size, output_type):
+        behind = resolve_background(background, avatar.backdrop, height)
+        for colour, opacity, _ in self._layers(avatar, motion, view, camera, height, batch_size):
+            frames = compose(colour, opacity, behind)
+            if output_type == "uint8":
+                yield from (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            else:
+                yield from frames
+
+    @torch.no_grad()
+    def _layers(self, avatar, motion, view, camera, height, batch_size):
+        """What `render_frames` returns, batch after batch."""
+        features, detail = self.canonical_features(avatar)
+        moved = bool((motion.translation != 0).any() or (motion.scale != 1).any())
+        starts = range(0, motion.num_frames, batch_size)
+        try:
+            for start in self._with_progress(starts, len(starts), "Rendering"):
+                clip = motion[start : start + batch_size]
+                layers = self.render_frames(
+                    avatar,
+                    features,
+                    detail,
+                    clip.expression.to(avatar.device),
+                    clip.residual.to(avatar.device),
+                    (view @ clip.rotation).to(avatar.device),
+                    height,
+                    **camera,
+                )
+                yield shifted(torch.cat(layers, 1), clip).split([3, 1, 1], 1) if moved else layers
+        finally:  # also where a stream is left half-way
+            self.maybe_free_model_hooks()
+
+    @torch.no_grad()
+    def animate(self, avatar: Avatar, output_type: str = "pil", **kwargs) -> InvertAvatarPipelineOutput:
+        """All frames at once; takes what `animate_stream` takes.
+
+        Args:
+            avatar: From `reconstruct`.
+            output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
+        """
+        video, image, motion = (kwargs.pop(name, None) for name in ("driving_video", "driving_image", "motion"))
+        self.check_inputs(avatar, video, image, motion, kwargs.get("animation_region", "all"))
+        if output_type not in OUTPUT_TYPES:
+            raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(OUTPUT_TYPES)}.')
+        if motion is None:
+            motion = self.track(video if video is not None else image)
+        frames = list(self.animate_stream(avatar, motion=motion, output_type="pt", **kwargs))
+        return InvertAvatarPipelineOutput(as_output_type(torch.stack(frames), output_type), motion.fps, avatar, motion)
+
+    @torch.no_grad()
+    def render(
+        self,
+        avatar: Avatar,
+        yaw: float | Sequence[float] = 0.0,
+        pitch: float | Sequence[float] = 0.0,
+        roll: float | Sequence[float] = 0.0,
+        expression: Mapping[str, float] | None = None,
+        field_of_view: float | None = None,
+        zoom: float = 1.0,
+        height: int = 512,
+        background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
+        batch_size: int = 1,
+        output_type: str = "pil",
+        return_depth: bool = False,
+    ) -> "list[PIL.Image.Image] | np.ndarray | Tensor | tuple":
+        """Still pictures from any side; with alpha on a "transparent" background.
+
+        Args:
+            avatar: From `reconstruct`.
+            yaw: Degrees, one or a list; positive turns the face to the picture's right.
+            pitch: Degrees, upwards.
+            roll: Degrees, clockwise.
+            expression: ARKit name -> score in 0..1, on the neutral face; the first photo's expression by default.
+            field_of_view: See `animate_stream`.
+            zoom: See `animate_stream`.
+            height: See `animate_stream`.
+            background: See `animate_stream`.
+            batch_size: See `animate_stream`.
+            output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
+            return_depth: Also give the depth of what is seen.
+
+        Returns:
+            The pictures; with `return_depth` the tuple (pictures, depth). Depth is z in camera space in head units, 0
+            at the plane through the head's centre and larger toward the viewer, NaN where there is no head: float32
+            [T, S, S], for "pt" a tensor [T, 1, S, S].
+
+        Raises:
+            InvertAvatarError: An input cannot be used, such as an expression without such an axis.
+        """
+        self._check_avatar(avatar)
+        self._check_frames(field_of_view, zoom, height, batch_size, output_type)
+        angles = torch.broadcast_tensors(
+            *(torch.as_tensor(a, dtype=torch.float32).reshape(-1) for a in (yaw, pitch, roll))
+        )
+        count = len(angles[0])
+        scores, residual = self._posed_expression(avatar, expression)
+        motion = Motion(
+            rotation=rotation_from_angles(*angles),
+            expression=scores.expand(count, -1),
+            residual=residual.expand(count, -1),
+            residual_region=avatar.rest.residual_region,
+        )
+        avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
+        behind = resolve_background(background, avatar.backdrop, height)
+        frames, depths = [], []
+        for colour, opacity, depth in self._layers(avatar, motion, torch.eye(3), camera, height, batch_size):
+            frames.append(compose(colour, opacity, behind))
+            depths.append((depth / opacity).where(opacity > 0.5, torch.nan))
+        frames, depth = as_output_type(torch.cat(frames), output_type), torch.cat(depths)
+        if not return_depth:
+            return frames
+        return frames, depth if output_type == "pt" else depth[:, 0].cpu().numpy()
+
+    @torch.no_grad()
+    def extract_mesh(
+        self,
+        avatar: Avatar,
+        resolution: int = 192,
+        threshold: float = 10.0,
+        expression: Mapping[str, float] | None = None,
+        texture_size: int = 1024,
+    ) -> Mesh:
+        """The head as a textured, closed triangle mesh.
+
+        The surface is the volume's own; its colours are baked from rendered views of front and sides. What none of them
+        shows squarely, such as the back of the head, takes the colours around it.
+
+        Args:
+            avatar: From `reconstruct`.
+            resolution: Grid points along each axis of the sampled volume: triangles grow with its square.
+            threshold: Density per head unit at which the surface lies; lower makes the head thicker.
+            expression: As for `render`.
+            texture_size: Side of the texture in pixels, a power of two.
+
+        Returns:
+            A mesh in head space; its `save` writes .glb, .obj or .ply.
+
+        Raises:
+            InvertAvatarError: An input cannot be used, or nothing of the avatar is as dense as `threshold`.
+        """
+        self._check_avatar(avatar)
+        if not isinstance(resolution, int) or resolution % CELL or not 32 <= resolution <= 512:
+            raise InvertAvatarError(f"The resolution must be a multiple of {CELL} from 32 to 512, not {resolution}.")
+        if not threshold > 0:
+            raise InvertAvatarError(f"The threshold must be above 0, not {threshold}.")
+        if texture_size not in TEXTURE_SIZES:
+            raise InvertAvatarError(f"The texture size must be one of {TEXTURE_SIZES} pixels, not {texture_size}.")
+        scores, residual = (x.to(self._execution_device) for x in self._posed_expression(avatar, expression))
+        avatar = avatar.to(self._execution_device)
+        generator, face_model, config = self.generator, self.face_model, self.generator.config
+
+        # The driven head, once for all points.
+        features, detail = self.canonical_features(avatar)
+        closed = face_model.close(face_model(avatar.neutral, scores, residual), avatar.neutral)
+        window = face_window(closed, face_model, config.window, generator.window_resolution)
+        face = generator.face(avatar.ws.to(generator.dtype), features, window)
+
+        def density(points):
+            return generator.density(features, face, window, face_model.head_height, points)
+
+        vertices, triangles = isosurface(density, resolution, threshold, avatar.device)
+        views = []
+        for yaw, pitch, weight in self._with_progress(BAKING_ANGLES, len(BAKING_ANGLES), "Baking"):
+            rotation = rotation_from_angles(yaw, pitch)[None].to(avatar.device)
+            colour, opacity, _ = self.render_frames(
+                avatar, features, detail, scores, residual, rotation, texture_size // 2
+            )
+            views.append(BakingView(colour, opacity, rotation, config.field_of_view, weight))
+        self.maybe_free_model_hooks()
+        painted = paint(vertices, triangles, views, texture_size)
+        return Mesh(vertices, triangles, *painted, metres_per_unit(face_model))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: "str | PIL.Image.Image | np.ndarray | Tensor | Sequence | None" = None,
+        driving_video: "str | Path | Sequence | None" = None,
+        driving_image: "str | Path | PIL.Image.Image | np.ndarray | None" = None,
+        motion: Motion | None = None,
+        avatar: Avatar | None = None,
+        face_index: int = 0,
+        fusion: FusionMode = "gru",
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable | None = None,
+        **kwargs,
+    ) -> InvertAvatarPipelineOutput | tuple:
+        """Photos and a driver in, frames out: `reconstruct` (or `update`, with an avatar too) and `animate`.
+
+        Args:
+            image: Photos of the person, as for `reconstruct`; may be None with an avatar.
+            driving_video: See `animate_stream`, as are the next two.
+            driving_image: A driving photo.
+            motion: A motion tracked before.
+            avatar: An avatar to animate, or to refine with `image`.
+            face_index: See `reconstruct`.
+            fusion: See `reconstruct`.
+            output_type: "pil", "np" or "pt".
+            return_dict: False gives the tuple (frames, fps, avatar, motion).
+            callback_on_step_end: See `reconstruct`.
+            **kwargs: The further arguments of `animate_stream`.
+        """
+        if image is None and avatar is None:
+            raise AvatarError("Give photos of a person as image, or an avatar built before.")
+        if image is not None:
+            photos = {"face_index": face_index, "fusion": fusion, "callback_on_step_end": callback_on_step_end}
+            avatar = self.reconstruct(image, **photos) if avatar is None else self.update(avatar, image, **photos)
+        output = self.animate(
+            avatar, output_type, driving_video=driving_video, driving_image=driving_image, motion=motion, **kwargs
+        )
+        return output if return_dict else output.to_tuple()
+
+    # 4. The parts of a frame
+
+    def canonical_features(self, avatar: Avatar) -> tuple[CanonicalFeatures, ObservedColours]:
+        """What all frames of an avatar share: F_tex and F_tri, and the colour maps of the full-resolution detail."""
+        state = Inversion(avatar.ws, avatar.texture_state, avatar.triplane_state, avatar.sums)
+        features = canonical_features(self._networks(), state, self._atlas(avatar.sums.texture.shape[-1]))
+        return features, observed_colours(avatar.detail_sums, self._atlas(avatar.detail_sums.texture.shape[-1]))
+
+    def render_frames(
+        self,
+        avatar: Avatar,
+        features: CanonicalFeatures,
+        detail: ObservedColours,
+        expression: Tensor,
+        residual: Tensor,
+        rotation: Tensor,
+        height: int,
+        field_of_view: float | None = None,
+        zoom: float = 1.0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Render frames of one avatar over nothing.
+
+        Args:
+            avatar: On the pipeline's device.
+            features: From `canonical_features`, as is `detail`.
+            detail: Colour maps of the full-resolution detail.
+            expression: [B, 52].
+            residual: [B, K].
+            rotation: [B, 3, 3] head -> camera.
+            height: S.
+            field_of_view: See `animate_stream`.
+            zoom: See `animate_stream`.
+
+        Returns:
+            [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
+            is z in camera space, premultiplied too.
+        """
+        vertices = self.face_model(avatar.neutral, expression, residual)
+        frame = render_frame(
+            self._networks(),
+            avatar.ws,
+            features,
+            detail,
+            vertices,
+            avatar.neutral,
+            rotation,
+            height,
+            field_of_view=field_of_view,
+            zoom=zoom,
+        )
+        return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
+
+    # 5. Helpers
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights and the layout that an avatar's state belongs to."""
+        parts = (self.generator, self.texture_encoder, self.triplane_encoder, self.face_model)
+        layout = (f"{type(part).__name__}:{sum(p.numel() for p in part.state_dict().values())}" for part in parts)
+        return "-".join((self.generator.config.weights_id, *layout))
+
+    def check_inputs(self, avatar, driving_video, driving_image, motion, animation_region="all") -> None:
+        """One sentence for each rule that the avatar or the driver of a call breaks."""
+        self._check_avatar(avatar)
+        drivers = [d for d in (driving_video, driving_image, motion) if d is not None]
+        if len(drivers) != 1:
+            raise MotionError(f"Give exactly one of driving_video, driving_image and motion, not {len(drivers)}.")
+        if animation_region not in ANIMATION_REGIONS:
+            raise MotionError(f'There is no animation region "{animation_region}"; use one of {ANIMATION_REGIONS}.')
+
+    def _check_frames(self, field_of_view, zoom, height, batch_size, output_type, output_types=OUTPUT_TYPES) -> None:
+        if field_of_view is not None and not 0 <= field_of_view <= 90:
+            raise InvertAvatarError(f"The field of view must be between 0 and 90 degrees, not {field_of_view}.")
+        if not zoom > 0:
+            raise InvertAvatarError(f"The zoom must be above 0, not {zoom}.")
+        if not isinstance(height, int) or not 32 <= height <= 4096:
+            raise InvertAvatarError(f"The height of the frames must be between 32 and 4096 pixels, not {height}.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InvertAvatarError(f"The batch size must be 1 or more frames, not {batch_size}.")
+        if output_type not in output_types:
+            raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(output_types)}.')
+
+    def _check_avatar(self, avatar: Avatar) -> None:
+        if not isinstance(avatar, Avatar):
+            raise AvatarError(f"An Avatar is needed, not a {type(avatar).__name__}; build one with reconstruct().")
+        if avatar.model != self.fingerprint:
+            raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
+
+    def _posed_expression(self, avatar, expression) -> tuple[Tensor, Tensor]:
+        """Scores [1, 52] and residual [1, K] of an expression by ARKit names; of the first photo for None."""
+        if expression is None:
+            return avatar.rest.expression, avatar.rest.residual
+        unknown = sorted(set(expression) - set(ARKIT_NAMES))
+        if unknown:
+            raise MotionError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names, such as jawOpen.")
+        scores = torch.tensor([[float(expression.get(name, 0.0)) for name in ARKIT_NAMES]])
+        return scores.clamp(*EXPRESSION_RANGE), torch.zeros_like(avatar.rest.residual)
+
+    def _networks(self) -> Networks:
+        return Networks(*(getattr(self, name) for name in Networks._fields))
+
+    def _tracker(self) -> FaceTracker:
+        if self.face_tracker is None:
+            raise AvatarError("This pipeline was loaded without a face_tracker, which photos and videos need.")
+        return self.face_tracker
+
+    def _atlas(self, size: int):
+        device = self.face_model.device
+        cache = self.__dict__.setdefault("_atlases", {})
+        if (size, device) not in cache:
+            cache[size, device] = uv_atlas(self.face_model, size)
+        return cache[size, device]
+
+    def _with_progress(self, items, total, description):
+        if total < 2:
+            return list(items)
+        bar = self.progress_bar(total=total)
+        bar.set_description(description)
+
+        def advance():
+            with bar:
+                for item in items:
+                    yield item
+                    bar.update()
+
+        return advance()
+
+
+def shifted(picture: Tensor, clip: Motion) -> Tensor:
+    """Pictures [B, C, S, S] moved and scaled as the clip's frames are."""
+    scale, move = clip.scale.to(picture.device), clip.translation.to(picture.device)
+    theta = torch.zeros(len(scale), 2, 3, device=picture.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
+    theta[:, :, 2] = -move / scale[:, None]
+    return F.grid_sample(picture, F.affine_grid(theta, picture.shape, align_corners=False), align_corners=False)
+
+
+def as_output_type(frames: Tensor, output_type: str) -> list[PIL.Image.Image] | np.ndarray | Tensor:
+    """[T, C, S, S] in 0..1 -> what `output_type` names."""
+    if output_type == "pt":
+        return frames
+    arrays = frames.permute(0, 2, 3, 1).cpu().numpy()
+    if output_type == "np":
+        return arrays
+    return [PIL.Image.fromarray(frame) for frame in (arrays * 255).round().astype(np.uint8)]

@@ -1,0 +1,30 @@
+"""What the pipeline returns."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+from PIL import Image
+
+from invertavatar.avatar import Avatar
+from invertavatar.face.motion import Motion
+
+
+@dataclass
+class InvertAvatarPipelineOutput(BaseOutput):
+    """Frames of an animated avatar.
+
+    Attributes:
+        frames: T pictures: PIL images for `output_type="pil"`, one array [T, H, W, C] in 0..1 for "np", one tensor
+            [T, C, H, W] in 0..1 for "pt". C is 3, or 4 on a transparent background.
+        fps: Frames per second.
+        avatar: The avatar that was animated.
+        motion: The driver's motion as it was tracked; save it to reuse it.
+    """
+
+    frames: list[Image.Image] | np.ndarray | torch.Tensor
+    fps: Fraction
+    avatar: Avatar
+    motion: Motion

@@ -1,0 +1,121 @@
+"""What the pipeline gives beside pictures: depth, alpha and meshes, and the options that save memory."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from invertavatar.camera import rotation_from_angles
+from invertavatar.errors import InvertAvatarError
+
+
+def test_depth_is_nearest_at_the_nose_and_nan_where_there_is_no_head(tiny_pipeline, tiny_avatar):
+    pictures, depth = tiny_pipeline.render(
+        tiny_avatar, height=128, background="transparent", output_type="np", return_depth=True
+    )
+    assert depth.dtype == np.float32
+    assert depth.shape == pictures.shape[:3] == (1, 128, 128)
+    np.testing.assert_array_equal(np.isnan(depth), pictures[..., 3] <= 0.5)
+    nose = tiny_avatar.neutral[1] @ rotation_from_angles(0).T
+    column, row = ((float(nose[0]) + 1) * 64, (1 - float(nose[1])) * 64)
+    assert depth[0, int(row), int(column)] == pytest.approx(float(nose[2]), abs=0.1)
+    assert np.nanmax(np.abs(depth)) < 1.1
+
+
+def test_depth_comes_in_the_kind_that_was_asked_for(tiny_pipeline, tiny_avatar):
+    views = {"yaw": [0, 20], "height": 64, "return_depth": True}
+    _, tensor = tiny_pipeline.render(tiny_avatar, output_type="pt", **views)
+    _, array = tiny_pipeline.render(tiny_avatar, output_type="pil", **views)
+    assert tensor.shape == (2, 1, 64, 64)
+    np.testing.assert_array_equal(tensor[:, 0].numpy(), array)
+
+
+def test_asking_for_depth_leaves_the_pictures_as_they_are(tiny_pipeline, tiny_avatar):
+    pictures, _ = tiny_pipeline.render(tiny_avatar, yaw=20, height=64, output_type="np", return_depth=True)
+    np.testing.assert_array_equal(pictures, tiny_pipeline.render(tiny_avatar, yaw=20, height=64, output_type="np"))
+
+
+def test_tiles_of_rays_give_the_same_pictures(tiny_pipeline, tiny_avatar):
+    def rendered():
+        return tiny_pipeline.render(tiny_avatar, yaw=20, height=64, output_type="np")
+
+    whole, seen, query = rendered(), [], tiny_pipeline.generator.renderer.query
+    tiny_pipeline.enable_ray_tiling(100)
+    try:
+        tiny_pipeline.generator.renderer.query = lambda p, s, points: (
+            seen.append(points.shape[1]) or query(p, s, points)
+        )
+        tiled = rendered()
+    finally:
+        del tiny_pipeline.generator.renderer.query
+        tiny_pipeline.disable_ray_tiling()
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    assert max(seen) == 100 * 12  # 12 samples on a ray
+    np.testing.assert_array_equal(rendered(), whole)
+
+
+def test_a_tile_of_no_rays_is_refused(tiny_pipeline):
+    with pytest.raises(InvertAvatarError, match="1 ray or more"):
+        tiny_pipeline.enable_ray_tiling(0)
+
+
+@pytest.fixture(scope="module")
+def head(tiny_pipeline, tiny_avatar):
+    return tiny_pipeline.extract_mesh(tiny_avatar, resolution=64, texture_size=256)
+
+
+def test_the_mesh_is_closed_and_its_front_is_the_rendered_surface(head, tiny_pipeline, tiny_avatar):
+    surface = trimesh.Trimesh(head.vertices, head.triangles, process=False)
+    assert surface.is_watertight
+    assert surface.volume > 0
+    assert np.abs(head.vertices).max() <= 1.05
+    _, depth = tiny_pipeline.render(tiny_avatar, height=64, output_type="np", return_depth=True)
+    errors = []
+    for row, column in ((24, 24), (24, 40), (32, 32), (44, 32)):
+        x, y = (column + 0.5) / 32 - 1, 1 - (row + 0.5) / 32
+        hits, _, _ = surface.ray.intersects_location([[x, y, 2]], [[0, 0, -1]])
+        errors.append(hits[:, 2].max() - depth[0, row, column])
+    assert np.abs(errors).max() < 0.08, errors
+
+
+def test_the_mesh_shows_the_colours_of_the_front_view(head, tiny_pipeline, tiny_avatar):
+    picture = tiny_pipeline.render(tiny_avatar, height=256, output_type="np")[0] * 255
+    for landmark in (151, 50, 280, 200):  # forehead, cheeks, chin
+        place = tiny_avatar.neutral[landmark].numpy()
+        nearest = np.linalg.norm(head.vertices - place, axis=1).argmin()
+        x, y, _ = head.vertices[nearest]
+        shown = picture[int((1 - y) * 128), int((x + 1) * 128)]
+        assert np.abs(head.vertex_colors[nearest] - shown).max() < 40
+
+
+def test_an_expression_moves_the_mesh(tiny_pipeline, tiny_avatar):
+    shut, wide = (
+        tiny_pipeline.extract_mesh(tiny_avatar, 64, expression={"jawOpen": score}, texture_size=256) for score in (0, 1)
+    )
+    assert shut.vertices.shape != wide.vertices.shape or np.abs(shut.vertices - wide.vertices).max() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        ({"resolution": 30}, "multiple of 4"),
+        ({"resolution": 65}, "multiple of 4"),
+        ({"threshold": 0}, "above 0"),
+        ({"texture_size": 300}, "texture size"),
+        ({"expression": {"grin": 1}}, "no expression axis grin"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused_in_a_sentence(tiny_pipeline, tiny_avatar, arguments, phrase):
+    with pytest.raises(InvertAvatarError, match=phrase):
+        tiny_pipeline.extract_mesh(tiny_avatar, **arguments)
+
+
+def test_a_perspective_model_gives_a_mesh_too(face_model, portrait):
+    from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+    from tests.tiny import tiny_networks
+
+    torch.manual_seed(0)
+    pipe = InvertAvatarPipeline(**tiny_networks("paper"), face_model=face_model)
+    pipe.set_progress_bar_config(disable=True)
+    head = pipe.extract_mesh(pipe.add_portrait(None, portrait("anna_1")), 64, threshold=1.0, texture_size=256)
+    assert trimesh.Trimesh(head.vertices, head.triangles, process=False).is_watertight
