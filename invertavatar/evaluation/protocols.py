@@ -1,0 +1,299 @@
+"""The protocols: which photos make an avatar, which frames it is compared with, and how (paper 4.1, 4.2).
+
+Shapes: S side of a crop.
+
+Everything is compared over the normalized crop of 256 px. The truth is the driver's crop laid by its matte over mid
+grey; the prediction is the avatar over the same grey, moved absolutely: with the pose and expression of that frame as
+they are. Where the truth has no real pixels both are grey. A frame where no face is found in either picture counts for
+PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), and is counted as missed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..avatar import Avatar
+from ..errors import InvertAvatarError, NoFaceError
+from ..face.motion import Motion
+from ..face.portrait import Portrait, prepare_portrait
+from ..face.tracker import FaceTracker, Track
+from ..models.recurrent_unet import FusionMode
+from ..training.perceptual import LPIPS
+from . import metrics
+from .clips import Clip
+
+if TYPE_CHECKING:
+    from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+
+SIZE = 256  # S
+GREY = 128  # what is behind the head
+BATCH_SIZE = 4  # frames rendered at a time
+FUSION_PHOTOS = 4  # for the comparison of fusion modes
+JITTER_FRAMES = 16
+SAME_METRICS = ("psnr", "l1", "lpips", "csim", "akd")
+CROSS_METRICS = ("csim", "akd", "pose", "expression")
+JITTER_METRICS = ("output", "driver", "ratio")
+# The additions of DESIGN 5 and what is switched off for each: guided samples need the mesh-guided density. The small
+# output heads (5.4) are a matter of the start of training and cannot be switched off afterwards.
+ABLATIONS = {
+    "observed_colour": ("observed_colour",),
+    "mesh_guided_density": ("mesh_guided_density", "guided_samples"),
+    "guided_samples": ("guided_samples",),
+    "full_resolution_detail": ("full_resolution_detail",),
+}
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A picture and what is found in it."""
+
+    picture: np.ndarray  # [S, S, 3] uint8 RGB
+    track: Track | None  # None: no face found
+    identity: np.ndarray | None  # [128] SFace
+
+
+@dataclass(frozen=True)
+class Target:
+    """A driver's frame: the truth to compare with and the motion that leads there."""
+
+    face: Face
+    inside: np.ndarray  # [S, S] bool, real pixels
+    motion: Motion  # one frame
+
+
+@dataclass
+class Outcome:
+    """What a protocol yields."""
+
+    scores: dict[str, Scores] = field(default_factory=dict)  # case ("" where there is one) -> metric -> mean
+    sheet: list[tuple[str, list[np.ndarray]]] = field(default_factory=list)  # rows of pictures with a name
+    columns: list[str] = field(default_factory=list)  # what the pictures of a row are
+
+
+class Judge:
+    """Looks at pictures with the networks that the metrics need.
+
+    Args:
+        tracker: Finds landmarks.
+        lpips: In any device's memory.
+        recognizer: For CSIM.
+    """
+
+    def __init__(self, tracker: FaceTracker, lpips: LPIPS, recognizer: metrics.FaceRecognizer):
+        self.tracker, self.lpips, self.recognizer = tracker, lpips, recognizer
+
+    def look(self, picture: np.ndarray) -> Face:
+        """Find the face in a picture [S, S, 3] uint8."""
+        try:
+            track = self.tracker.detect(picture)
+        except NoFaceError:
+            return Face(picture, None, None)
+        return Face(picture, track, self.recognizer.embed(picture, track.landmarks))
+
+    @torch.no_grad()
+    def compare(self, prediction: Face, truth: Face) -> Scores:
+        """`psnr`, `l1`, `lpips`, and where both show a face `csim` and `akd`."""
+        x, y = (self._tensor(face.picture) for face in (prediction, truth))
+        scores = {
+            "psnr": float(metrics.psnr(x, y)),
+            "l1": float(metrics.l1(x, y)),
+            "lpips": float(self.lpips(2 * x - 1, 2 * y - 1)),
+        }
+        if prediction.track and truth.track:
+            scores["csim"] = metrics.csim(prediction.identity, truth.identity)
+            scores["akd"] = metrics.akd(prediction.track.landmarks, truth.track.landmarks, SIZE)
+        return scores
+
+    def compare_across(self, prediction: Face, photo: Face, driver: Face) -> Scores:
+        """Two people, where all three show a face: `csim` to the photo; against the driver `akd` after the similarity
+        that brings the landmarks nearest to each other, `pose` in degrees and `expression` as the mean difference of
+        the 52 scores.
+        """
+        if not (prediction.track and photo.track and driver.track):
+            return {}
+        landmarks, target = prediction.track.landmarks, driver.track.landmarks
+        return {
+            "csim": metrics.csim(prediction.identity, photo.identity),
+            "akd": metrics.akd(metrics.aligned(landmarks, target), target, SIZE),
+            "pose": metrics.pose_error(prediction.track, driver.track),
+            "expression": metrics.expression_error(prediction.track, driver.track),
+        }
+
+    def _tensor(self, picture: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(picture).to(self.lpips.shift.device).permute(2, 0, 1)[None] / 255
+
+
+class Evaluation:
+    """The protocols on one set of clips.
+
+    Photos and test frames are prepared once and kept: a few MB for each clip.
+
+    Args:
+        pipe: The model, with its tracker.
+        clips: From `load_clips`.
+        judge: Compares pictures.
+        num_frames: Test frames of each clip.
+
+    Raises:
+        InvertAvatarError: There is no clip.
+    """
+
+    def __init__(self, pipe: "InvertAvatarPipeline", clips: Sequence[Clip], judge: Judge, num_frames: int = 10):
+        if not clips:
+            raise InvertAvatarError("No clip is left to evaluate on. Give videos in which a face can be seen.")
+        self.pipe, self.clips, self.judge, self.num_frames = pipe, clips, judge, num_frames
+        self._portraits: dict[tuple[str, int], Portrait] = {}
+        self._targets: dict[tuple[str, int], Target] = {}
+
+    def same_identity(self, num_photos: Sequence[int] = (1, 2, 4, 8)) -> Outcome:
+        """Photos evenly spaced over the first half of each clip, compared with frames of the second half."""
+        cases = {str(count): (self.pipe, count, "gru") for count in num_photos}
+        return self._same_identity(cases, "Same identity")
+
+    def fusion(self) -> Outcome:
+        """The GRU against the two baselines, from 4 photos."""
+        cases = {mode: (self.pipe, FUSION_PHOTOS, mode) for mode in ("gru", "mean", "first")}
+        return self._same_identity(cases, "Fusion")
+
+    def ablations(self) -> Outcome:
+        """Each addition switched off in the same weights, from 1 photo: nothing is trained anew without it."""
+        pipes = {"full": self.pipe} | {name: without(self.pipe, name) for name in ABLATIONS}
+        return self._same_identity({name: (pipe, 1, "gru") for name, pipe in pipes.items()}, "Ablations")
+
+    def cross_identity(self) -> Outcome:
+        """Every ordered pair of people, by the first clip of each: the first frame of one, moved by the other."""
+        people = {clip.person: clip for clip in reversed(self.clips)}
+        clips = [clip for clip in self.clips if people[clip.person] is clip]
+        outcome, rows = Outcome(columns=["photo", "driver", "avatar"]), []
+        avatars = {clip.name: self._reconstruct(self.pipe, clip, 1) for clip in clips}
+        for source, driver in self._progress(list(permutations(clips, 2)), "Cross identity"):
+            targets = self.targets(driver, driver.test_frames(self.num_frames))
+            photo = self.targets(source, source.photo_frames(1))[0].face
+            pictures = self._render(self.pipe, avatars[source.name], targets)
+            rows += [
+                self.judge.compare_across(self.judge.look(picture), photo, target.face)
+                for picture, target in zip(pictures, targets, strict=True)
+            ]
+            shown = [photo.picture, targets[0].face.picture, pictures[0]]
+            outcome.sheet.append((f"{source.name} by {driver.name}", shown))
+        outcome.scores[""] = average(rows, CROSS_METRICS)
+        return outcome
+
+    def jitter(self) -> Outcome:
+        """Acceleration of the landmarks over consecutive frames: the avatar's of 1 photo, and the driver's own."""
+        outcome, rows = Outcome(), []
+        for clip in self._progress(self.clips, "Jitter"):
+            targets = self.targets(clip, clip.test_run(JITTER_FRAMES))
+            pictures = self._render(self.pipe, self._reconstruct(self.pipe, clip, 1), targets)
+            pairs = [(self.judge.look(picture), target.face) for picture, target in zip(pictures, targets, strict=True)]
+            if len(pairs) > 2 and all(face.track and truth.track for face, truth in pairs):
+                landmarks = np.array([[face.track.landmarks, truth.track.landmarks] for face, truth in pairs])
+                output, driver = (metrics.jitter(landmarks[:, side], SIZE) for side in (0, 1))
+                rows.append({"output": output, "driver": driver, "ratio": output / driver})
+            else:
+                rows.append({})
+        outcome.scores[""] = average(rows, JITTER_METRICS)
+        return outcome
+
+    def targets(self, clip: Clip, frames: Iterable[int]) -> list[Target]:
+        """Frames of a clip to compare with."""
+        frames = list(frames)
+        missing = [frame for frame in frames if (clip.name, frame) not in self._targets]
+        if missing:
+            for frame, (picture, track) in clip.read(missing).items():
+                crop = self.judge.tracker.crop(picture, track, SIZE)
+                truth = over_grey(crop.image, crop.matte)
+                self._targets[clip.name, frame] = Target(self.judge.look(truth), crop.inside, clip.motion[frame])
+        return [self._targets[clip.name, frame] for frame in frames]
+
+    def portraits(self, clip: Clip, count: int) -> list[Portrait]:
+        """Photos of a clip."""
+        frames = clip.photo_frames(count)
+        missing = [frame for frame in frames if (clip.name, frame) not in self._portraits]
+        if missing:
+            for frame, (picture, _) in clip.read(missing).items():
+                name = f"{clip.path.name}, frame {frame}"
+                self._portraits[clip.name, frame] = prepare_portrait(picture, self.judge.tracker, name)
+        return [self._portraits[clip.name, frame] for frame in frames]
+
+    def _same_identity(self, cases: dict[str, tuple["InvertAvatarPipeline", int, FusionMode]], title: str) -> Outcome:
+        outcome, rows = Outcome(columns=["photo", "truth", *cases]), {name: [] for name in cases}
+        for clip in self._progress(self.clips, title):
+            targets = self.targets(clip, clip.test_frames(self.num_frames))
+            shown = [self.targets(clip, clip.photo_frames(1))[0].face.picture, targets[0].face.picture]
+            for name, (pipe, count, fusion) in cases.items():
+                pictures = self._render(pipe, self._reconstruct(pipe, clip, count, fusion), targets)
+                rows[name] += [
+                    self.judge.compare(self.judge.look(picture), target.face)
+                    for picture, target in zip(pictures, targets, strict=True)
+                ]
+                shown.append(pictures[0])
+            outcome.sheet.append((clip.name, shown))
+        outcome.scores = {name: average(scores, SAME_METRICS) for name, scores in rows.items()}
+        return outcome
+
+    def _reconstruct(self, pipe, clip: Clip, count: int, fusion: FusionMode = "gru") -> Avatar:
+        avatar = None
+        for portrait in self.portraits(clip, count):
+            avatar = pipe.add_portrait(avatar, portrait, fusion)
+        return avatar
+
+    def _render(self, pipe, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
+        """The avatar as in the targets: [S, S, 3] uint8 each, grey where the target has no pixels."""
+        pictures = []
+        for start in range(0, len(targets), BATCH_SIZE):
+            motion = Motion.concatenate([target.motion for target in targets[start : start + BATCH_SIZE]])
+            pictures += pipe.animate_stream(
+                avatar, motion=motion, relative_motion=False, height=SIZE, background="gray", batch_size=BATCH_SIZE
+            )
+        return [
+            np.where(target.inside[..., None], picture, np.uint8(GREY))
+            for picture, target in zip(pictures, targets, strict=True)
+        ]
+
+    def _progress(self, items: Sequence, title: str):
+        bar = self.pipe.progress_bar(items)
+        bar.set_description(title)
+        return bar
+
+
+def over_grey(picture: np.ndarray, matte: np.ndarray) -> np.ndarray:
+    """A picture [S, S, 3] uint8 laid by its matte [S, S] in 0..1 over mid grey; uint8."""
+    return (GREY + (picture - float(GREY)) * matte[..., None]).round().astype(np.uint8)
+
+
+def average(rows: Sequence[Scores], names: Sequence[str]) -> Scores:
+    """The mean of each metric over the rows that have it, with the `count` of rows and of those that `missed` one."""
+    scores = {}
+    for name in names:
+        if values := [row[name] for row in rows if name in row]:
+            scores[name] = float(np.mean(values))
+    return scores | {"count": len(rows), "missed": sum(not row.keys() >= set(names) for row in rows)}
+
+
+def without(pipe: "InvertAvatarPipeline", addition: str) -> "InvertAvatarPipeline":
+    """The same weights with one addition of DESIGN 5 switched off.
+
+    Args:
+        pipe: Stays as it is.
+        addition: A key of `ABLATIONS`.
+    """
+    generator = pipe.generator
+    config = {name: value for name, value in generator.config.items() if not name.startswith("_")}
+    ablated = type(generator)(**config | dict.fromkeys(ABLATIONS[addition], False))
+    full = generator.state_dict()
+    # Without mesh-guided density G_face has no last channel for the height: that of the others is kept.
+    weights = {
+        name: full[name][: len(weight)] if weight.ndim else full[name] for name, weight in ablated.state_dict().items()
+    }
+    ablated.load_state_dict(weights, assign=True)  # of the same device and precision
+    ablated = ablated.to(generator.device).eval()
+    other = type(pipe)(**{**pipe.components, "generator": ablated})
+    other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+    return other

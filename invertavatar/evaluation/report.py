@@ -1,0 +1,93 @@
+"""What an evaluation leaves behind: `metrics.json`, `metrics.md` and a sheet of pictures for each protocol."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..media import contact_sheet, save_image
+from .protocols import Outcome, Scores
+
+# metric -> (heading with the direction that is better, digits)
+COLUMNS = {
+    "psnr": ("PSNR dB ↑", 2),
+    "l1": ("L1 ↓", 4),
+    "lpips": ("LPIPS ↓", 3),
+    "csim": ("CSIM ↑", 3),
+    "akd": ("AKD % ↓", 2),
+    "pose": ("pose ° ↓", 2),
+    "expression": ("expression ↓", 3),
+    "output": ("avatar %/frame²", 3),
+    "driver": ("driver %/frame²", 3),
+    "ratio": ("ratio", 2),
+    "count": ("compared", 0),
+    "missed": ("missed", 0),
+}
+TITLES = {
+    "same_identity": ("Same identity, by number of photos", "photos"),
+    "cross_identity": ("Cross identity, one photo", ""),
+    "jitter": ("Temporal jitter, one photo", ""),
+    "fusion": ("Fusion of four photos", "fusion"),
+    "ablations": ("Additions switched off in the same weights, one photo", "without"),
+}
+NOTES = """Normalized crop of 256 px over mid grey, absolute motion; where the truth has no pixels both are grey.
+PSNR and L1 of colours in 0..1. AKD: mean distance of the 478 tracked landmarks in % of the side; across people after
+the shift, turn and scale that bring them nearest to the driver's, so what two faces differ by in shape is still in it.
+Pose: angle between the tracked head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean
+acceleration of the landmarks. Fusion compares the encoders' states only: neutral face and observed colours are those of
+all photos in each mode. "missed" counts what lacks the metrics of a face because the tracker found none."""
+MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
+
+
+def write_report(folder: str | Path, outcomes: Mapping[str, Outcome], about: Mapping[str, object]) -> None:
+    """Write (or replace) all files; the folder is made.
+
+    Args:
+        folder: Where to.
+        outcomes: Protocol -> what it yielded.
+        about: What was evaluated, on what.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {protocol: flat(outcome.scores) for protocol, outcome in outcomes.items()}
+    (folder / "metrics.json").write_text(json.dumps({**results, "about": dict(about)}, indent=1) + "\n")
+    (folder / "metrics.md").write_text(markdown(outcomes, about), encoding="utf-8")
+    for protocol, outcome in outcomes.items():
+        if outcome.sheet:
+            save_image(folder / f"{protocol}.jpg", sheet(outcome))
+
+
+def flat(scores: Mapping[str, Scores]) -> Mapping:
+    """The scores of the cases, or of the only one where it has no name."""
+    return scores.get("", scores)
+
+
+def markdown(outcomes: Mapping[str, Outcome], about: Mapping[str, object]) -> str:
+    """One table for each protocol."""
+    lines = ["# Evaluation", "", *(f"- {name}: {value}" for name, value in about.items()), "", NOTES, ""]
+    for protocol, outcome in outcomes.items():
+        title, case_heading = TITLES[protocol]
+        names = [name for name in COLUMNS if any(name in scores for scores in outcome.scores.values())]
+        headings = [case_heading, *(COLUMNS[name][0] for name in names)]
+        lines += [f"## {title}", "", row(headings), row(["---"] + ["---:"] * len(names))]
+        lines += [row([case, *(cell(scores, name) for name in names)]) for case, scores in outcome.scores.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def row(cells: list[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def cell(scores: Scores, name: str) -> str:
+    """A number with the digits of its metric; a dash where there is none."""
+    return f"{scores[name]:.{COLUMNS[name][1]}f}" if name in scores else "-"
+
+
+def sheet(outcome: Outcome):
+    """Rows of pictures, evenly chosen where there are many: [H, W, 3] uint8."""
+    step = max(1, -(-len(outcome.sheet) // MAX_ROWS))
+    rows = outcome.sheet[::step]
+    pictures = [picture for _, pictures in rows for picture in pictures]
+    labels = [f"{name}: {column}" for name, _ in rows for column in outcome.columns]
+    return contact_sheet(pictures, len(outcome.columns), labels, CELL)

@@ -1,0 +1,117 @@
+"""Evaluate a model on a folder of clips: the paper's metrics as a table, as JSON and as sheets of pictures."""
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.console import (
+    DebugOption,
+    DeviceOption,
+    ModelOption,
+    QuietOption,
+    check_inputs,
+    check_outputs,
+    error_sentences,
+    load_pipeline,
+    new_app,
+    run,
+)
+
+
+class Protocol(StrEnum):
+    """What can be measured; the names are those of the methods of `Evaluation`."""
+
+    SAME_IDENTITY = "same_identity"
+    CROSS_IDENTITY = "cross_identity"
+    JITTER = "jitter"
+    FUSION = "fusion"
+    ABLATIONS = "ablations"
+
+
+class SpreadingCommand(TyperCommand):
+    """A command without arguments, whose list options take several values at once: `--photos 1 2 4 8`."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values, which is the form that typer reads."""
+        lists = {name for parameter in self.params if parameter.multiple for name in parameter.opts}
+        spread: list[str] = []
+        option = None
+        for argument in args:
+            if argument.startswith("-"):
+                option = argument if argument in lists else None
+            elif option and spread[-1] != option:
+                spread.append(option)
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of clips of one person each; its index.json is heeded.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, metrics.md and sheets.")],
+    protocol: Annotated[list[Protocol], typer.Option(help="What to measure.")] = list(Protocol),  # noqa: B006
+    photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos, as in --photos 1 2 4 8.")] = [1, 2, 4, 8],  # noqa: B006
+    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip.")] = 10,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first so many clips only.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
+    sface: Annotated[
+        Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure how well a model makes and moves avatars of people in video clips.
+
+    Example: python scripts/evaluate.py --data clips --output outputs/evaluation --photos 1 2 4 8 --frames 5
+    """
+    check_inputs([data])
+    if not data.is_dir():
+        raise typer.TyperException(f"{data} is no folder; give the folder that holds the clips.")
+    check_outputs([output / "metrics.json"], [], overwrite=True)
+
+    with error_sentences(debug, quiet):
+        from invertavatar import FaceTracker
+        from invertavatar.evaluation.clips import find_clips, load_clips
+        from invertavatar.evaluation.metrics import FaceRecognizer
+        from invertavatar.evaluation.protocols import Evaluation, Judge
+        from invertavatar.evaluation.report import markdown, write_report
+        from invertavatar.training.perceptual import LPIPS
+
+        paths = find_clips(data)[:limit]
+        perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
+        pipe = load_pipeline(model, device, quiet)
+        tracker = pipe.face_tracker or FaceTracker.from_pretrained()
+        started = time.perf_counter()
+        progress = pipe.progress_bar(paths)
+        progress.set_description("Tracking")
+        clips = list(load_clips(progress, tracker, pipe.face_model))
+        evaluation = Evaluation(pipe, clips, Judge(tracker, perceptual.to(pipe.device), recognizer), frames)
+        outcomes = {}
+        for name in dict.fromkeys(protocol):
+            arguments = [photos] if name is Protocol.SAME_IDENTITY else []
+            outcomes[str(name)] = getattr(evaluation, name)(*arguments)
+            about = {
+                "model": model or "shipped",
+                "clips": len(clips),
+                "people": len({clip.person for clip in clips}),
+                "test frames of a clip": frames,
+                "seconds": round(time.perf_counter() - started),
+            }
+            write_report(output, outcomes, about)  # after each, so that what is measured is not lost
+        if not quiet:
+            print(markdown(outcomes, about))
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command(cls=SpreadingCommand)(evaluate)
+    run(app)
