@@ -1,0 +1,102 @@
+"""Networks in and out of files: the pipeline folder that a user loads, and the state a run goes on from."""
+
+import copy
+import json
+from pathlib import Path
+
+import diffusers
+import torch
+
+from ..errors import InvertAvatarError
+from ..face.face_model import FaceModel
+from ..face.tracker import FaceTracker
+from ..inversion import Networks
+from ..models.generator import AvatarGenerator
+from ..models.latent_encoder import LatentEncoder
+from ..models.presets import build_networks
+from ..models.texture_encoder import TextureEncoder
+from ..models.triplane_encoder import TriplaneEncoder
+
+CLASSES = {
+    "latent_encoder": LatentEncoder,
+    "texture_encoder": TextureEncoder,
+    "triplane_encoder": TriplaneEncoder,
+    "generator": AvatarGenerator,
+    "face_model": FaceModel,
+}
+MAX_FILE = "15MB"  # weights are carried to machines and repositories that take no larger files
+STATE_FILE, STATE_FORMAT = "state.pt", 1
+
+
+def save_pipeline(networks: Networks, folder: str | Path) -> None:
+    """Write a folder that `InvertAvatarPipeline.from_pretrained` loads: half-precision weights, face model and tracker.
+
+    The folder is written part by part instead of by the pipeline, which would import the video libraries that a
+    training machine need not have.
+    """
+    folder = Path(folder)
+    index = {"_class_name": "InvertAvatarPipeline", "_diffusers_version": diffusers.__version__}
+    for name, part in networks._asdict().items():
+        if name != "face_model":  # stays float32
+            part = copy.deepcopy(part).half()
+        part.save_pretrained(folder / name, max_shard_size=MAX_FILE)
+        index[name] = ["invertavatar", type(part).__name__]
+    FaceTracker.from_pretrained().save_pretrained(folder / "face_tracker")
+    index["face_tracker"] = ["invertavatar", "FaceTracker"]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def load_networks(folder: str | Path) -> Networks:
+    """The networks of a pipeline folder, in float32 on the CPU.
+
+    Raises:
+        InvertAvatarError: The folder holds no pipeline.
+    """
+    try:
+        parts = {name: kind.from_pretrained(Path(folder) / name) for name, kind in CLASSES.items()}
+    except (OSError, ValueError) as error:
+        raise InvertAvatarError(
+            f"{folder} is no folder of InvertAvatarPipeline; give one that training or save_pretrained wrote."
+        ) from error
+    return Networks(**{name: part.float() for name, part in parts.items()})
+
+
+def fresh_networks(preset: str | dict, face_model_folder: str | Path, seed: int = 0) -> Networks:
+    """New networks of a preset with a learned face model.
+
+    Args:
+        preset: See `build_networks`.
+        face_model_folder: Folder of a saved `FaceModel`.
+        seed: Of the initial weights.
+    """
+    torch.manual_seed(seed)
+    return Networks(**build_networks(preset), face_model=FaceModel.from_pretrained(face_model_folder))
+
+
+def save_state(state: dict, folder: Path) -> None:
+    """Write a run's state; a run that is killed meanwhile leaves the one before."""
+    temporary = folder / f"{STATE_FILE}.partial"
+    torch.save({"format": STATE_FORMAT, **state}, temporary)
+    temporary.replace(folder / STATE_FILE)
+
+
+def load_state(folder: Path, stage: str) -> dict:
+    """Read a run's state.
+
+    Args:
+        folder: Output of the run that is to go on.
+        stage: It must have been of this one.
+
+    Raises:
+        InvertAvatarError: There is no state, or one of another stage.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        raise InvertAvatarError(f"There is no run to resume in {folder}; leave --resume out to begin one.")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if (state["format"], state["stage"]) != (STATE_FORMAT, stage):
+        raise InvertAvatarError(
+            f"The run in {folder} was of stage {state['stage']}, not {stage}. To begin the next stage from its weights "
+            f"give another --output and --init {folder / 'pipeline'}."
+        )
+    return state

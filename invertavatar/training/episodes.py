@@ -1,0 +1,210 @@
+"""Episodes: N source photos and T target frames of a few people each, drawn from shards for one training step.
+
+Shapes: B people, N source photos, T targets, V 478 landmarks, S side of the crop.
+
+An episode is a pure function of (seed, step, process): a run that stops and goes on draws the same data as one that
+never stopped, on any number of workers, without any state to keep.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import InvertAvatarError
+from ..face.face_model import FaceModel
+from .augment import Augmentation, Observation
+from .shards import KINDS, Shards, Source, held_out
+
+MIX = {"clip": 0.6, "views": 0.25, "still": 0.15}  # share of each kind in the episodes, where shards have all three
+
+
+class Episode(NamedTuple):
+    """The data of one step. Pictures travel to the device as bytes."""
+
+    photos: Tensor  # [B, N, 3, S, S] uint8
+    mattes: Tensor  # [B, N, 1, S, S] uint8
+    inside: Tensor  # [B, N, 4] left, top, right, bottom of the real pixels
+    vertices: Tensor  # [B, N, V, 3] head space
+    rotations: Tensor  # [B, N, 3, 3] head -> camera
+    neutrals: Tensor  # [B, N, V, 3] the person's neutral face as known after each photo
+    sharpness: Tensor  # [B, N]
+    targets: Tensor  # [B, T, 3, S, S] uint8
+    target_mattes: Tensor  # [B, T, 1, S, S] uint8
+    target_inside: Tensor  # [B, T, 4]
+    driven: Tensor  # [B, T, V, 3] the driven face that is to be rendered
+    tracked: Tensor  # [B, T, V, 3] the face in the target as the tracker saw it
+    target_rotations: Tensor  # [B, T, 3, 3]
+
+    def to(self, device: torch.device) -> "Episode":
+        """The same on a device."""
+        return Episode(*(x.to(device, non_blocking=True) for x in self))
+
+
+@dataclass(frozen=True)
+class EpisodeSizes:
+    """How many of what in a step.
+
+    Attributes:
+        people: B.
+        photos: The smallest and the largest N; every number between is equally likely.
+        targets: T.
+    """
+
+    people: int = 4
+    photos: tuple[int, int] = (1, 4)
+    targets: int = 1
+
+
+class Episodes(Dataset):
+    """Episodes by step.
+
+    Args:
+        shards: Where faces come from.
+        face_model: On the CPU; for neutral and driven faces.
+        sizes: B, N and T.
+        held_out_share: Share of the people who are kept for validation.
+        validation: Draw from the people held out, the others otherwise.
+        augmentation: None leaves all as it is.
+        seed: Of everything.
+        process: (rank, number of processes) of a run on several GPUs, each of which draws its own people.
+
+    Raises:
+        InvertAvatarError: Nobody is left to draw from.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        face_model: FaceModel,
+        sizes: EpisodeSizes,
+        held_out_share: float = 0.0,
+        validation: bool = False,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        process: tuple[int, int] = (0, 1),
+    ):
+        self.shards, self.face_model, self.sizes = shards, face_model, sizes
+        self.augmentation, self.seed, self.process = augmentation, seed, process
+        self.mirror = face_model.mirror[: shards.vertices.shape[1]].numpy()
+        self.people: dict[str, dict[str, list[Source]]] = {kind: {} for kind in KINDS}
+        for source in shards.sources:
+            if held_out(source.person, held_out_share) == validation:
+                self.people[source.kind].setdefault(source.person, []).append(source)
+        self.kinds = [kind for kind in KINDS if self.people[kind]]
+        if not self.kinds:
+            whom = "held out for validation" if validation else "left to train on"
+            raise InvertAvatarError(
+                f"Of {len(shards.people)} people in the shards nobody is {whom} at a held-out share of "
+                f"{held_out_share}. Prepare more people or change --held-out."
+            )
+
+    def loader(self, start: int, stop: int, workers: int) -> Iterator[Episode]:
+        """The episodes of steps `start` to `stop`, prepared ahead by worker processes (0: none)."""
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,  # an episode is a batch
+                sampler=range(start, stop),
+                num_workers=workers,
+                pin_memory=torch.cuda.is_available(),
+                # A worker inherits the shards and the face model without a copy.
+                multiprocessing_context="fork" if workers else None,
+            )
+        )
+
+    @torch.no_grad()
+    def __getitem__(self, step: int) -> Episode:
+        rank, processes = self.process
+        # N is the same on all processes, so that none waits for another's longer sequence.
+        count = int(np.random.default_rng([self.seed, step]).integers(self.sizes.photos[0], self.sizes.photos[1] + 1))
+        rng = np.random.default_rng([self.seed, step, rank + 1, processes])
+        people = [self._person(count, rng) for _ in range(self.sizes.people)]
+        return Episode(*(torch.stack(x) for x in zip(*people, strict=True)))
+
+    def _person(self, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        share = np.array([MIX[kind] for kind in self.kinds])
+        kind = self.kinds[rng.choice(len(self.kinds), p=share / share.sum())]
+        names = list(self.people[kind])
+        sources = self.people[kind][names[rng.integers(len(names))]]
+        photos, targets = draw_faces(sources, count, self.sizes.targets, rng)
+        photos, targets = ([self._observation(face) for face in faces] for faces in (photos, targets))
+        if self.augmentation is not None:
+            photos, targets = self.augmentation(photos, targets, self.mirror, rng)
+        return self._tensors(photos, targets)
+
+    def _observation(self, face: int) -> Observation:
+        shards = self.shards
+        return Observation(
+            picture=shards.picture(face),
+            matte=shards.matte(face),
+            vertices=shards.vertices[face].astype(np.float32),
+            expression=shards.expression[face].astype(np.float32) / 255,
+            rotation=shards.rotation[face],
+            inside=shards.inside[face],
+            sharpness=float(shards.sharpness[face]),
+        )
+
+    def _tensors(self, photos: Sequence[Observation], targets: Sequence[Observation]) -> tuple[Tensor, ...]:
+        face_model = self.face_model
+
+        def stack(group, name):
+            return torch.from_numpy(np.stack([getattr(o, name) for o in group]))
+
+        def pictures(group):
+            return stack(group, "picture").permute(0, 3, 1, 2).contiguous(), stack(group, "matte")[:, None]
+
+        vertices = stack(photos, "vertices")
+        rest = face_model.at_rest(vertices, stack(photos, "expression")).cumsum(0)
+        neutrals = torch.stack([face_model.neutral(total, i + 1) for i, total in enumerate(rest)])
+        # Targets are driven through the face model, as at inference. The residual is solved against the neutral face
+        # that the photos gave: it takes up most of what they got wrong, so the picture stays aligned with the mesh.
+        tracked, scores, neutral = stack(targets, "vertices"), stack(targets, "expression"), neutrals[-1]
+        driven = face_model(neutral, scores, face_model.residual(tracked, neutral, scores))
+        return (
+            *pictures(photos),
+            stack(photos, "inside").long(),
+            vertices,
+            stack(photos, "rotation"),
+            neutrals,
+            torch.tensor([o.sharpness for o in photos]),
+            *pictures(targets),
+            stack(targets, "inside").long(),
+            driven,
+            tracked,
+            stack(targets, "rotation"),
+        )
+
+
+def draw_faces(
+    sources: Sequence[Source], count: int, targets: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose source photos and targets among the faces of a person.
+
+    Of a clip all come from the same one, as light and hair change between clips, and no target is a source photo unless
+    there are too few faces. With a single face, sources and targets show the same one.
+
+    Args:
+        sources: Clips or photos of one person, of one kind.
+        count: N.
+        targets: T.
+        rng: Decides.
+
+    Returns:
+        Numbers of N and of T faces; photos of a clip in their order in it.
+    """
+    if sources[0].kind == "clip":
+        faces = sources[rng.integers(len(sources))].faces
+    else:
+        faces = np.concatenate([source.faces for source in sources])
+    order = rng.permutation(len(faces))
+    apart = min(targets, max(len(faces) - 1, 1))
+    chosen, others = order[:apart], order[apart:] if len(faces) > 1 else order
+    photos = others[np.arange(count) % len(others)]
+    if sources[0].kind == "clip":
+        photos = np.sort(photos)
+    return faces[photos], faces[chosen[np.arange(targets) % len(chosen)]]

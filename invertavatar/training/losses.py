@@ -1,0 +1,105 @@
+"""The terms of the training losses (supplement 6.1, Eq. 2, Eq. 3; DESIGN 8).
+
+Shapes: B batch, C channels, H W picture, V 478 landmarks.
+
+Pictures are composited over a background before they are compared, and every term ignores places where the target has
+no real pixels (`valid`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FACE_MARGIN = 1.15  # of the aligned face, relative to the landmarks' extent
+FACE_SIZE = 128  # pixels
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term counts; 0 leaves it out."""
+
+    l1: float = 1.0
+    lpips: float = 0.0
+    face: float = 0.0  # LPIPS of the face alone: see `face_crop` on why it stands for the paper's identity loss
+    raw: float = 0.0  # I_raw
+    matte: float = 0.0
+    coarse: float = 0.0  # the coarse stage's own picture, which keeps w+ and the prior meaningful
+    planes: float = 0.0  # L_tri, on samples of the prior
+    textures: float = 0.0  # L_tex, on samples of the prior
+    features: float = 0.0  # L_raw of Eq. 3, on samples of the prior
+    adversarial: float = 0.0
+    latent_adversarial: float = 0.0
+    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of terms."""
+        return sum(getattr(self, name) * value for name, value in terms.items())
+
+
+def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute difference of [B, C, H, W] over the valid places, [B, 1, H, W] in 0..1."""
+    return ((prediction - target).abs() * valid).sum() / (valid.sum() * prediction.shape[1]).clamp(min=1)
+
+
+def pyramid_l1(prediction: Tensor, target: Tensor, valid: Tensor, levels: int = 4) -> Tensor:
+    """`masked_l1`, averaged over the picture and its halves: coarse levels see what is displaced, not just wrong."""
+    loss = prediction.new_zeros(())
+    for level in range(levels):
+        if level:
+            prediction, target, valid = (F.avg_pool2d(x, 2) for x in (prediction, target, valid))
+        loss = loss + masked_l1(prediction, target, valid)
+    return loss / levels
+
+
+def perceptual(network: nn.Module, prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """LPIPS, with the target put in where it has no pixels of its own, so that nothing is asked there."""
+    if valid is not None:
+        prediction = target + (prediction - target) * valid
+    return network(prediction, target).mean()
+
+
+def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tensor:
+    """The face alone, upright and filling its square, for the perceptual loss on identity.
+
+    The paper's identity loss compares ArcFace embeddings. No recognition network with gradients and a free licence is
+    at hand (SFace comes as ONNX and stays a metric), so identity is held by LPIPS of the aligned face: what makes a
+    person recognisable, at the size and place in which a recognition network would look.
+
+    Args:
+        picture: [B, 3, H, W].
+        landmarks: [B, V, 2] x right, y down in -1..1 over the picture; both pictures of a pair take the same.
+        size: Side of the crop in pixels.
+
+    Returns:
+        [B, 3, size, size].
+    """
+    right, left = (landmarks[:, list(eye)].mean(1) for eye in ((33, 133), (362, 263)))  # the person's own sides
+    across = F.normalize(left - right, dim=-1)  # [B, 2]
+    down = torch.stack([-across[:, 1], across[:, 0]], -1)
+    axes = torch.stack([across, down], -1)  # [B, 2, 2] columns
+    local = landmarks @ axes
+    low, high = local.amin(1), local.amax(1)
+    half = (high - low).amax(-1, keepdim=True)[..., None] / 2 * FACE_MARGIN  # [B, 1, 1]
+    centre = axes @ ((low + high) / 2)[..., None]  # [B, 2, 1]
+    theta = torch.cat([axes * half, centre], -1)
+    grid = F.affine_grid(theta, (len(picture), 3, size, size), align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+
+
+def fooling_loss(logit: Tensor) -> Tensor:
+    """Non-saturating loss of what wants to pass for real: [B, 1] logits of its pictures."""
+    return F.softplus(-logit).mean()
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Non-saturating loss of a discriminator: logits [B, 1] of real and of made pictures."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def r1_penalty(logit: Tensor, inputs: Tensor) -> Tensor:
+    """Squared gradient of the logits with respect to real inputs (R1), to be weighted by gamma / 2."""
+    (gradient,) = torch.autograd.grad(logit.sum(), inputs, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()

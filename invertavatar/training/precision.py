@@ -1,0 +1,38 @@
+"""Mixed precision: bfloat16 in the convolutions, float32 in everything that is geometry."""
+
+from pathlib import Path
+
+import torch
+
+from ..inversion import Networks
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+
+
+def mixed_precision_dtype(device: torch.device) -> torch.dtype | None:
+    """bfloat16 where the device multiplies it in hardware (CUDA from Ampere on, CPUs with AMX), None elsewhere."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if device.type == "cpu" and CPU_FLAGS.is_file() and "amx_bf16" in CPU_FLAGS.read_text():
+        return torch.bfloat16
+    return None
+
+
+def use_mixed_precision(networks: Networks, device: torch.device, dtype: torch.dtype) -> None:
+    """Run the convolutional networks of `networks` under autocast from now on.
+
+    Only they: autocast around a whole training step would also turn the matrix products of cameras and face model into
+    bfloat16, which moves vertices and rays by whole pixels.
+    """
+    generator = networks.generator
+    convolutional = (
+        networks.latent_encoder,
+        networks.texture_encoder.unet,
+        networks.triplane_encoder.unet,
+        generator.texture_backbone,
+        generator.static_backbone,
+        generator.face_backbone,
+        generator.super_resolution,
+    )
+    for network in convolutional:
+        network.forward = torch.autocast(device.type, dtype)(network.forward)

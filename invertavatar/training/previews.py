@@ -1,0 +1,114 @@
+"""Pictures to judge a run by: what the validation people look like, and who the prior imagines.
+
+Shapes: B people, N source photos, T targets, S side of a picture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from ..camera import project
+from ..inversion import Networks
+from .episodes import Episode
+from .reconstruction import Reconstruction, repeat, truth, views
+
+SHOWN_PEOPLE, SHOWN_PHOTOS = 8, 3
+SAMPLES, SAMPLE_COLUMNS = 24, 6
+
+
+@dataclass
+class Validation:
+    """How the networks do on people held out."""
+
+    psnr: float  # dB, over grey, on real pixels
+    l1: float  # in 0..1
+    lpips: float | None
+    sheet: Image.Image  # a row for each person: photos, target, picture, the coarse picture
+
+
+@torch.no_grad()
+def validate(
+    networks: Networks,
+    episodes: Sequence[Episode],
+    lpips: nn.Module | None,
+    detail_resolution: int | None,
+    coarse_only: bool = False,
+) -> Validation:
+    """Reconstruct episodes and measure them.
+
+    Args:
+        networks: In eval mode, on a device.
+        episodes: On any device.
+        lpips: None leaves LPIPS out.
+        detail_resolution: See `Reconstruction`.
+        coarse_only: Measure the picture of w+ alone.
+    """
+    reconstruction, device = Reconstruction(networks, detail_resolution), networks.face_model.mean.device
+    measures, rows = [], []
+    for episode in episodes:
+        episode = episode.to(device)
+        times, size = episode.driven.shape[1], episode.targets.shape[-1]
+        goal = truth(episode, torch.zeros(episode.driven.shape[0] * times, 3, 1, 1, device=device))
+        avatars = reconstruction.fuse(views(episode), episode.sharpness)
+        features, detail = (repeat(x, times) for x in reconstruction.features(avatars))
+        ws, neutral = repeat(avatars.state.ws, times), repeat(episode.neutrals[:, -1], times)
+        face = (episode.driven.flatten(0, 1), neutral, episode.target_rotations.flatten(0, 1))
+        coarse = reconstruction.coarse(ws, *face, size)
+        drawn = coarse if coarse_only else reconstruction.draw(ws, features, detail, *face, size)
+        target = goal.over_background()
+        picture = goal.over_background(drawn.colour, drawn.opacity).clamp(-1, 1)
+        picture = target + (picture - target) * goal.valid
+        error = (picture - target) / 2
+        share = goal.valid.mean((1, 2, 3))
+        measures.append({
+            "psnr": -10 * torch.log10(error.square().mean((1, 2, 3)) / share),
+            "l1": error.abs().mean((1, 2, 3)) / share,
+            "lpips": lpips(picture, target) if lpips is not None else error.new_zeros(0),
+        })  # fmt: skip
+        shown = episode.photos[:, :SHOWN_PHOTOS].float() / 127.5 - 1
+        blank = shown.new_zeros(len(shown), SHOWN_PHOTOS - shown.shape[1], *shown.shape[2:])
+        ghost = goal.over_background(coarse.colour, coarse.opacity)
+        first = (x.unflatten(0, (-1, times))[:, :1] for x in (target, picture, ghost))
+        rows.append(torch.cat([shown, blank, *first], 1).cpu())
+    means = {name: torch.cat([m[name] for m in measures]) for name in measures[0]}
+    return Validation(
+        psnr=float(means["psnr"].mean()),
+        l1=float(means["l1"].mean()),
+        lpips=float(means["lpips"].mean()) if lpips is not None else None,
+        sheet=contact_sheet(torch.cat(rows)[:SHOWN_PEOPLE]),
+    )
+
+
+@torch.no_grad()
+def sample_sheet(networks: Networks, size: int, count: int = SAMPLES) -> Image.Image:
+    """The prior's people of seeds 0, 1, 2, ... with a neutral face, seen from the front."""
+    face_model, reconstruction = networks.face_model, Reconstruction(networks, None)
+    device, pictures = face_model.mean.device, []
+    for seed in range(count):
+        z = torch.randn(1, networks.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+        ws = networks.generator.mapping(z.to(device))
+        face = face_model.mean[None]
+        drawn = reconstruction.coarse(ws, face, face, torch.eye(3, device=device)[None], size)
+        pictures.append(drawn.colour[0].cpu())
+    return contact_sheet(torch.stack(pictures).unflatten(0, (-1, min(count, SAMPLE_COLUMNS))))
+
+
+def landmark_dots(picture: np.ndarray, vertices: np.ndarray, rotation: np.ndarray) -> Image.Image:
+    """A crop [S, S, 3] uint8 with the landmarks of its track, vertices [V, 3] and rotation [3, 3]."""
+    shown = Image.fromarray(picture)
+    points = torch.from_numpy(vertices).float()[None]
+    points = project(points, torch.from_numpy(rotation)[None])[0, ::3, :2]  # every third keeps the face visible
+    pixels = ((points + 1) * (picture.shape[0] / 2)).tolist()
+    ImageDraw.Draw(shown).point([tuple(pixel) for pixel in pixels], (255, 255, 0))
+    return shown
+
+
+def contact_sheet(pictures: Tensor) -> Image.Image:
+    """Pictures [rows, columns, 3, S, S] in -1..1 -> one picture."""
+    rows, columns, _, height, width = pictures.shape
+    table = pictures.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
+    return Image.fromarray(((table + 1) * 127.5).clamp(0, 255).round().byte().numpy().astype(np.uint8))

@@ -1,0 +1,196 @@
+"""An episode through the networks: photos -> inversion -> pictures of the targets, as the pipeline makes them.
+
+Shapes: B people, N source photos, T targets, V 478 landmarks, S side of a picture, h w rendered size.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..face.portrait import FEATHER
+from ..inversion import (
+    DETAIL_SHARPNESS,
+    Frame,
+    Inversion,
+    Networks,
+    View,
+    canonical_features,
+    invert_step,
+    render_frame,
+)
+from ..models.generator import CanonicalFeatures
+from ..rendering.head_shape import face_window
+from ..rendering.observation import ObservedColours, ObservedSums, observe, observed_colours, observed_sums
+from ..rendering.uv import UVAtlas, uv_atlas
+from ..rendering.volume_renderer import Rendering
+from .episodes import Episode
+
+
+class Avatars(NamedTuple):
+    """What is known of the people of an episode after their photos."""
+
+    state: Inversion
+    detail: ObservedSums | None  # None without full-resolution detail
+
+
+class Truth(NamedTuple):
+    """The targets of an episode as tensors."""
+
+    picture: Tensor  # [B T, 3, S, S] in -1..1
+    matte: Tensor  # [B T, 1, S, S] in 0..1
+    valid: Tensor  # [B T, 1, S, S] 1 where there are real pixels
+    background: Tensor  # [B T, 3, 1, 1] in -1..1
+
+    def over_background(self, colour: Tensor | None = None, opacity: Tensor | None = None) -> Tensor:
+        """The target, or a premultiplied picture [B T, 3, S, S] with its opacity, over the background."""
+        if colour is None:
+            colour, opacity = self.picture * self.matte, self.matte
+        return colour + (1 - opacity) * self.background
+
+
+class Reconstruction:
+    """The differentiable way from photos to pictures, with the UV atlases it needs.
+
+    Args:
+        networks: On their device.
+        detail_resolution: Of the maps of the full-resolution detail; the size of the training pictures is enough. None
+            leaves the detail out.
+    """
+
+    def __init__(self, networks: Networks, detail_resolution: int | None):
+        self.networks = networks
+        self.detail_resolution = detail_resolution if networks.generator.config.full_resolution_detail else None
+        self._atlases: dict[tuple[int, torch.device], UVAtlas] = {}
+
+    def fuse(self, photos: list[View], sharpness: Tensor, learn_from: int = 4) -> Avatars:
+        """Invert N photos of each person, one after the other (paper 3.3).
+
+        Args:
+            photos: N views, each of B people.
+            sharpness: [B, N].
+            learn_from: Gradients flow through the last so many photos; the ones before set the hidden state only
+                (supplement 6.2.3).
+        """
+        state, detail = None, None
+        atlas = self.atlas(self.networks.texture_encoder.config.resolution)
+        for i, view in enumerate(photos):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and i >= len(photos) - learn_from):
+                state, _ = invert_step(self.networks, state, view, atlas)
+            if self.detail_resolution is not None:
+                sums = self._detail_sums(view, sharpness[:, i])
+                detail = sums if detail is None else detail + sums
+        return Avatars(state, detail)
+
+    def features(self, avatars: Avatars) -> tuple[CanonicalFeatures, ObservedColours | None]:
+        """What all frames of a person share: features, and colours of the detail maps."""
+        features = canonical_features(self.networks, avatars.state, self.atlas(avatars.state.sums.texture.shape[-1]))
+        if avatars.detail is None:
+            return features, None
+        return features, observed_colours(avatars.detail, self.atlas(self.detail_resolution))
+
+    def draw(
+        self,
+        ws: Tensor,
+        features: CanonicalFeatures,
+        detail: ObservedColours | None,
+        vertices: Tensor,
+        neutral: Tensor,
+        rotation: Tensor,
+        size: int,
+        jitter: bool = False,
+    ) -> Frame:
+        """`inversion.render_frame` with these networks.
+
+        Args:
+            ws: [B T, L, w_dim].
+            features: Of B T frames, as is `detail`: see `repeat`.
+            detail: None for no full-resolution detail.
+            vertices: [B T, V, 3].
+            neutral: [B T, V, 3].
+            rotation: [B T, 3, 3].
+            size: S.
+            jitter: Draw the samples on rays at random.
+        """
+        return render_frame(self.networks, ws, features, detail, vertices, neutral, rotation, size, jitter=jitter)
+
+    def coarse(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Frame:
+        """The picture of w+ alone: the prior's, and that of the coarse stage."""
+        return self.draw(ws, self.networks.generator.canonical(ws), None, vertices, neutral, rotation, size)
+
+    def coarse_rendering(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Rendering:
+        """`coarse` before super-resolution, at `size` = h = w."""
+        generator, face_model = self.networks.generator, self.networks.face_model
+        closed = face_model.close(vertices, neutral)
+        window = face_window(closed, face_model, generator.config.window, generator.window_resolution)
+        features = generator.canonical(ws)
+        face = generator.face(ws, features, window)
+        return generator.render(features, face, window, face_model.head_height, rotation, size)
+
+    def atlas(self, size: int) -> UVAtlas:
+        """The UV atlas of a size, made once for each device."""
+        face_model = self.networks.face_model
+        key = (size, face_model.mean.device)
+        if key not in self._atlases:
+            self._atlases[key] = uv_atlas(face_model, size)
+        return self._atlases[key]
+
+    @torch.no_grad()
+    def _detail_sums(self, view: View, sharpness: Tensor) -> ObservedSums:
+        networks, atlas = self.networks, self.atlas(self.detail_resolution)
+        maps = observe(*view, atlas, networks.face_model, networks.generator.config.window)
+        return observed_sums(maps, *DETAIL_SHARPNESS, sharpness.view(-1, 1, 1, 1) ** 2)
+
+
+def views(episode: Episode) -> list[View]:
+    """The source photos of an episode: N views of B people."""
+    photos, mattes = as_colour(episode.photos), episode.mattes.float() / 255
+    inside = real_pixels(episode.inside, photos.shape[-1], FEATHER)
+    columns = (photos, mattes, inside, episode.vertices, episode.neutrals, episode.rotations)
+    return [View(*(column[:, i] for column in columns)) for i in range(photos.shape[1])]
+
+
+def truth(episode: Episode, background: Tensor) -> Truth:
+    """The targets of an episode over backgrounds [B T, 3, 1, 1] in -1..1."""
+    size = episode.targets.shape[-1]
+    return Truth(
+        as_colour(episode.targets).flatten(0, 1),
+        episode.target_mattes.flatten(0, 1).float() / 255,
+        (real_pixels(episode.target_inside, size) > 0).float().flatten(0, 1),
+        background,
+    )
+
+
+def as_colour(picture: Tensor) -> Tensor:
+    """uint8 -> -1..1."""
+    return picture.float() / 127.5 - 1
+
+
+def real_pixels(inside: Tensor, size: int, feather: float = 0.0) -> Tensor:
+    """Where a crop has real pixels, from the rectangle that holds them.
+
+    Args:
+        inside: [..., 4] left, top, right, bottom in pixels; right and bottom excluded.
+        size: S.
+        feather: Head units within which it fades in from the rectangle's border (`portrait.feathered`).
+
+    Returns:
+        [..., 1, S, S] in 0..1.
+    """
+    line = torch.arange(size, device=inside.device)
+    low, high = inside[..., :2, None], inside[..., 2:, None]
+    # Pixels to the nearest one outside, for columns and rows: [..., 2, S]
+    distance = torch.minimum(line + 1 - low, high - line).clamp(min=0).float()
+    depth = torch.minimum(distance[..., 0, None, :], distance[..., 1, :, None])[..., None, :, :]
+    return (depth / max(feather * size / 2, 1)).clamp(max=1)
+
+
+def repeat(x, times: int):
+    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them."""
+    if x is None or times == 1:
+        return x
+    if isinstance(x, Tensor):
+        return x.repeat_interleave(times, 0)
+    if isinstance(x, dict):
+        return {key: repeat(value, times) for key, value in x.items()}
+    return type(x)(*(repeat(value, times) for value in x))

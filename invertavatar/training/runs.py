@@ -1,0 +1,109 @@
+"""Runs of a stage: everything between the networks and the trainer is put together here."""
+
+import copy
+import logging
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
+
+from ..inversion import Networks
+from .augment import Augmentation
+from .checkpoint import save_pipeline
+from .critics import Critic
+from .episodes import Episodes, EpisodeSizes
+from .previews import sample_sheet
+from .prior_fit import fit_mapping, inverted_codes
+from .shards import Shards
+from .stages import STAGE_CLASSES, StageSettings
+from .trainer import RunSettings, Trainer
+
+logger = logging.getLogger(__name__)
+
+FITTED_PEOPLE = 2000  # inverted for the fitted prior
+
+
+def train_stage(
+    name: str,
+    settings: StageSettings,
+    networks: Networks,
+    shards: Shards,
+    batch_size: int,
+    run: RunSettings,
+    lpips: nn.Module | None = None,
+    held_out: float = 0.05,
+    detail: bool = True,
+    on_cpu: bool = False,
+    resume: bool = False,
+) -> None:
+    """Train one stage, on all GPUs that `accelerate launch` gives this process's group, else on one or the CPU.
+
+    Args:
+        name: Of the stage, see `STAGES`.
+        settings: Of the stage.
+        networks: They are trained in place; what is exported is their average.
+        shards: To learn from.
+        batch_size: People in a step, for each process.
+        run: How long, how often and where to.
+        lpips: The perceptual network; None where no term of the loss needs it.
+        held_out: Share of the people kept for validation; 0 leaves validation out.
+        detail: Have the full-resolution detail in the pictures.
+        on_cpu: Leave GPUs alone.
+        resume: Go on with the run in the output folder.
+
+    Raises:
+        InvertAvatarError: See `Episodes`, `Trainer.resume` and `Trainer.run`.
+    """
+    # Steps differ in what they use: a person of the prior has no photo for E_latent's losses, a critic joins late.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=handlers)
+    face_model = copy.deepcopy(networks.face_model)  # episodes are made on the CPU
+    sizes = EpisodeSizes(batch_size, settings.photos, settings.targets)
+    process = (accelerator.process_index, accelerator.num_processes)
+    training = Episodes(shards, face_model, sizes, held_out, False, Augmentation(), run.seed, process)
+    validation = Episodes(shards, face_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
+
+    size = shards.picture_size
+    torch.manual_seed(run.seed)  # the same critic in every process, and in every run of this seed
+    critic = None
+    if settings.weights.latent_adversarial:
+        critic = Critic.latent(networks.generator.config.w_dim).to(accelerator.device)
+    elif settings.weights.adversarial:
+        critic = Critic.dual(size).to(accelerator.device)
+    for part in networks:
+        part.to(accelerator.device)
+    detail_resolution = size if detail else None
+    lpips = lpips and lpips.to(accelerator.device)
+    stage = STAGE_CLASSES[name](networks, settings, lpips, critic, detail_resolution)
+    trainer = Trainer(name, stage, networks, training, validation, run, accelerator, detail_resolution)
+    if resume:
+        trainer.resume()
+    trainer.run()
+
+
+def fit_prior(
+    networks: Networks,
+    shards: Shards,
+    batch_size: int,
+    run: RunSettings,
+    people: int = FITTED_PEOPLE,
+    iterations: int = 3000,
+) -> None:
+    """The stage `prior` without a GAN (see `prior_fit`): writes the pipeline and a sheet of samples.
+
+    Args:
+        networks: Their mapping network is fitted in place.
+        shards: Whose people are inverted.
+        batch_size: People at a time.
+        run: Its output and seed count.
+        people: How many people are drawn; at least two.
+        iterations: See `fit_mapping`.
+    """
+    run.output.mkdir(parents=True, exist_ok=True)
+    episodes = Episodes(shards, networks.face_model, EpisodeSizes(batch_size, (1, 1)), seed=run.seed)
+    codes = inverted_codes(networks, episodes, -(-people // batch_size))
+    error = fit_mapping(networks, codes, iterations, run.seed)
+    logger.info("%d codes fitted with a relative error of %.3f", len(codes), error)
+    save_pipeline(networks, run.output / "pipeline")
+    sample_sheet(networks, networks.generator.config.image_resolution).save(run.output / "samples.jpg", quality=90)

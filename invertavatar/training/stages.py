@@ -1,0 +1,327 @@
+"""The stages of training: the paper's four (supplement 6) and `joint`, which trains the compact networks end to end.
+
+Shapes: B people, N source photos, T targets, L w-layers, S side of a picture.
+
+A stage is a module: an episode in, the terms of its loss out. What differs between stages stands in `STAGES`.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..camera import project
+from ..inversion import Frame, Networks, View
+from ..models.generator import CanonicalFeatures, resize
+from .critics import Critic
+from .episodes import Episode
+from .losses import LossWeights, face_crop, fooling_loss, masked_l1, perceptual, pyramid_l1
+from .reconstruction import Reconstruction, Truth, repeat, truth, views
+
+IMAGINED_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What a stage trains, on what, and with which losses.
+
+    Attributes:
+        parts: Prefixes of the names of the parameters that learn; the others stay as they are.
+        weights: Of the loss terms.
+        learning_rate: Of the networks.
+        critic_learning_rate: Of the discriminator.
+        photos: The smallest and the largest N.
+        targets: T.
+        imagined: Share of the episodes whose person is a sample of the prior.
+        adversarial_from: Step from which the adversarial terms count.
+    """
+
+    parts: tuple[str, ...]
+    weights: LossWeights
+    learning_rate: float = 1e-4
+    critic_learning_rate: float = 1e-3
+    photos: tuple[int, int] = (1, 1)
+    targets: int = 1
+    imagined: float = 0.0
+    adversarial_from: int = 0
+
+
+# Eq. 3, for E_tex and E_tri in both settings.
+_ENCODER_WEIGHTS = LossWeights(l1=1.0, lpips=1.0, planes=0.001, textures=0.001, features=1.0, adversarial=0.1)
+_DECODERS = tuple(f"{encoder}.unet.{part}" for encoder in ("texture_encoder", "triplane_encoder")
+                  for part in ("decoder", "gru", "heads"))  # fmt: skip
+
+STAGES: dict[str, StageSettings] = {
+    # 6.1: the animatable GAN. Without equalised learning rates EG3D's 2.5e-3 would diverge.
+    "prior": StageSettings(("generator",), LossWeights(l1=0.0, adversarial=1.0), 5e-4, 5e-4),
+    # 6.2.1 with Eq. 2; the deviation is e4e's.
+    "latent": StageSettings(
+        ("latent_encoder",),
+        LossWeights(l1=1.0, lpips=0.5, face=0.25, latent_adversarial=1.0, deviation=2e-4),
+        1e-4,
+        1e-4,
+    ),
+    # 6.2.2 with Eq. 3
+    "oneshot": StageSettings(
+        ("texture_encoder", "triplane_encoder"), _ENCODER_WEIGHTS, imagined=0.5, adversarial_from=100_000
+    ),
+    # 6.2.3: the encoding backbones stay fixed.
+    "recurrent": StageSettings(
+        _DECODERS, _ENCODER_WEIGHTS, photos=(4, 32), targets=4, imagined=0.5, adversarial_from=100_000
+    ),
+    # DESIGN 8
+    "joint": StageSettings(
+        ("latent_encoder", "texture_encoder", "triplane_encoder", "generator"),
+        LossWeights(l1=1.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, deviation=2e-4, adversarial=0.02),
+        4e-4,
+        4e-4,
+        photos=(1, 4),
+        adversarial_from=10_000,
+    ),
+}
+
+
+class Judged(NamedTuple):
+    """What a critic is to tell apart; each a tuple of the discriminator's inputs, without gradient."""
+
+    real: tuple[Tensor, ...]
+    fake: tuple[Tensor, ...]
+
+
+@dataclass
+class StageOutput:
+    """Terms of the loss, not yet weighted, and the material for the critic's own step."""
+
+    terms: dict[str, Tensor]
+    judged: Judged | None = None
+    measures: dict[str, Tensor] = field(default_factory=dict)  # worth a column of the log, no part of the loss
+
+
+class Stage(nn.Module):
+    """Base of the stages: holds the networks, and lets those parts learn that the settings name.
+
+    Args:
+        networks: All of them, on their device.
+        settings: Of the stage.
+        lpips: The perceptual network, or None where no term needs it.
+        critic: The discriminator, or None where no term needs it.
+        detail_resolution: See `Reconstruction`.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        settings: StageSettings,
+        lpips: nn.Module | None,
+        critic: Critic | None,
+        detail_resolution: int | None,
+    ):
+        super().__init__()
+        self.settings = settings
+        self.networks = networks.trainable
+        self.lpips = lpips
+        self._critic = [critic]  # in a list: its parameters are not the stage's
+        self._reconstruction = Reconstruction(networks, detail_resolution)
+        for name, parameter in self.networks.named_parameters():
+            parameter.requires_grad_(name.startswith(settings.parts))
+
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters that learn."""
+        return [parameter for parameter in self.networks.parameters() if parameter.requires_grad]
+
+    @property
+    def critic(self) -> Critic | None:
+        """The discriminator."""
+        return self._critic[0]
+
+    @property
+    def generator(self):
+        """The generator."""
+        return self.networks["generator"]
+
+    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+        """The loss of one step; random numbers come from torch's global generator.
+
+        Args:
+            episode: On the networks' device.
+            adversarial: Whether the adversarial terms count yet.
+        """
+        raise NotImplementedError
+
+    def _compare(self, drawn: Frame, goal: Truth, landmarks: Tensor) -> dict[str, Tensor]:
+        """The terms between a picture and its target; landmarks [B T, V, 2] in the picture."""
+        weights, valid = self.settings.weights, goal.valid
+        picture, target = goal.over_background(drawn.colour, drawn.opacity), goal.over_background()
+        if picture.shape[-1] != target.shape[-1]:
+            target, valid = resize(target, picture.shape[-1]), resize(valid, picture.shape[-1])
+        terms = {"l1": pyramid_l1(picture, target, valid)}
+        if weights.lpips:
+            terms["lpips"] = perceptual(self.lpips, picture, target, valid)
+        if weights.face:
+            faces = (face_crop(x, landmarks) for x in (picture, target, valid.expand_as(picture)))
+            terms["face"] = perceptual(self.lpips, *faces)
+        if weights.matte:
+            terms["matte"] = masked_l1(drawn.opacity, resize(goal.matte, picture.shape[-1]), valid)
+        if weights.raw:
+            terms["raw"] = masked_l1(*self._raw(drawn, goal))
+        return terms
+
+    def _raw(self, drawn: Frame, goal: Truth) -> tuple[Tensor, Tensor, Tensor]:
+        """I_raw over the background, the target at its size, and where that is valid."""
+        features, opacity = drawn.rendering.features[:, :3].float(), drawn.rendering.opacity
+        raw = features + (1 - opacity) * goal.background
+        small = raw.shape[-1]
+        return raw, resize(goal.over_background(), small), resize(goal.valid, small)
+
+    def _judge(self, drawn: Frame, goal: Truth, driven: Tensor, tracked: Tensor) -> tuple[Tensor, Judged]:
+        """The dual discriminator on pictures and raw renderings, each with its own landmark map."""
+        raw, real_raw, _ = self._raw(drawn, goal)
+        size = goal.picture.shape[-1]
+        fake = (goal.over_background(drawn.colour, drawn.opacity), raw, self.critic.landmark_map(driven, size))
+        real = (goal.over_background(), real_raw, self.critic.landmark_map(tracked, size))
+        return fooling_loss(self.critic.judge(fake)), Judged(real, tuple(x.detach() for x in fake))
+
+
+class PriorStage(Stage):
+    """The animatable GAN: z, and the poses and expressions of real faces, against their pictures (6.1).
+
+    EG3D's density regularisation is left out: the mesh-guided density gives what it is for.
+    """
+
+    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+        """See `Stage.forward`."""
+        goal = truth(episode, _backgrounds(episode))
+        rotation, driven, landmarks, tracked = _targets(episode)
+        z = torch.randn(len(rotation), self.generator.config.z_dim, device=rotation.device)
+        ws = self.generator.mapping(z, rotation)
+        self.generator.mapping_network.update_w_avg(ws.detach())
+        neutral = repeat(episode.neutrals[:, -1], episode.driven.shape[1])
+        drawn = self._reconstruction.coarse(ws, driven, neutral, rotation, goal.picture.shape[-1])
+        loss, judged = self._judge(drawn, goal, landmarks, tracked)
+        return StageOutput({"adversarial": loss}, judged)
+
+
+class LatentStage(Stage):
+    """E_latent: the picture of w+ alone against the photo (6.2.1, Eq. 2)."""
+
+    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+        """See `Stage.forward`."""
+        goal = truth(episode, _backgrounds(episode))
+        rotation, driven, landmarks, _ = _targets(episode)
+        photo = views(episode)[0].photo
+        ws = self.networks["latent_encoder"](resize(photo, self.networks["latent_encoder"].config.image_size))
+        times = episode.driven.shape[1]
+        neutral = repeat(episode.neutrals[:, 0], times)
+        drawn = self._reconstruction.coarse(repeat(ws, times), driven, neutral, rotation, goal.picture.shape[-1])
+        terms = self._compare(drawn, goal, landmarks) | {"deviation": deviation(ws)}
+        judged = None
+        if adversarial and self.settings.weights.latent_adversarial:
+            with torch.no_grad():
+                z = torch.randn(len(ws), self.generator.config.z_dim, device=ws.device)
+                real = self.generator.mapping(z)
+            terms["latent_adversarial"] = fooling_loss(self.critic.judge((ws,)))
+            judged = Judged((real,), (ws.detach(),))
+        return StageOutput(terms, judged)
+
+
+class ReconstructionStage(Stage):
+    """`oneshot`, `recurrent` and `joint`: N photos of a person against other pictures of them (6.2.2, 6.2.3, Eq. 3)."""
+
+    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+        """See `Stage.forward`."""
+        weights, reconstruction = self.settings.weights, self._reconstruction
+        photos, goal = views(episode), truth(episode, _backgrounds(episode))
+        rotation, driven, landmarks, tracked = _targets(episode)
+        times = episode.driven.shape[1]
+        neutral = repeat(episode.neutrals[:, -1], times)
+        imagined = None
+        if self.settings.imagined and torch.rand(()) < self.settings.imagined:
+            photos, imagined = self._imagine(photos, driven, neutral, rotation, goal)
+            goal = goal._replace(picture=imagined.picture, matte=imagined.matte, valid=torch.ones_like(goal.valid))
+            tracked = landmarks
+
+        avatars = reconstruction.fuse(photos, episode.sharpness)
+        features, detail = reconstruction.features(avatars)
+        ws = repeat(avatars.state.ws, times)
+        drawn = reconstruction.draw(
+            ws, repeat(features, times), repeat(detail, times), driven, neutral, rotation, goal.picture.shape[-1], True
+        )
+        terms = self._compare(drawn, goal, landmarks)
+        if weights.coarse:
+            small = self.generator.config.neural_resolution // 2  # enough for what w+ can tell
+            coarse = reconstruction.coarse_rendering(ws, driven, neutral, rotation, small)
+            picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
+            terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
+        if weights.deviation:
+            terms["deviation"] = deviation(avatars.state.ws)
+        if imagined is not None:
+            skipped = 3 if self.generator.config.observed_colour else 0  # channels that hold the photos' own colours
+            terms["planes"] = (features.planes - imagined.features.planes)[:, skipped:].abs().mean()
+            terms["textures"] = torch.stack([
+                (texture - imagined.features.textures[r])[:, skipped:].abs().mean()
+                for r, texture in features.textures.items()
+            ]).mean()  # fmt: skip
+            terms["features"] = (drawn.rendering.features - imagined.raw).abs().mean()
+        judged = None
+        if adversarial and weights.adversarial:
+            terms["adversarial"], judged = self._judge(drawn, goal, landmarks, tracked)
+        return StageOutput(terms, judged, {"gate": drawn.gate.detach().mean()})
+
+    @torch.no_grad()
+    def _imagine(
+        self, photos: list[View], driven: Tensor, neutral: Tensor, rotation: Tensor, goal: Truth
+    ) -> tuple[list[View], "Imagined"]:
+        """People of the prior in the poses and expressions of an episode (6.2.2, 6.2.3)."""
+        z = torch.randn(len(photos[0].photo), self.generator.config.z_dim, device=rotation.device)
+        ws = self.generator.mapping(z, truncation_psi=IMAGINED_TRUNCATION)
+        size, coarse = goal.picture.shape[-1], self._reconstruction.coarse
+        background = goal.background[:: len(rotation) // len(ws)]
+        made = []
+        for view in photos:
+            drawn = coarse(ws, view.vertices, view.neutral, view.rotation, size)
+            picture = drawn.colour + (1 - drawn.opacity) * background
+            inside = torch.ones_like(view.inside)
+            made.append(view._replace(photo=picture.clamp(-1, 1), matte=drawn.opacity, inside=inside))
+        times = len(rotation) // len(ws)
+        drawn = coarse(repeat(ws, times), driven, neutral, rotation, size)
+        picture = drawn.colour / drawn.opacity.clamp(min=1e-3)
+        return made, Imagined(
+            self.generator.canonical(ws), drawn.rendering.features, picture.clamp(-1, 1), drawn.opacity
+        )
+
+
+class Imagined(NamedTuple):
+    """What the prior knows of its own samples."""
+
+    features: CanonicalFeatures  # of B people
+    raw: Tensor  # [B T, D, h, w]
+    picture: Tensor  # [B T, 3, S, S] in -1..1
+    matte: Tensor  # [B T, 1, S, S] in 0..1
+
+
+STAGE_CLASSES: dict[str, type[Stage]] = {
+    "prior": PriorStage,
+    "latent": LatentStage,
+    "oneshot": ReconstructionStage,
+    "recurrent": ReconstructionStage,
+    "joint": ReconstructionStage,
+}
+
+
+def deviation(ws: Tensor) -> Tensor:
+    """How far the layers of w+ [B, L, w_dim] lie from their mean: e4e's regulariser, keeping w+ near the prior's w."""
+    return (ws - ws.mean(1, keepdim=True)).square().sum(-1).mean()
+
+
+def _backgrounds(episode: Episode) -> Tensor:
+    """A random colour for each target, [B T, 3, 1, 1] in -1..1."""
+    count = episode.driven.shape[0] * episode.driven.shape[1]
+    return torch.rand(count, 3, 1, 1, device=episode.driven.device) * 2 - 1
+
+
+def _targets(episode: Episode) -> tuple[Tensor, ...]:
+    """Rotation [B T, 3, 3], driven face [B T, V, 3], landmarks [B T, V, 2] of the driven and of the tracked face."""
+    rotation, driven = episode.target_rotations.flatten(0, 1), episode.driven.flatten(0, 1)
+    tracked = episode.tracked.flatten(0, 1)
+    return rotation, driven, project(driven, rotation)[..., :2], project(tracked, rotation)[..., :2]

@@ -1,0 +1,291 @@
+"""The loop that all stages share: steps, averaged weights, time budget, log, previews, and a state to go on from.
+
+A run is exactly repeatable: data and random numbers of a step follow from its number, so that to stop and go on leaves
+no trace beyond what rounding does on several devices.
+"""
+
+import csv
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ..errors import InvertAvatarError
+from ..inversion import Networks
+from .checkpoint import load_state, save_pipeline, save_state
+from .critics import needs_penalty
+from .episodes import Episodes
+from .losses import LossWeights
+from .precision import mixed_precision_dtype, use_mixed_precision
+from .previews import sample_sheet, validate
+from .stages import Stage
+
+logger = logging.getLogger(__name__)
+
+ENDLESS = 1 << 40  # steps
+MAX_GRADIENT_NORM = 1.0
+MAX_BAD_STEPS = 50  # in a row
+BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
+CRITIC_BETAS = (0.0, 0.99)  # as in StyleGAN2
+COLUMNS = (
+    "step", "episodes", "minutes", "episodes_per_second", "learning_rate", "gradient_norm", "bad_steps", "loss",
+    *(field.name for field in fields(LossWeights)), "critic", "gate", "val_psnr", "val_l1", "val_lpips",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long, how often and where to.
+
+    Attributes:
+        output: Folder of the run.
+        steps: The step to stop at, counted from the run's first beginning; None for no limit.
+        minutes: Stop, with everything written, within so many minutes of the call; None for no limit.
+        interval: Steps between two checkpoints, previews and lines of the log.
+        warmup: Steps over which the learning rate rises from 0.
+        ema_decay: Of the averaged weights, which are what is exported.
+        workers: Processes that prepare episodes.
+        validation_steps: Episodes of people held out that are measured.
+        seed: Of everything.
+    """
+
+    output: Path
+    steps: int | None = None
+    minutes: float | None = None
+    interval: int = 500
+    warmup: int = 100
+    ema_decay: float = 0.999
+    workers: int = 2
+    validation_steps: int = 4
+    seed: int = 0
+
+
+class Trainer:
+    """A run of one stage.
+
+    Args:
+        name: Of the stage.
+        stage: On the accelerator's device.
+        networks: Those of the stage.
+        training: Episodes to learn from.
+        validation: Episodes to measure on; None for none.
+        settings: Of the run.
+        accelerator: Made by the caller; mixed precision is decided here and not by it, see `precision`.
+        detail_resolution: See `Reconstruction`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stage: Stage,
+        networks: Networks,
+        training: Episodes,
+        validation: Episodes | None,
+        settings: RunSettings,
+        accelerator: Accelerator,
+        detail_resolution: int | None,
+    ):
+        self.name, self.settings, self.accelerator = name, settings, accelerator
+        self.stage, self.training, self.face_model = stage, training, networks.face_model
+        self.detail_resolution = detail_resolution
+        self.device = accelerator.device
+        self.validation = [validation[i] for i in range(settings.validation_steps)] if validation is not None else []
+        self.step = self.bad_steps = self._bad_in_a_row = 0
+        self.seconds = 0.0
+        self.ema = AveragedModel(stage.networks, multi_avg_fn=_average(settings.ema_decay), use_buffers=True)
+        rate = stage.settings.learning_rate
+        self.optimizer = torch.optim.AdamW(stage.learning(), rate, BETAS, weight_decay=WEIGHT_DECAY)
+        self.critic_optimizer = None
+        if stage.critic is not None:
+            rate = stage.settings.critic_learning_rate
+            self.critic_optimizer = torch.optim.Adam(stage.critic.parameters(), rate, CRITIC_BETAS)
+        # After the averaged copy was made: autocast is bound to the networks that it was put on.
+        dtype = mixed_precision_dtype(self.device)
+        if dtype is not None:
+            use_mixed_precision(networks, self.device, dtype)
+
+    def resume(self) -> None:
+        """Go on where the last run into the same folder stopped.
+
+        Raises:
+            InvertAvatarError: There was none, or one of another stage.
+        """
+        state = load_state(self.settings.output, self.name)
+        self.step, self.bad_steps, self.seconds = state["step"], state["bad_steps"], state["seconds"]
+        self.stage.networks.load_state_dict(state["networks"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.critic_optimizer is not None and state["critic"] is not None:
+            self.stage.critic.load_state_dict(state["critic"])
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+
+    def run(self) -> None:
+        """Train until the step or the minute that the settings name.
+
+        Raises:
+            InvertAvatarError: The loss stays infinite or undefined.
+        """
+        settings, begun = self.settings, time.monotonic()
+        settings.output.mkdir(parents=True, exist_ok=True)
+        learner = self.accelerator.prepare(self.stage)
+        critic = self.stage.critic and self.accelerator.prepare(self.stage.critic)
+        last_step = ENDLESS if settings.steps is None else settings.steps
+        deadline = float("inf") if settings.minutes is None else begun + settings.minutes * 60
+        reserve = 10.0  # seconds that ending an interval takes; measured from the first one on
+        log, interval_begun, longest = _Log(), begun, 0.0
+        for episode in self.training.loader(self.step, last_step, settings.workers):
+            step_begun = time.monotonic()
+            log.add(self._train_step(learner, critic, episode.to(self.device)))
+            self.step += 1
+            now = time.monotonic()
+            longest = max(longest, now - step_begun)
+            if now + 2 * longest + 1.5 * reserve > deadline:
+                self.accelerator.set_trigger()
+            # Every process asks, as one of them may have less time left than the others.
+            out_of_time = self.accelerator.check_trigger()
+            if self.step % settings.interval == 0 or self.step == last_step or out_of_time:
+                spent = time.monotonic() - interval_begun
+                self.seconds += spent
+                if self.accelerator.is_main_process:
+                    self._finish_interval(log, spent)
+                self.accelerator.wait_for_everyone()
+                reserve = max(reserve, time.monotonic() - interval_begun - spent)
+                log, interval_begun = _Log(), time.monotonic()
+            if out_of_time:
+                break
+
+    def _train_step(self, learner: nn.Module, critic: nn.Module | None, episode) -> dict[str, Tensor | float]:
+        settings, stage = self.settings, self.stage.settings
+        torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = stage.learning_rate * min(1.0, (self.step + 1) / max(settings.warmup, 1))
+        adversarial = critic is not None and self.step >= stage.adversarial_from
+        learner.train()
+        output = learner(episode, adversarial)
+        loss = stage.weights.total(output.terms)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.stage.learning(), MAX_GRADIENT_NORM)
+        if not norm.isfinite():
+            self.bad_steps += 1
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= MAX_BAD_STEPS:
+                raise InvertAvatarError(
+                    f"The loss has been infinite or undefined for {MAX_BAD_STEPS} steps up to step {self.step}. "
+                    "Resume from the last checkpoint with a lower --learning-rate."
+                )
+            return {}
+        self._bad_in_a_row = 0
+        self.optimizer.step()
+        self.ema.update_parameters(self.stage.networks)
+        measures = {"loss": loss, "gradient_norm": norm, **output.terms, **output.measures}
+        if output.judged is not None:
+            critic_loss = critic(*output.judged, needs_penalty(self.step))
+            self.critic_optimizer.zero_grad()
+            self.accelerator.backward(critic_loss)
+            nn.utils.clip_grad_norm_(critic.parameters(), 10 * MAX_GRADIENT_NORM)
+            self.critic_optimizer.step()
+            measures["critic"] = critic_loss
+        return {name: torch.as_tensor(value).detach() for name, value in measures.items()}
+
+    def averaged(self) -> Networks:
+        """The averaged networks, in eval mode."""
+        return Networks(**dict(self.ema.module.eval().items()), face_model=self.face_model)
+
+    def _finish_interval(self, log: "_Log", seconds: float) -> None:
+        """State, export, preview and a line of the log, in this order: the state matters most."""
+        output, averaged = self.settings.output, self.averaged()
+        critic, critic_optimizer = self.stage.critic, self.critic_optimizer
+        save_state(
+            {
+                "stage": self.name,
+                "step": self.step,
+                "bad_steps": self.bad_steps,
+                "seconds": self.seconds,
+                "networks": self.stage.networks.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "critic": critic and critic.state_dict(),
+                "critic_optimizer": critic_optimizer and critic_optimizer.state_dict(),
+            },
+            output,
+        )
+        save_pipeline(averaged, output / "pipeline")
+        episodes = log.steps * self.training.sizes.people * self.accelerator.num_processes
+        line = {
+            "step": self.step,
+            "episodes": self.step * self.training.sizes.people * self.accelerator.num_processes,
+            "minutes": f"{self.seconds / 60:.2f}",
+            "episodes_per_second": f"{episodes / seconds:.3g}",
+            "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3g}",
+            "bad_steps": self.bad_steps,
+            **{name: f"{value:.5g}" for name, value in log.means().items()},
+        }
+        if self.name == "prior":
+            size = self.training.shards.picture_size
+            sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
+        elif self.validation:
+            result = validate(
+                averaged, self.validation, self.stage.lpips, self.detail_resolution, self.name == "latent"
+            )
+            result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
+            line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
+            line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}
+        append_line(output / f"metrics_{self.name}.csv", line)
+        logger.info(
+            "step %d: %s", self.step, ", ".join(f"{name} {value}" for name, value in line.items() if name != "step")
+        )
+
+
+class _Log:
+    """Means of an interval; values stay on their device until asked for."""
+
+    def __init__(self):
+        self.steps = 0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, measures: dict[str, Tensor]) -> None:
+        self.steps += 1
+        for name, value in measures.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+
+def append_line(path: Path, line: dict) -> None:
+    """Add a line to a CSV file with the columns of `COLUMNS`; the first call writes the heading."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(line)
+
+
+def read_log(path: Path) -> Iterator[dict[str, str]]:
+    """The lines of a log."""
+    with path.open(newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _average(decay: float):
+    """Exponential averaging that starts quickly: after n updates with at most (1 + n) / (10 + n)."""
+
+    @torch.no_grad()
+    def update(averaged, current, count):
+        if not averaged[0].is_floating_point():  # counters of batch normalization
+            torch._foreach_copy_(averaged, current)
+            return
+        now = min(decay, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(averaged, current, 1 - now)
+
+    return update

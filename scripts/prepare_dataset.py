@@ -1,0 +1,125 @@
+"""Turn folders of clips and photos into shards to train on; a run that was stopped goes on where it was."""
+
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+
+PIECES = "pieces"  # folder in the output for what is made of each clip and photo
+SHEET_ROWS, SHEET_COLUMNS = 6, 10
+
+
+def prepare_dataset(
+    data: Annotated[list[Path], typer.Argument(help="Folders of clips and photos, searched through, or such files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards.")],
+    every: Annotated[int, typer.Option(min=1, help="Use every so many frames of a clip.")] = 1,
+    size: Annotated[int, typer.Option(min=64, help="Side of the crops in pixels, a power of two.")] = 256,
+    limit: Annotated[
+        int | None, typer.Option(help="No more than so many clips and photos.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that track.")] = 2,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Track, crop and matte every face, and pack them into shards of at most 14 MB.
+
+    People are told apart by `person` in a folder's index.json; else each clip is a person, and photos belong together
+    by their names up to the last underscore. The folder `pieces` in the output lets a stopped run go on; it may be
+    removed afterwards.
+
+    Example: scripts/prepare_dataset.py clips photos -o shards --every 2
+    """
+    with error_sentences(debug, quiet):
+        report = prepare(data, output, every, size, workers, limit, quiet)
+        if not quiet:
+            print(report)
+
+
+def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) -> str:
+    """Prepare, pack, and write `contact_sheet.jpg` and `report.txt` beside the shards; returns the report."""
+    from tqdm import tqdm
+
+    from invertavatar.errors import NoFaceError
+    from invertavatar.training.preparation import by_person, find_sources
+    from invertavatar.training.shards import Shards, pack
+
+    sources = find_sources(data)[:limit]
+    pieces = output / PIECES
+    pieces.mkdir(parents=True, exist_ok=True)
+    jobs = [(source, pieces, every, size) for source in sources]
+    bar = {"total": len(jobs), "desc": "Preparing", "unit": "file", "disable": quiet}
+    if workers == 1:
+        results = list(tqdm(map(_prepare, jobs), **bar))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            results = list(tqdm(pool.map(_prepare, jobs, chunksize=2), **bar))
+    done = [(source.person, file) for source, (file, _) in zip(sources, results, strict=True) if file]
+    if not done:
+        raise NoFaceError(f"None of the {len(sources)} clips and photos shows a face that can be used.")
+    for old in output.glob("shard_*.safetensors"):
+        old.unlink()
+    files = pack(by_person(done), output)
+    shards = Shards([output])
+    contact_sheet(shards).save(output / "contact_sheet.jpg", quality=88)
+    faceless = [source.path.name for source, (file, _) in zip(sources, results, strict=True) if not file]
+    kinds = Counter({kind: 0 for kind in ("clip", "views", "still")})
+    for source in shards.sources:
+        kinds[source.kind] += len(source.faces)
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    report = "\n".join([
+        f"{len(shards.people)} people, {len(shards)} faces: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()),
+        f"{sum(missing for _, missing in results)} frames and photos without a usable face;"
+        f" nothing usable in {len(faceless)} files{': ' + ', '.join(faceless[:10]) if faceless else ''}",
+        f"{len(files)} shards, {megabytes:.1f} MB, {megabytes * 1e3 / len(shards):.1f} KB a face",
+    ])  # fmt: skip
+    (output / "report.txt").write_text(report + "\n")
+    return report
+
+
+_tracker = None
+
+
+def _prepare(job):
+    global _tracker  # one for each worker: it takes long to start
+    from invertavatar.face.tracker import FaceTracker
+    from invertavatar.training.preparation import prepare_source
+
+    _tracker = _tracker or FaceTracker.from_pretrained()
+    source, pieces, every, size = job
+    return prepare_source(source, _tracker, pieces, every, size)
+
+
+def contact_sheet(shards):
+    """Faces spread over the shards, on green by their mattes and with their landmarks: what is wrong here, training
+    would learn.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from invertavatar.training.previews import landmark_dots
+
+    side = 128
+    sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * SHEET_ROWS))
+    chosen = np.linspace(0, len(shards) - 1, min(len(shards), SHEET_ROWS * SHEET_COLUMNS)).astype(int)
+    for place, face in enumerate(chosen):
+        share = shards.matte(face)[..., None] / 255
+        picture = shards.picture(face) * share + np.array([0, 177, 64]) * (1 - share)
+        picture = Image.fromarray(picture.astype(np.uint8)).resize((side, side), Image.Resampling.LANCZOS)
+        picture = landmark_dots(np.asarray(picture), shards.vertices[face], shards.rotation[face])
+        row, column = divmod(place, SHEET_COLUMNS)
+        sheet.paste(picture, (column * side, row * side))
+    return sheet
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command()(prepare_dataset)
+    run(app)

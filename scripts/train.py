@@ -1,0 +1,118 @@
+"""Train the networks: the paper's stages and `joint`, on shards that `prepare_dataset.py` made.
+
+Several GPUs: accelerate launch scripts/train.py joint SHARDS -o runs/joint
+"""
+
+import logging
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "invertavatar" / "checkpoints"
+StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "joint"])
+PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
+
+
+def train(
+    stage: Annotated[StageName, typer.Argument(help="Which stage; joint trains the compact networks end to end.")] = (
+        StageName.joint
+    ),
+    shards: Annotated[list[Path] | None, typer.Argument(help="Shards, or folders of them.", show_default=False)] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("outputs/training"),
+    init: Annotated[
+        str | None, typer.Option(help='Pipeline folder to begin from, or "shipped".', show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    preset: Annotated[str, typer.Option(help="Sizes of fresh networks: compact or paper.")] = "compact",
+    minutes: Annotated[float | None, typer.Option(help="Stop within so many minutes.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop at this step.", show_default=False)] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="People in a step, for each GPU.")] = 4,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the networks; the stage's own by default.", show_default=False)
+    ] = None,
+    interval: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    adversarial_from: Annotated[
+        int | None, typer.Option(help="Step from which a discriminator joins; the stage's own by default.")
+    ] = None,
+    prior_mode: Annotated[
+        PriorMode, typer.Option(help="prior: train a GAN, or fit the mapping to the inverted w+ of the shards' people.")
+    ] = PriorMode.adversarial,
+    train_generator: Annotated[
+        bool, typer.Option(help="latent: let the generator learn too, where there is no adversarial prior.")
+    ] = False,
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the people kept for validation.")] = 0.05,
+    lpips: Annotated[
+        Path | None, typer.Option(help="Weights of LPIPS; see docs/training.md.", show_default=False)
+    ] = None,
+    perceptual: Annotated[bool, typer.Option(help="Use the LPIPS terms.")] = True,
+    detail: Annotated[bool, typer.Option(help="Train with the full-resolution detail in the picture.")] = True,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 2,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="A few steps of every stage with tiny networks, to see that all runs.")
+    ] = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train one stage. Each call ends with a checkpoint, a pipeline folder, a preview sheet and a line of metrics.
+
+    Example: scripts/train.py joint shards -o outputs/joint --init shipped --minutes 60
+    """
+    with error_sentences(debug, quiet):
+        if not quiet:
+            logging.getLogger("invertavatar.training").setLevel(logging.INFO)
+        if smoke:
+            from scripts.smoke import smoke_test
+
+            smoke_test(shards, output, seed)
+            return
+        if not shards:
+            raise typer.TyperException("Name the shards to train on; scripts/prepare_dataset.py makes them.")
+        from invertavatar.training.checkpoint import fresh_networks, load_networks
+        from invertavatar.training.perceptual import LPIPS
+        from invertavatar.training.runs import fit_prior, train_stage
+        from invertavatar.training.shards import Shards
+        from invertavatar.training.stages import STAGES
+        from invertavatar.training.trainer import RunSettings
+
+        if init is None:
+            networks = fresh_networks(preset, SHIPPED / "face_model", seed)
+        else:
+            networks = load_networks(SHIPPED if init == "shipped" else init)
+        settings = STAGES[stage]
+        if learning_rate is not None:
+            settings = replace(settings, learning_rate=learning_rate)
+        if adversarial_from is not None:
+            settings = replace(settings, adversarial_from=adversarial_from)
+        if stage == "latent" and train_generator:
+            weights = replace(settings.weights, latent_adversarial=0.0)  # there is no prior yet to stay close to
+            settings = replace(settings, parts=("latent_encoder", "generator"), weights=weights)
+        if not perceptual:
+            settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))
+        run_settings = RunSettings(output, steps, minutes, interval, workers=workers, seed=seed)
+        data = Shards(shards)
+        if stage == "prior" and prior_mode == "fit":
+            fit_prior(networks, data, batch_size, run_settings)
+            return
+        network = LPIPS.from_file(lpips) if perceptual else None
+        on_cpu = device == "cpu"
+        train_stage(
+            stage, settings, networks, data, batch_size, run_settings, network, held_out, detail, on_cpu, resume
+        )
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command()(train)
+    run(app)

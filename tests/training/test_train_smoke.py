@@ -1,0 +1,169 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from invertavatar.camera import rotation_from_angles
+from invertavatar.errors import InvertAvatarError
+from invertavatar.face.portrait import Portrait
+from invertavatar.inversion import Networks
+from invertavatar.training.episodes import Episode
+from invertavatar.training.reconstruction import Reconstruction, real_pixels, views
+from invertavatar.training.runs import train_stage
+from invertavatar.training.shards import Shards
+from invertavatar.training.stages import STAGES, ReconstructionStage
+from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
+from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from scripts.prepare_dataset import prepare
+from scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
+from tests.tiny import tiny_networks
+
+ROOT = Path(__file__).parents[2]
+# A training machine need have none of these: in the process that trains they are not to be found.
+ABSENT = ("mediapipe", "av", "gradio")
+TRAIN_WITHOUT = f"""
+import runpy
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in {ABSENT} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+runpy.run_path("scripts/train.py", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def shard_folder(tmp_path_factory):
+    """Four photos of two of the example people, prepared."""
+    folder = tmp_path_factory.mktemp("shards")
+    prepare([EXAMPLES / name for name in PICTURES], folder, size=PICTURE_SIZE, workers=1)
+    return folder
+
+
+@pytest.fixture
+def networks(face_model) -> Networks:
+    return Networks(**tiny_networks(image_resolution=PICTURE_SIZE, output_gain=0.01), face_model=face_model)
+
+
+def test_preparing_again_reuses_what_is_there_and_writes_the_same_shards(shard_folder):
+    before = (shard_folder / "shard_0000.safetensors").read_bytes()
+    pieces = {file: file.stat().st_mtime_ns for file in (shard_folder / "pieces").glob("*.safetensors")}
+    report = prepare([EXAMPLES / name for name in PICTURES], shard_folder, size=PICTURE_SIZE, workers=1)
+    assert (shard_folder / "shard_0000.safetensors").read_bytes() == before
+    assert {file: file.stat().st_mtime_ns for file in pieces} == pieces
+    assert report.startswith("2 people, 4 faces: 0 clip, 4 views, 0 still\n0 frames and photos without a usable face")
+
+
+def test_every_stage_trains_without_tracker_video_library_or_app_and_its_export_loads(shard_folder, tmp_path):
+    command = [sys.executable, "-c", TRAIN_WITHOUT, "joint", str(shard_folder), "--smoke", "-o", str(tmp_path)]
+    done = subprocess.run([*command, "--debug"], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for stage in STAGES:
+        (line,) = read_log(tmp_path / stage / f"metrics_{stage}.csv")
+        assert (line["step"], line["bad_steps"]) == ("2", "0")
+        assert float(line["loss"]) > 0
+    pipe = InvertAvatarPipeline.from_pretrained(tmp_path / "prior_fit" / "pipeline")
+    assert pipe.generator.dtype == torch.float32
+    assert pipe.face_tracker is not None
+    sizes = [file.stat().st_size for file in (tmp_path / "prior_fit" / "pipeline").rglob("*.safetensors")]
+    assert max(sizes) < 16e6
+
+
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_never_stopped(
+    shard_folder, tmp_path, face_model
+):
+    shards = Shards([shard_folder])
+    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, coarse=0.0)
+    settings = replace(STAGES["joint"], weights=weights, photos=(1, 1), adversarial_from=0)
+
+    def run(folder, steps, resume=False):
+        sizes = {"image_resolution": PICTURE_SIZE, "output_gain": 0.01}
+        networks = Networks(**tiny_networks(seed=1, **sizes), face_model=face_model)
+        run_settings = RunSettings(tmp_path / folder, steps, interval=10, workers=0, warmup=2)
+        train_stage("joint", settings, networks, shards, 1, run_settings, held_out=0.0, on_cpu=True, resume=resume)
+        return torch.load(tmp_path / folder / "state.pt", weights_only=True)
+
+    whole = run("whole", 2)
+    run("parts", 1)
+    parts = run("parts", 2, resume=True)
+    for kind in ("networks", "ema", "critic"):
+        for name, tensor in whole[kind].items():
+            assert torch.equal(tensor, parts[kind][name]), f"{kind} {name}"
+
+
+def test_resuming_another_stage_is_an_error_that_says_how_to_go_on(shard_folder, tmp_path, networks):
+    torch.save({"format": 1, "stage": "latent"}, tmp_path / "state.pt")
+    with pytest.raises(InvertAvatarError, match=r"was of stage latent, not joint.*--init"):
+        train_stage(
+            "joint",
+            STAGES["joint"],
+            networks,
+            Shards([shard_folder]),
+            1,
+            RunSettings(tmp_path, 1, workers=0),
+            held_out=0.0,
+            on_cpu=True,
+            resume=True,
+        )
+
+
+def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
+    for name, learns in {
+        "oneshot": {"texture_encoder", "triplane_encoder"},
+        "latent": {"latent_encoder"},
+        "prior": {"generator"},
+        "joint": {"latent_encoder", "texture_encoder", "triplane_encoder", "generator"},
+    }.items():
+        stage = ReconstructionStage(networks, STAGES[name], None, None, None)
+        assert {key.split(".")[0] for key, p in stage.networks.named_parameters() if p.requires_grad} == learns
+    stage = ReconstructionStage(networks, STAGES["recurrent"], None, None, None)
+    learning = {key for key, p in stage.networks.named_parameters() if p.requires_grad}
+    assert any(".gru." in key for key in learning)
+    assert not any(".encoder." in key or ".conv_in." in key for key in learning)
+
+
+def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_model):
+    size, generator = PICTURE_SIZE, torch.Generator().manual_seed(0)
+    photos = torch.randint(0, 256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
+    vertices = face_model.mean + 0.01 * torch.randn(2, 478, 3, generator=generator)
+    rotations = rotation_from_angles(torch.tensor([5.0, 20.0]))
+    rectangles, sharpness = torch.tensor([[0, 0, size, size], [6, 0, size, 50]]), torch.tensor([1.0, 0.5])
+    mattes = (real_pixels(rectangles, size) > 0).to(torch.uint8) * 255
+    # Without expression a face at rest is the tracked one.
+    neutrals = torch.stack([face_model.neutral(total, i + 1) for i, total in enumerate(vertices.cumsum(0))])
+    sources = (photos, mattes, rectangles, vertices, rotations, neutrals, sharpness)
+    target = (photos[:1], mattes[:1], rectangles[:1], vertices[:1], vertices[:1], rotations[1:])
+    episode = Episode(*(x[None] for x in sources + target))
+
+    pipe = InvertAvatarPipeline(**networks._asdict())
+    avatar, scores = None, torch.zeros(1, 52)
+    for i, view in enumerate(views(episode)):
+        scale, thumbnail = float(sharpness[i]) * size / 2, torch.zeros(3, 96, 96, dtype=torch.uint8)
+        portrait = Portrait("", *view[:4], scores, view.rotation, scale, thumbnail)
+        avatar = pipe.add_portrait(avatar, portrait)
+    residual = torch.zeros(1, len(face_model.residual_region))
+    with torch.no_grad():
+        expected = pipe.render_frames(avatar, *pipe.canonical_features(avatar), scores, residual, rotations[1:], size)
+        reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
+        avatars = reconstruction.fuse(views(episode), episode.sharpness)
+        features, detail = reconstruction.features(avatars)
+        neutral = neutrals[1:]
+        drawn = reconstruction.draw(avatars.state.ws, features, detail, neutral, neutral, rotations[1:], size)
+    torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn.opacity, expected[1], atol=1e-4, rtol=0)
+
+
+def test_the_log_of_a_run_is_readable_line_by_line(tmp_path):
+    append_line(tmp_path / "m.csv", {"step": 1, "loss": "0.5"})
+    append_line(tmp_path / "m.csv", {"step": 2, "loss": "0.25", "critic": "1"})
+    lines = list(read_log(tmp_path / "m.csv"))
+    assert [line["loss"] for line in lines] == ["0.5", "0.25"]
+    assert set(lines[0]) == set(COLUMNS)
+    assert [line["critic"] for line in lines] == ["", "1"]
