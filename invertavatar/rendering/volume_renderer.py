@@ -105,10 +105,10 @@ class VolumeRenderer(nn.Module):
             lines.append(self._guide(solid, rotation, size, field_of_view, zoom))  # [B, N, 1]
         tiles = zip(*(x.split(self.rays_per_tile or size**2, 1) for x in lines), strict=True)
         parts = zip(*(self._trace(planes, solid, jitter, *tile) for tile in tiles), strict=True)
-        return Rendering(*(torch.cat(part, -1).unflatten(-1, (size, size)) for part in parts))
+        return Rendering(*(torch.cat(part, 1).transpose(1, 2).unflatten(-1, (size, size)) for part in parts))
 
     def _trace(self, planes, solid, jitter, origin, direction, surface=None):
-        """What `Rendering` holds, for N rays in a row: [B, D, N], [B, 1, N], [B, 1, N]."""
+        """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
         spread = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
         if self.guided:
             shell = surface + SHELL * (1 - 2 * self._stratified(self.fine_samples, origin, jitter))
@@ -123,8 +123,8 @@ class VolumeRenderer(nn.Module):
             t = spread
         logit, features = self._decode(planes, solid, origin, direction, t)
         weight = march(logit, t)  # [B, N, S]
-        summed = torch.einsum("bns,bnsd->bdn", weight, features)
-        return summed, weight.sum(-1)[:, None].clamp(max=1), (weight * t).sum(-1)[:, None]
+        summed = torch.einsum("bns,bnsd->bnd", weight, features)
+        return summed, weight.sum(-1, keepdim=True).clamp(max=1), (weight * t).sum(-1, keepdim=True)
 
     def _decode(self, planes, solid, origin, direction, t):
         """Density logits [B, N, S] and features [B, N, S, D] at origin + t * direction."""

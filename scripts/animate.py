@@ -1,0 +1,239 @@
+"""Animate a portrait: photos of one person and a driving video in, a video of the avatar out."""
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.console import (
+    MOVIE_SUFFIXES,
+    PICTURE_SUFFIXES,
+    DebugOption,
+    DeviceOption,
+    ModelOption,
+    OverwriteOption,
+    QuietOption,
+    check_inputs,
+    check_outputs,
+    error_sentences,
+    is_motion,
+    is_photo,
+    is_picture,
+    is_sequence,
+    load_pipeline,
+    new_app,
+    numbered,
+    run,
+)
+from scripts.team import gathered
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invertavatar.face.motion import Motion
+
+BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
+SOUND_SUFFIXES = (".mp4", ".mov", ".webm")
+
+
+def animate(
+    photos: Annotated[list[Path] | None, typer.Argument(help="Photos of one person; a folder or a video too.")] = None,
+    driving: Annotated[
+        list[Path] | None,
+        typer.Option("--driving", "-d", help="Video, photo, motion (.safetensors) or ARKit CSV. Repeat it for more."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=".mp4 .mov .webm .gif, name_%05d.png, a folder; a picture for a photo."),
+    ] = None,
+    avatar: Annotated[Path | None, typer.Option(help="Folder of a saved avatar, instead of photos.")] = None,
+    save_avatar: Annotated[Path | None, typer.Option(help="Folder to save the avatar in.")] = None,
+    save_motion: Annotated[Path | None, typer.Option(help="File (.safetensors) to save the tracked motion in.")] = None,
+    region: Annotated[
+        Literal["all", "exp", "pose", "lip", "eyes"], typer.Option(help="What of the motion is taken over.")
+    ] = "all",
+    relative: Annotated[
+        bool, typer.Option("--relative/--absolute", help="Move as the driver departs from neutral, or as it stands.")
+    ] = True,
+    motion_scale: Annotated[float, typer.Option(min=0, max=3, help="Strength of the motion.")] = 1.0,
+    smooth: Annotated[float, typer.Option(min=0, max=1, help="Smoothing of the motion.")] = 0.0,
+    follow: Annotated[bool, typer.Option("--follow", help="Let the head also move in the picture.")] = False,
+    yaw: Annotated[float, typer.Option(min=-90, max=90, help="Degrees added, to the picture's right.")] = 0.0,
+    pitch: Annotated[float, typer.Option(min=-90, max=90, help="Degrees added, upwards.")] = 0.0,
+    roll: Annotated[float, typer.Option(min=-180, max=180, help="Degrees added, clockwise.")] = 0.0,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the picture in px.")] = 512,
+    background: Annotated[
+        str, typer.Option(help=f"{', '.join(BACKGROUNDS)}, a colour such as #3366cc, or a picture.")
+    ] = "gray",
+    side_by_side: Annotated[bool, typer.Option("--side-by-side", help="Photo and driver beside the result.")] = False,
+    fps: Annotated[float | None, typer.Option(min=1, max=240, help="Frame rate; the driver's by default.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False,
+    face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
+    driving_face_index: Annotated[int, typer.Option(min=0, help="Which face of the driver.")] = 0,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option(help="For what is random.")] = 0,
+    overwrite: OverwriteOption = True,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Animate a portrait with a video, a photo or a recorded motion.
+
+    Example: invertavatar animate photo1.jpg photo2.jpg --driving talk.mp4 -o out.mp4
+
+    Several processes share the frames: accelerate launch --multi_gpu --num_processes 4 scripts/animate.py ...
+    """
+    photos, drivers = photos or [], driving or []
+    check_request(photos, drivers, output, avatar, background)
+    movies = numbered(output, len(drivers))
+    motions = numbered(save_motion, len(drivers)) if save_motion else []
+    inputs = [*photos, *drivers, *([avatar] if avatar else [])]
+    check_inputs(inputs)
+    check_outputs([*movies, *motions, *([save_avatar] if save_avatar else [])], inputs, overwrite)
+
+    with error_sentences(debug, quiet), gathered(device) as team:
+        import torch
+
+        from invertavatar import Avatar
+        from invertavatar.face.motion import Motion
+        from invertavatar.media import load_images
+
+        torch.manual_seed(seed)
+        quiet = quiet or not team.leads
+        pipe = load_pipeline(model, device, quiet)
+        portrait = load_images(photos)[0][0] if side_by_side and photos else None
+        started = time.perf_counter()
+        if avatar:
+            person = Avatar.from_pretrained(avatar)
+        else:
+            reconstruct = partial(pipe.reconstruct, image=photos, face_index=face_index)
+            person = team.share("avatar", reconstruct, Avatar.save_pretrained, Avatar.from_pretrained)
+        if save_avatar and team.leads:
+            person.save_pretrained(save_avatar)
+        if not quiet:
+            print(f"avatar: {time.perf_counter() - started:.1f} s")
+
+        for k, (driver, movie) in enumerate(zip(drivers, movies, strict=True)):
+            started = time.perf_counter()
+            track = partial(pipe.track, driver, face_index=driving_face_index, fps=fps, max_frames=max_frames)
+            motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
+            if motions and team.leads:
+                motion.save(motions[k])
+            tracked = time.perf_counter()
+            stream = partial(
+                pipe.animate_stream,
+                person,
+                motion=motion,
+                animation_region=region,
+                relative_motion=relative,
+                motion_scale=motion_scale,
+                smooth=smooth,
+                follow_translation=follow,
+                yaw=yaw,
+                pitch=pitch,
+                roll=roll,
+                height=size,
+                background=background,
+            )
+            frames = team.render(f"frames_{k}", lambda part, stream=stream: stream(frames=part), motion.num_frames)
+            if not team.leads:
+                continue
+            if side_by_side:
+                frames = beside(frames, portrait, driver, motion)
+            sound = driver if has_sound(driver, movie) and not no_audio else None
+            width, height = write(movie, frames, motion.fps, sound)
+            if not quiet:
+                seconds, rate = time.perf_counter() - tracked, float(motion.fps)
+                print(
+                    f"{movie}: {motion.num_frames} frames of {width}x{height}, {motion.num_frames / rate:.1f} s at "
+                    f"{rate:g} fps; tracked in {tracked - started:.1f} s, rendered in {seconds:.1f} s "
+                    f"({motion.num_frames / seconds:.1f} frames a second)"
+                )
+
+
+def check_request(
+    photos: list[Path], drivers: list[Path], output: Path | None, avatar: Path | None, background: str
+) -> None:
+    """Refuse what cannot be meant, before anything slow begins.
+
+    Raises:
+        typer.TyperException: With one sentence that says what to change.
+    """
+    if bool(photos) == bool(avatar):
+        raise typer.TyperException("Give either photos of a person or --avatar FOLDER.")
+    if not drivers or output is None:
+        missing = "--driving FILE" if not drivers else "--output FILE"
+        raise typer.TyperException(
+            f"{missing} is missing; for example: animate photo.jpg --driving talk.mp4 -o out.mp4"
+        )
+    if not is_sequence(output) and output.suffix.lower() not in MOVIE_SUFFIXES + PICTURE_SUFFIXES:
+        known = ", ".join(MOVIE_SUFFIXES + PICTURE_SUFFIXES)
+        raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in {known}.")
+    if is_picture(output) and not all(map(is_photo, drivers)):
+        raise typer.TyperException(
+            f"{output.name} holds one picture only, and a video is driving; name a video, or {output.stem}_%05d.png."
+        )
+    if (
+        background == "transparent"
+        and not is_sequence(output)
+        and output.suffix.lower() not in (".webm", ".png", ".webp")
+    ):
+        raise typer.TyperException(f"{output.name} cannot be transparent; name a .webm or a .png.")
+    colour = re.fullmatch(r"#[0-9a-fA-F]{6}", background)
+    if background not in BACKGROUNDS and not colour and not Path(background).is_file():
+        raise typer.TyperException(
+            f"The background {background} is no picture file; name one, a colour such as #3366cc or one of "
+            f"{', '.join(BACKGROUNDS)}."
+        )
+
+
+def beside(
+    frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path, motion: "Motion"
+) -> "Iterator[np.ndarray]":
+    """The frames, each with the person's photo and the driver's frame at its left, as far as there are such."""
+    from invertavatar.media import VideoReader, load_image, side_by_side
+
+    if is_motion(driver):
+        driving_frames = repeat(None)
+    elif is_photo(driver):
+        driving_frames = repeat(load_image(driver))
+    else:
+        driving_frames = VideoReader(driver, fps=motion.fps)
+    for driving_frame, frame in zip(driving_frames, frames, strict=False):
+        pictures = [picture for picture in (portrait, driving_frame, frame) if picture is not None]
+        yield side_by_side(*pictures, height=frame.shape[0])
+
+
+def has_sound(driver: Path, movie: Path) -> bool:
+    """Whether the driver can lend its sound and the output can hold it."""
+    return movie.suffix.lower() in SOUND_SUFFIXES and not is_motion(driver) and not is_photo(driver)
+
+
+def write(path: Path, frames: "Iterator[np.ndarray]", fps: float, sound: Path | None) -> tuple[int, int]:
+    """Write frames as the kind of file that the name says; returns their width and height."""
+    from invertavatar.media import VideoWriter, save_image
+
+    if is_picture(path):
+        frame = next(frames)
+        save_image(path, frame)
+    else:
+        with VideoWriter(path, fps, audio_from=sound) as writer:
+            for frame in frames:
+                writer.write(frame)
+    return frame.shape[1], frame.shape[0]
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command()(animate)
+    run(app)

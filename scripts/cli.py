@@ -1,0 +1,19 @@
+"""The program `invertavatar`: each task of scripts/ as a sub-command."""
+
+from scripts.animate import animate
+from scripts.console import new_app, run
+from scripts.mesh import mesh
+from scripts.track import track
+
+app = new_app(no_args_is_help=True, help="One to N portrait photos in, an animatable 3D head avatar out.")
+for command in (animate, mesh, track):
+    app.command()(command)
+
+
+def main() -> None:
+    """What the console entry `invertavatar` starts."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

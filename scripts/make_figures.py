@@ -1,0 +1,54 @@
+"""Draw the pictures of the documentation from the bundled examples with the shipped weights."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.console import DebugOption, DeviceOption, ModelOption, error_sentences, load_pipeline, new_app, run
+from scripts.demo import EXAMPLES
+
+PEOPLE = ("anna", "ben", "clara", "dan", "eva", "finn")
+
+
+def make_figures(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("docs"),
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    debug: DebugOption = False,
+) -> None:
+    """Write people.png (photo, avatar, expressions and views of each example person) and expressions.png (52 axes)."""
+    with error_sentences(debug):
+        from invertavatar.media import contact_sheet, load_image, save_image
+
+        pipe = load_pipeline(model, device, quiet=True)
+        rows, labels = [], []
+        for person in PEOPLE:
+            photos = [EXAMPLES / f"{person}_{k}.jpg" for k in range(1, 5)]
+            avatar = pipe.reconstruct(photos)
+            views = pipe.render(avatar, yaw=(-30, 0, 30), height=256, output_type="np")
+            faces = [
+                pipe.render(avatar, expression=scores, height=256, output_type="np")[0]
+                for scores in ({"mouthSmileLeft": 1, "mouthSmileRight": 1}, {"jawOpen": 0.6}, {"eyeBlinkLeft": 1})
+            ]
+            rows += [load_image(photos[0]), *((picture * 255).round().astype("uint8") for picture in (*views, *faces))]
+            labels += ["photo 1 of 4", "yaw -30", "yaw 0", "yaw 30", "smile", "jaw open", "wink"]
+        save_image(output / "people.png", contact_sheet(rows, 7, labels, 256))
+
+        from invertavatar.face.arkit import ARKIT_NAMES
+
+        avatar = pipe.reconstruct([EXAMPLES / f"ben_{k}.jpg" for k in range(1, 5)])
+        poses = [{}, *({name: 1.0} for name in ARKIT_NAMES)]
+        cells = [pipe.render(avatar, expression=scores, height=256, zoom=1.4, output_type="np")[0] for scores in poses]
+        cells = [(picture * 255).round().astype("uint8") for picture in cells]
+        save_image(output / "expressions.png", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command()(make_figures)
+    run(app)

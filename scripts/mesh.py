@@ -1,0 +1,108 @@
+"""Export a head as a textured mesh for other programs: photos of one person in, .glb, .obj or .ply out."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.console import (
+    DebugOption,
+    DeviceOption,
+    ModelOption,
+    OverwriteOption,
+    QuietOption,
+    check_inputs,
+    check_outputs,
+    error_sentences,
+    load_pipeline,
+    new_app,
+    run,
+)
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply")
+
+
+def mesh(
+    photos: Annotated[list[Path] | None, typer.Argument(help="Photos of one person; a folder or a video too.")] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help=".glb, .obj (textured) or .ply (vertex colours). Repeat it for more."),
+    ] = None,
+    avatar: Annotated[Path | None, typer.Option(help="Folder of a saved avatar, instead of photos.")] = None,
+    expression: Annotated[
+        list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
+    ] = None,
+    resolution: Annotated[int, typer.Option(min=32, max=512, help="Grid points along an axis.")] = 192,
+    threshold: Annotated[float, typer.Option(min=0.01, help="Density at which the surface lies.")] = 10.0,
+    texture_size: Annotated[int, typer.Option(help="Side of the texture in px, a power of two.")] = 1024,
+    face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = True,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Export a head as a textured mesh, in metres, y up, looking along +z.
+
+    Example: invertavatar mesh photo1.jpg photo2.jpg -e jawOpen=0.4 -o me.glb
+    """
+    photos, outputs = photos or [], output or []
+    check_request(photos, outputs, avatar)
+    scores = dict(map(parse_score, expression)) if expression else None
+    inputs = [*photos, *([avatar] if avatar else [])]
+    check_inputs(inputs)
+    check_outputs(outputs, inputs, overwrite)
+
+    with error_sentences(debug, quiet):
+        from invertavatar import Avatar
+
+        pipe = load_pipeline(model, device, quiet)
+        person = Avatar.from_pretrained(avatar) if avatar else pipe.reconstruct(image=photos, face_index=face_index)
+        started = time.perf_counter()
+        head = pipe.extract_mesh(person, resolution, threshold, scores, texture_size)
+        for path in outputs:
+            head.save(path)
+            if not quiet:
+                seconds = time.perf_counter() - started
+                print(f"{path}: {len(head.vertices)} vertices, {len(head.triangles)} triangles, in {seconds:.1f} s")
+
+
+def check_request(photos: list[Path], outputs: list[Path], avatar: Path | None) -> None:
+    """Refuse what cannot be meant, before anything slow begins.
+
+    Raises:
+        typer.TyperException: With one sentence that says what to change.
+    """
+    if bool(photos) == bool(avatar):
+        raise typer.TyperException("Give either photos of a person or --avatar FOLDER.")
+    if not outputs:
+        raise typer.TyperException("--output FILE is missing; for example: mesh photo.jpg -o me.glb")
+    for path in outputs:
+        if path.suffix.lower() not in MESH_SUFFIXES:
+            raise typer.TyperException(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
+
+
+def parse_score(text: str) -> tuple[str, float]:
+    """Name and score, such as jawOpen and 0.4, from NAME=SCORE.
+
+    Raises:
+        typer.TyperException: It is not of that form.
+    """
+    name, _, score = text.partition("=")
+    try:
+        return name, float(score)
+    except ValueError:
+        raise typer.TyperException(
+            f"The expression {text} is not of the form NAME=SCORE, such as jawOpen=0.4."
+        ) from None
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command()(mesh)
+    run(app)

@@ -1,0 +1,297 @@
+"""The command line: help at once, one sentence for bad input, and what it writes."""
+
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts import cli, console
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "assets/examples"
+PHOTO, SECOND_PHOTO, VIDEO = (str(EXAMPLES / name) for name in ("anna_1.jpg", "anna_2.jpg", "talk_a.mp4"))
+QUICK = ("--size", "128", "--max-frames", "4", "--device", "cpu")
+
+
+@pytest.fixture
+def invertavatar(capfd, monkeypatch):
+    """Calls the program and returns its exit status, stdout and stderr."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def call(*arguments) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            console.run(cli.app, [str(argument) for argument in arguments])
+        printed = capfd.readouterr()
+        return exit_.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def not_a_video(tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("this is text")
+    return path
+
+
+def test_help_imports_neither_torch_nor_the_library():
+    program = "import sys; from scripts import cli\ntry: cli.main()\nfinally: print(*sys.modules)"
+    command = [sys.executable, "-c", program, "animate", "--help"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    modules = printed.splitlines()[-1].split()
+    assert "typer" in modules
+    assert {"torch", "numpy", "cv2", "diffusers", "mediapipe", "invertavatar"}.isdisjoint(modules)
+
+
+@pytest.mark.parametrize("name", ["animate.py", "track.py"])
+def test_each_program_starts_from_a_plain_clone_in_any_folder(name, tmp_path):
+    # -S leaves the editable install out; the packages it needs come by the path.
+    command = [sys.executable, "-S", ROOT / "scripts" / name, "--help"]
+    environment = {"PYTHONPATH": sysconfig.get_path("purelib")}
+    started = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert started.returncode == 0, started.stderr
+    assert "--output" in started.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["animate", "--help"], ["track", "-h"]])
+def test_help_is_a_success(invertavatar, arguments):
+    status, out, err = invertavatar(*arguments)
+    assert (status, err) == (0, "")
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (["animate", "--bogus"], "--bogus"),
+        (["animate", PHOTO, "-d", VIDEO], "--output FILE is missing"),
+        (["animate", PHOTO, "-o", "out.mp4"], "--driving FILE is missing"),
+        (["animate", "-d", VIDEO, "-o", "out.mp4"], "either photos of a person or --avatar"),
+        (["animate", PHOTO, "--avatar", "me", "-d", VIDEO, "-o", "out.mp4"], "either photos of a person or --avatar"),
+        (["animate", "none.jpg", "-d", VIDEO, "-o", "out.mp4"], "none.jpg does not exist"),
+        (["animate", PHOTO, "-d", "none.mp4", "-o", "out.mp4"], "none.mp4 does not exist"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.xyz"], "end its name in .mp4"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.png"], "out_%05d.png"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--background", "#12"], "The background #12"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--background", "transparent"], "name a .webm"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--size", "8"], "--size"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--region", "nose"], "--region"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", f"{PHOTO}/out.mp4"], "cannot be written"),
+        (["track", "none.mp4", "-o", "out.safetensors"], "none.mp4 does not exist"),
+        (["track", VIDEO, "-o", "out.json"], "end its name in .safetensors"),
+        (["track", VIDEO, "--landmarks-video", "out.png"], "a picture for photos, a video for videos"),
+        (["track", PHOTO, "--landmarks-video", "out.mp4"], "a picture for photos, a video for videos"),
+        (["track", "talk.csv", "--landmarks-video", "out.mp4"], "no pictures to draw landmarks on"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(invertavatar, arguments, phrase):
+    status, out, err = invertavatar(*arguments)
+    assert (status, out) == (2, "")
+    assert phrase in err
+    assert err.count("\n") == 1
+    assert err.startswith("invertavatar: ")
+
+
+def test_an_input_is_never_replaced(invertavatar, tmp_path):
+    video = tmp_path / "talk.mp4"
+    video.write_bytes(Path(VIDEO).read_bytes())
+    status, _, err = invertavatar("animate", PHOTO, "-d", video, "-o", tmp_path / "." / "talk.mp4")
+    assert status == 2
+    assert "is an input and is not replaced" in err
+    assert video.read_bytes() == Path(VIDEO).read_bytes()
+
+
+def test_a_photo_is_not_replaced_by_a_frame_of_a_sequence(invertavatar, tmp_path):
+    photo = tmp_path / "out_00000.png"
+    photo.write_bytes(b"photo")
+    status, _, err = invertavatar("animate", photo, "-d", VIDEO, "-o", tmp_path / "out_%05d.png")
+    assert status == 2
+    assert "is an input and is not replaced" in err
+
+
+@pytest.mark.parametrize(("output", "existing"), [("a.mp4", "a.mp4"), ("a_%05d.png", "a_00003.png"), ("a", "a")])
+def test_no_overwrite_keeps_what_exists(invertavatar, tmp_path, output, existing):
+    (tmp_path / existing).write_text("kept")
+    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / output, "-n")
+    assert status == 2
+    assert "exists" in err
+    assert (tmp_path / existing).read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [
+        ("out.mp4", ["out_1.mp4", "out_2.mp4"]),
+        ("a/out", ["a/out_1", "a/out_2"]),
+        ("out_%05d.png", ["out_1_%05d.png", "out_2_%05d.png"]),
+    ],
+)
+def test_several_outputs_are_numbered_and_a_single_one_is_not(output, names):
+    assert console.numbered(Path(output), 2) == [Path(name) for name in names]
+    assert console.numbered(Path(output), 1) == [Path(output)]
+
+
+def test_a_polite_kill_closes_what_is_open(tmp_path):
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from scripts import console\n"
+        "app = console.new_app()\n"
+        "@app.command()\n"
+        "def work():\n"
+        "    try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "    finally: Path('closed').touch()\n"
+        "console.run(app, [])\n"
+    )
+    environment = {"PYTHONPATH": str(ROOT)}
+    stopped = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, timeout=60)
+    assert stopped.returncode == console.TERMINATED
+    assert (tmp_path / "closed").exists()
+
+
+def test_a_device_that_is_not_there_is_a_sentence(invertavatar, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "out.mp4", "--device", "cuda")
+    assert status == 2
+    assert "no cuda device" in err
+
+
+def test_a_model_that_is_not_there_is_a_sentence(invertavatar, tmp_path):
+    status, _, err = invertavatar("track", VIDEO, "--model", tmp_path / "none")
+    assert status == 2
+    assert "Cannot load the model" in err
+    assert "Traceback" not in err
+
+
+def test_a_driving_video_gives_an_mp4_of_its_rate_and_sound(invertavatar, tmp_path):
+    from invertavatar.media import probe
+
+    output = tmp_path / "out.mp4"
+    status, out, err = invertavatar("animate", PHOTO, SECOND_PHOTO, "-d", VIDEO, "-o", output, *QUICK)
+    assert status == 0, err
+    assert "4 frames of 128x128" in out
+    info = probe(output)
+    assert (info.num_frames, info.fps, info.size) == (4, 25, (128, 128))
+    assert (info.codec, info.pix_fmt, info.has_audio) == ("h264", "yuv420p", True)
+
+
+def test_quiet_prints_nothing_and_no_audio_is_silent(invertavatar, tmp_path):
+    from invertavatar.media import probe
+
+    output = tmp_path / "out.mp4"
+    assert invertavatar("animate", PHOTO, "-d", VIDEO, "-o", output, "-q", "--no-audio", *QUICK) == (0, "", "")
+    assert not probe(output).has_audio
+
+
+def test_side_by_side_shows_photo_driver_and_result(invertavatar, tmp_path):
+    from invertavatar.media import probe
+
+    output = tmp_path / "out.mp4"
+    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", output, "--side-by-side", *QUICK)
+    assert status == 0, err
+    assert probe(output).size == (3 * 128, 128)
+
+
+def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, tmp_path):
+    from PIL import Image
+
+    output = tmp_path / "out.png"
+    arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", output, "--background", "transparent", *QUICK)
+    status, _, err = invertavatar(*arguments)
+    assert status == 0, err
+    with Image.open(output) as picture:
+        assert (picture.size, picture.mode) == ((128, 128), "RGBA")
+        assert picture.getextrema()[3] == (0, 255)
+
+
+def test_a_saved_avatar_and_motion_give_the_same_pictures_as_photo_and_video(invertavatar, tmp_path):
+    from invertavatar.media import load_image
+
+    avatar, motion = tmp_path / "me", tmp_path / "talk.safetensors"
+    saving = ("--save-avatar", avatar, "--save-motion", motion)
+    assert invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "a_%05d.png", *saving, *QUICK)[0] == 0
+    assert invertavatar("animate", "--avatar", avatar, "-d", motion, "-o", tmp_path / "b_%05d.png", *QUICK)[0] == 0
+    for k in range(4):
+        first, second = (load_image(tmp_path / f"{name}_{k:05d}.png") for name in "ab")
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_yaw_offset_turns_the_head_to_the_right_of_the_picture(invertavatar, tmp_path):
+    from invertavatar.camera import angles_from_rotation
+    from invertavatar.face.motion import Motion
+
+    yaws = []
+    for yaw in (0, 25):
+        picture, motion = tmp_path / f"{yaw}.png", tmp_path / f"{yaw}.safetensors"
+        drive = ("-d", PHOTO, "-o", picture, "--yaw", yaw, "--size", 256, "--device", "cpu")
+        assert invertavatar("animate", PHOTO, *drive)[0] == 0
+        assert invertavatar("track", picture, "-o", motion)[0] == 0
+        yaws.append(angles_from_rotation(Motion.load(motion).rotation)[0, 0].item())
+    assert 12 < yaws[1] - yaws[0] < 38
+
+
+def test_a_text_file_named_mp4_is_one_sentence_and_leaves_no_output(invertavatar, tmp_path, not_a_video):
+    status, _, err = invertavatar("animate", PHOTO, "-d", not_a_video, "-o", tmp_path / "out.mp4", *QUICK, "-q")
+    assert status == 2
+    assert "notes.mp4" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_debug_shows_the_traceback_of_an_error(invertavatar, tmp_path, not_a_video):
+    from invertavatar.errors import MediaError
+
+    with pytest.raises(MediaError):
+        console.run(cli.app, ["track", str(not_a_video), "--debug"])
+
+
+def test_a_photo_without_a_face_is_named(invertavatar, tmp_path):
+    from invertavatar.media import save_image
+
+    save_image(tmp_path / "wall.png", np.full((300, 300, 3), 128, np.uint8))
+    status, _, err = invertavatar("animate", tmp_path / "wall.png", "-d", VIDEO, "-o", tmp_path / "out.mp4", "-q")
+    assert status == 2
+    assert "wall.png" in err
+
+
+def test_ctrl_c_is_status_130_and_leaves_no_broken_file(invertavatar, tmp_path, monkeypatch):
+    from invertavatar import InvertAvatarPipeline
+
+    real_stream = InvertAvatarPipeline.animate_stream
+
+    def interrupted_stream(*arguments, **settings):
+        yield next(iter(real_stream(*arguments, **settings)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(InvertAvatarPipeline, "animate_stream", interrupted_stream)
+    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "out.mp4", *QUICK)
+    assert status == 130
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_track_reports_and_saves_a_motion_and_draws_a_preview(invertavatar, tmp_path):
+    from invertavatar.face.motion import Motion
+    from invertavatar.media import probe
+
+    motion, preview = tmp_path / "talk.safetensors", tmp_path / "preview.mp4"
+    status, out, err = invertavatar("track", VIDEO, "-o", motion, "--landmarks-video", preview, "--max-frames", 5)
+    assert status == 0, err
+    assert "talk_a.mp4: 5 frames, 0.2 s at 25 fps" in out
+    assert "yaw" in out
+    assert Motion.load(motion).num_frames == 5
+    assert probe(preview).num_frames == 5
+
+
+def test_a_preview_of_a_photo_differs_from_it_on_the_face_only(invertavatar, tmp_path):
+    from invertavatar.media import load_image
+
+    status, _, err = invertavatar("track", PHOTO, "--landmarks-video", tmp_path / "preview.png")
+    assert status == 0, err
+    changed = (load_image(tmp_path / "preview.png") != load_image(PHOTO)).any(-1)
+    assert 400 < changed.sum() < 0.1 * changed.size
+    assert not changed[:20].any()
