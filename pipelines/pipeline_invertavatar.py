@@ -61,17 +61,6 @@ DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "invertavatar" / "checkpoints"
 OUTPUT_TYPES = ("pil", "np", "pt")
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
 
-EXAMPLE_DOC_STRING = """
-Examples:
-```py
->>> from invertavatar import InvertAvatarPipeline
-
->>> pipe = InvertAvatarPipeline.from_pretrained()
->>> avatar = pipe.reconstruct(["photo_1.jpg", "photo_2.jpg"])
->>> frames = pipe.animate(avatar, driving_video="talk.mp4").frames
-```
-"""
-
 
 class InvertAvatarPipeline(DiffusionPipeline):
     """One to N photos of a person in, an animatable 3D head avatar out.
@@ -287,7 +276,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
         if suffix in (".safetensors", ".csv"):
             return load_motion(driving)[:max_frames]
-        if suffix in VIDEO_SUFFIXES:
+        if suffix in (*VIDEO_SUFFIXES, ".gif"):  # as a photo a GIF is its first frame, as a driver all of them
             name = Path(driving).name
             with VideoReader(driving, fps=fps) as video:
                 total = min(video.num_frames, max_frames or video.num_frames)

@@ -3,6 +3,7 @@
 Shapes: T frames, V 478 landmarks, K residual axes.
 """
 
+import logging
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -14,6 +15,8 @@ from ..errors import NoFaceError
 from .face_model import FaceModel
 from .motion import Motion, hold_missing
 from .tracker import Track
+
+logger = logging.getLogger(__name__)
 
 
 def capture(
@@ -46,6 +49,10 @@ def capture(
             frames.append((track.rotation, track.expression, residual, track.centre, track.scale))
     if not frames:
         raise NoFaceError(f"No face found in any frame of {name}. Use one where the face is larger than 64 px.")
+    if len(frames) < len(found):
+        logger.warning(
+            "%d of %d frames of %s show no face; the last pose is held.", len(found) - len(frames), len(found), name
+        )
     rotation, expression, residual, centre, scale = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
     # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
     neutral = face_model.neutral(rest_sum, len(frames))[None]

@@ -5,6 +5,7 @@ Shapes: B people, N source photos, T targets, L w-layers, S side of a picture.
 A stage is a module: an episode in, the terms of its loss out. What differs between stages stands in `STAGES`.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -140,6 +141,7 @@ class Stage(nn.Module):
         """The generator."""
         return self.networks["generator"]
 
+    @abstractmethod
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """The loss of one step; random numbers come from torch's global generator.
 
@@ -147,7 +149,6 @@ class Stage(nn.Module):
             episode: On the networks' device.
             adversarial: Whether the adversarial terms count yet.
         """
-        raise NotImplementedError
 
     def _compare(self, drawn: Frame, goal: Truth, landmarks: Tensor) -> dict[str, Tensor]:
         """The terms between a picture and its target; landmarks [B T, V, 2] in the picture."""

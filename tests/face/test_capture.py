@@ -105,13 +105,14 @@ def test_movement_in_the_picture_counts_from_the_median_place_and_size_in_head_u
     assert motion.scale.tolist() == pytest.approx([1, 1, 1, 1.1, 1, 1, 1, 1])
 
 
-def test_frames_without_a_face_hold_the_last_pose_and_are_marked(face_model, person, expression):
+def test_frames_without_a_face_hold_the_last_pose_and_are_marked_and_counted(face_model, person, expression, caplog):
     clip = tracks(face_model, person, expression)
     clip[0] = clip[4] = clip[5] = None
     motion = capture(clip, face_model)
     assert motion.found.tolist() == [False, True, True, True, False, False, True, True]
     held = [1, 1, 2, 3, 3, 3, 6, 7]
     assert torch.equal(motion.expression, expression[held])
+    assert "3 of 8 frames of the driving video show no face; the last pose is held." in caplog.text
     assert torch.equal(motion.rotation, motion.rotation[held])
 
 

@@ -449,3 +449,11 @@ def test_an_avatar_may_be_drawn_by_a_pipeline_of_another_precision(tiny_pipeline
     for pipe, source in ((tiny_pipeline, avatar), (half, tiny_avatar), (half, avatar)):
         assert (pictures(pipe, source) - reference).abs().mean() < 0.003
     assert tiny_pipeline.add_portrait(avatar, portrait("anna_3")).num_images == 3
+
+
+def test_a_gif_drives_with_all_its_frames(tiny_pipeline, example, tmp_path):
+    with VideoWriter(tmp_path / "three.gif", 10) as writer:
+        for name in ("anna_1", "anna_2", "anna_3"):
+            writer.write(example(name)[::3, ::3])
+    motion = tiny_pipeline.track(tmp_path / "three.gif")
+    assert (motion.num_frames, motion.num_missing) == (3, 0)
