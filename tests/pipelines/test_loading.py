@@ -109,7 +109,8 @@ def test_a_loaded_pipeline_has_the_same_weights_and_makes_the_same_avatar(hub, t
             assert all(torch.equal(x, b.state_dict()[key]) for key, x in a.state_dict().items())
     avatar = loaded.add_portrait(loaded.add_portrait(None, portrait("anna_1")), portrait("anna_2"))
     a, b = (pipe.render(x, height=64, output_type="pt") for pipe, x in ((loaded, avatar), (tiny_pipeline, tiny_avatar)))
-    assert torch.equal(a, b)
+    # A file's weights lie at other addresses, and CPU kernels round differently where those are not aligned.
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
 def test_the_face_model_stays_float32_in_a_half_precision_pipeline(hub):
