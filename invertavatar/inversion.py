@@ -24,7 +24,7 @@ from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 # See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (2.0, 40.0), (12.0, 100.0)
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (2.0, 40.0), (12.0, 60.0)
 
 
 class Networks(NamedTuple):

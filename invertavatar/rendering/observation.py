@@ -16,6 +16,7 @@ from ..face.face_model import FaceModel
 from .head_shape import canonicalize, driven_heights, face_window
 from .uv import UVAtlas, fill_unseen, mirror_texture, unproject
 
+DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 MIRROR_WEIGHT = 1e-3  # of the mirrored face: it counts where nothing was seen, and nowhere else
 
 
@@ -112,6 +113,9 @@ def observed_colours(sums: ObservedSums, atlas: UVAtlas) -> ObservedColours:
     texture = sums.texture + MIRROR_WEIGHT * mirror_texture(sums.texture, atlas)
     weight = texture[:, 3:]
     texture = fill_unseen(texture[:, :3] / weight.clamp(min=1e-8), weight * (1 / MIRROR_WEIGHT))
-    inside, facing = sums.canonical[:, 3:4], sums.canonical[:, 4:]
-    canonical = fill_unseen(sums.canonical[:, :3] / inside.clamp(min=1e-8), inside)
-    return ObservedColours(texture, confidence, canonical, inside / facing.clamp(min=1e-6))
+    # A far turned photo weighs next to nothing, yet all there is where it is alone: weights are relative to the best.
+    best = sums.canonical[:, 4:].amax((2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    inside, facing = (sums.canonical[:, 3:] / best).split(1, 1)
+    canonical = fill_unseen(sums.canonical[:, :3] / best / inside.clamp(min=1e-8), inside)
+    # Where the frontal photos have no pixels a turned one is a poor witness of what belongs to the head.
+    return ObservedColours(texture, confidence, canonical, (1 + DOUBT) * inside / (facing + DOUBT))

@@ -150,6 +150,24 @@ def test_background_colours_do_not_enter_and_the_matte_is_the_weighted_share_of_
     torch.testing.assert_close(colours.matte, torch.full((1, 1, SIZE, SIZE), 0.5))
 
 
+def test_where_only_a_far_turned_photo_has_pixels_its_matte_counts_little(atlas):
+    left = torch.ones(SIZE, SIZE)
+    left[:, SIZE // 2 :] = 0
+    frontal = maps(matte=1.0, inside=left)
+    turned = maps(matte=1.0, frontal=0.7)  # about 45 degrees
+    matte = observed_colours(sums(frontal) + sums(turned, canonical_sharpness=40.0), atlas).matte
+    torch.testing.assert_close(matte[..., : SIZE // 2], torch.ones(1, 1, SIZE, SIZE // 2))
+    assert matte[..., SIZE // 2 :].max() < 0.01
+
+
+@pytest.mark.parametrize("frontal", [1.0, 0.5, 0.0])  # from the front, turned by 60 degrees, in profile
+def test_a_photo_that_is_alone_counts_fully_however_far_it_is_turned(atlas, frontal):
+    photo = maps(canonical=0.8, frontal=frontal)
+    colours = observed_colours(sums(photo, canonical_sharpness=60.0), atlas)
+    torch.testing.assert_close(colours.matte, torch.ones(1, 1, SIZE, SIZE))
+    torch.testing.assert_close(colours.canonical, torch.full((1, 3, SIZE, SIZE), 0.8))
+
+
 # What was not seen
 
 
