@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
 from torch import Tensor
@@ -42,14 +41,14 @@ from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.prior import sample_avatar
-from invertavatar.rendering.background import backdrop, compose, resolve_background
+from invertavatar.rendering.background import backdrop, compose, resolve_background, shifted
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import CELL, Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import ObservedColours, observe, observed_colours, observed_sums
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
-from .pipeline_output import InvertAvatarPipelineOutput
+from .pipeline_output import InvertAvatarPipelineOutput, as_output_type
 
 # With these entries `model_index.json` names each component ["invertavatar", class], which diffusers then finds from
 # the Hub too, and the tracker, which is no ModelMixin, is saved and loaded like the networks.
@@ -702,22 +701,3 @@ class InvertAvatarPipeline(DiffusionPipeline):
                     bar.update()
 
         return advance()
-
-
-def shifted(picture: Tensor, clip: Motion) -> Tensor:
-    """Pictures [B, C, S, S] moved and scaled as the clip's frames are."""
-    scale, move = clip.scale.to(picture.device), clip.translation.to(picture.device)
-    theta = torch.zeros(len(scale), 2, 3, device=picture.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
-    theta[:, :, 2] = -move / scale[:, None]
-    return F.grid_sample(picture, F.affine_grid(theta, picture.shape, align_corners=False), align_corners=False)
-
-
-def as_output_type(frames: Tensor, output_type: str) -> list[PIL.Image.Image] | np.ndarray | Tensor:
-    """[T, C, S, S] in 0..1 -> what `output_type` names."""
-    if output_type == "pt":
-        return frames
-    arrays = frames.permute(0, 2, 3, 1).cpu().numpy()
-    if output_type == "np":
-        return arrays
-    return [PIL.Image.fromarray(frame) for frame in (arrays * 255).round().astype(np.uint8)]

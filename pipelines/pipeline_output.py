@@ -28,3 +28,13 @@ class InvertAvatarPipelineOutput(BaseOutput):
     fps: Fraction
     avatar: Avatar
     motion: Motion
+
+
+def as_output_type(frames: torch.Tensor, output_type: str) -> list[Image.Image] | np.ndarray | torch.Tensor:
+    """[T, C, S, S] in 0..1 -> what `output_type` names."""
+    if output_type == "pt":
+        return frames
+    arrays = frames.permute(0, 2, 3, 1).cpu().numpy()
+    if output_type == "np":
+        return arrays
+    return [Image.fromarray(frame) for frame in (arrays * 255).round().astype(np.uint8)]

@@ -1,4 +1,4 @@
-"""What stands behind the avatar: the picture is rendered over nothing, the user chooses the rest (DESIGN 5).
+"""The last step of a frame: moved in the picture as the driver moves, and laid over what the user chose (DESIGN 5).
 
 Shapes: H W picture, S side of the output.
 """
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import MediaError
+from ..face.motion import Motion
 from ..media import load_image
 
 COLOURS = {"gray": "#808080", "grey": "#808080", "white": "#ffffff", "black": "#000000", "green": "#00b140"}
@@ -86,3 +87,12 @@ def compose(colour: Tensor, opacity: Tensor, background: Tensor | None) -> Tenso
     if background is None:
         return torch.cat([light / opacity.clamp(min=1e-3), opacity], 1).clamp(0, 1)
     return (light + (1 - opacity) * background).clamp(0, 1)
+
+
+def shifted(picture: Tensor, clip: Motion) -> Tensor:
+    """Pictures [B, C, S, S] moved and scaled as the clip's frames are."""
+    scale, move = clip.scale.to(picture.device), clip.translation.to(picture.device)
+    theta = torch.zeros(len(scale), 2, 3, device=picture.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
+    theta[:, :, 2] = -move / scale[:, None]
+    return F.grid_sample(picture, F.affine_grid(theta, picture.shape, align_corners=False), align_corners=False)

@@ -28,7 +28,7 @@ class FaceWindow(NamedTuple):
     grid: Tensor  # [B, h, w, 2] UV of each pixel; meaningless outside of `mask`
     mask: Tensor  # [B, 1, h, w] 1 where the mesh was drawn
     patch: Tensor  # [B, 1, h, w] 1 on eyeballs and mouth interior
-    soft: Tensor  # [B, 1, h, w] in 0..1: how much the window replaces the static plane; 0 at the edge of the mesh
+    soft: Tensor  # [B, 1, h, w] in 0..1: how much the window replaces the static plane; little at the mesh's edge
     height: Tensor  # [B, 1, h, w] z of the mesh, 0 outside
 
 
