@@ -1,7 +1,8 @@
 """Clips and photos -> prepared faces: tracked, cropped, matted, compressed (DESIGN 8).
 
 A folder may hold an `index.json` that names, for a file or its stem: `person`; `valid`, the rectangle [x0, y0, x1, y1]
-of real pixels (for clips one for each frame); `source_crop_px`, the width of the picture before it was enlarged.
+of real pixels (for clips one for each frame); `source_crop_px`, the width of the picture before it was enlarged; `fps`,
+where a clip's own rate is not to be trusted.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class SourceFile:
     kind: str  # of `shards.KINDS`
     valid: list | None = None
     source_crop_px: float | None = None
+    fps: float | None = None
 
     def key(self, every: int, size: int) -> str:
         """Names what is made of it, for a run that goes on."""
@@ -63,16 +65,20 @@ def find_sources(paths: Sequence[Path]) -> list[SourceFile]:
         name = entry.get("person") or (not is_clip and file.stem.rpartition("_")[0]) or file.stem
         person = f"{file.parent.name}/{name}"
         sources.append(
-            SourceFile(file, person, "clip" if is_clip else "", entry.get("valid"), entry.get("source_crop_px"))
+            SourceFile(
+                file,
+                person,
+                "clip" if is_clip else "",
+                entry.get("valid"),
+                entry.get("source_crop_px"),
+                entry.get("fps") if is_clip else None,
+            )
         )
     photos = Counter(source.person for source in sources if not source.kind)
     return [
-        source if source.kind else SourceFile(
-            source.path, source.person, "views" if photos[source.person] > 1 else "still",
-            source.valid, source.source_crop_px,
-        )
+        source if source.kind else replace(source, kind="views" if photos[source.person] > 1 else "still")
         for source in sources
-    ]  # fmt: skip
+    ]
 
 
 def prepare_source(
@@ -131,7 +137,7 @@ def _frames(source: SourceFile, tracker: FaceTracker, every: int) -> Iterator[tu
         for current in islice(video, 0, None, every):  # noqa: UP028  the name is read outside
             yield current
 
-    with VideoReader(source.path) as video:
+    with VideoReader(source.path, fps=source.fps) as video:
         tracks = tracker.detect_video(remembered(video), float(video.fps) / every, name=source.path.name)
         for number, track in enumerate(tracks):
             yield current, track, number * every
