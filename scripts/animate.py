@@ -75,6 +75,9 @@ def animate(
         str, typer.Option(help=f"{', '.join(BACKGROUNDS)}, a colour such as #3366cc, or a picture.")
     ] = "gray",
     side_by_side: Annotated[bool, typer.Option("--side-by-side", help="Photo and driver beside the result.")] = False,
+    mark: Annotated[
+        bool, typer.Option("--mark/--no-mark", help='Write "synthetic" into a corner of the result.')
+    ] = False,
     fps: Annotated[float | None, typer.Option(min=1, max=240, help="Frame rate; the driver's by default.")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False,
@@ -106,7 +109,7 @@ def animate(
 
         from invertavatar import Avatar
         from invertavatar.face.motion import Motion
-        from invertavatar.media import load_images
+        from invertavatar.media import load_images, mark_synthetic
 
         torch.manual_seed(seed)
         quiet = quiet or not team.leads
@@ -150,6 +153,8 @@ def animate(
                 continue
             if side_by_side:
                 frames = beside(frames, portrait, driver, motion)
+            if mark:
+                frames = map(mark_synthetic, frames)
             sound = driver if has_sound(driver, movie) and not no_audio else None
             width, height = write(movie, frames, motion.fps, sound)
             if not quiet:

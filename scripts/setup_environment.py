@@ -17,6 +17,7 @@ REQUIREMENT_FILES = ("requirements.txt", "requirements-test.txt", "constraints.t
 STAMP = "invertavatar.stamp"  # inside the environment: the fingerprint of what was installed into it, or
 INCOMPLETE = "incomplete"  # that an installation was begun and has not ended
 OLDEST_PYTHON = (3, 11)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # any of them will do for the tests of the app
 SYSTEM_LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}  # MediaPipe's, and their Debian packages
 
 
@@ -37,6 +38,20 @@ def main() -> None:
     install(environment)
     stamp.write_text(fingerprint)
     print("The environment is ready.", flush=True)
+
+
+def provide_browser() -> None:
+    """Install Debian's Chromium for the tests of the app where this may be done; else they are skipped."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    prefix = root_prefix() if sys.platform == "linux" and shutil.which("apt-get") else None
+    if prefix is not None:
+        print("Installing chromium, in which the app is tested.", flush=True)
+        apt_get_install(prefix, ["chromium"])
+    if not any(map(shutil.which, BROWSERS)):
+        print(
+            "No Chromium here: the tests of the app's page will be skipped. Debian's package is chromium.", flush=True
+        )
 
 
 def requirements_fingerprint(root: Path) -> str:
@@ -101,11 +116,16 @@ def provide_system_libraries() -> None:
     if prefix is None or not shutil.which("apt-get"):
         sys.exit(advice)
     print(f"Installing {packages}, which MediaPipe needs.", flush=True)
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
-        # A failing update (one stale source of many) need not stop the installation.
-        subprocess.run([*prefix, "apt-get", "-qq", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    apt_get_install(prefix, missing)
     if missing_system_libraries():
         sys.exit(advice)
+
+
+def apt_get_install(prefix: list[str], packages: list[str]) -> None:
+    """Install Debian packages and say nothing; the caller looks whether they have come."""
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        # A failing update (one stale source of many) need not stop the installation.
+        subprocess.run([*prefix, "apt-get", "-qq", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def missing_system_libraries() -> list[str]:
@@ -135,5 +155,7 @@ if __name__ == "__main__":
         sys.exit(f"This package needs Python 3.11 or newer, not {sys.version.split()[0]}: make PYTHON=python3.11 ...")
     try:
         main()
+        if "--browser" in sys.argv:
+            provide_browser()
     except KeyboardInterrupt:
         sys.exit(130)

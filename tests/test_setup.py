@@ -193,6 +193,27 @@ def test_without_rights_the_set_up_stops_with_the_one_line_to_run(slim_machine, 
         setup_environment.provide_system_libraries()
 
 
+def test_a_missing_browser_is_installed_or_its_tests_are_announced_as_skipped(slim_machine, monkeypatch, capsys):
+    monkeypatch.setattr(
+        setup_environment.shutil, "which", lambda name: None if name in setup_environment.BROWSERS else name
+    )
+    monkeypatch.setattr(setup_environment, "root_prefix", lambda: [])
+    setup_environment.provide_browser()
+    assert slim_machine[1][-1] == "chromium"
+    assert "will be skipped" in capsys.readouterr().out  # the stub of apt-get brought none
+
+    slim_machine.clear()
+    monkeypatch.setattr(setup_environment, "root_prefix", lambda: None)
+    setup_environment.provide_browser()
+    assert slim_machine == []
+    assert "will be skipped" in capsys.readouterr().out
+
+
+def test_a_browser_that_is_there_is_left_alone(slim_machine):
+    setup_environment.provide_browser()
+    assert slim_machine == []
+
+
 def test_a_library_that_cannot_be_loaded_is_reported_by_its_debian_package(monkeypatch):
     monkeypatch.setattr(setup_environment, "SYSTEM_LIBRARIES", {"libc.so.6": "libc6", "libnone.so.9": "libnone9"})
     assert setup_environment.missing_system_libraries() == ["libnone9"]

@@ -2,6 +2,7 @@
 
 from .images import MIN_SIDE, ImageSource, load_image, load_images, save_image
 from .layout import contact_sheet, side_by_side
+from .mark import mark_synthetic
 from .video import MediaInfo, VideoReader, as_rate, probe
 from .writer import VideoWriter
 
@@ -15,6 +16,7 @@ __all__ = [
     "contact_sheet",
     "load_image",
     "load_images",
+    "mark_synthetic",
     "probe",
     "save_image",
     "side_by_side",

@@ -208,6 +208,16 @@ def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, t
         assert picture.getextrema()[3] == (0, 255)
 
 
+def test_the_mark_is_there_when_asked_for(invertavatar, tmp_path):
+    from invertavatar.media import load_image, mark_synthetic
+
+    for name, option in (("plain", "--no-mark"), ("marked", "--mark")):
+        arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / f"{name}.png", option, *QUICK)
+        assert invertavatar(*arguments)[0] == 0
+    plain, marked = (load_image(tmp_path / f"{name}.png") for name in ("plain", "marked"))
+    np.testing.assert_array_equal(marked, mark_synthetic(plain))
+
+
 def test_a_saved_avatar_and_motion_give_the_same_pictures_as_photo_and_video(invertavatar, tmp_path):
     from invertavatar.media import load_image
 

@@ -1,0 +1,791 @@
+"""The app: photos -> avatar, avatar and driver -> video, avatar and sliders -> pictures. One page, three tabs.
+
+It runs locally (`make app`), as a Space and on ZeroGPU as it stands. First the model, then the handlers as plain
+functions, each an endpoint for `gradio_client`, then the page. A handler that takes long is a generator: it stops where
+it stands when its visitor cancels or leaves, and takes its files along.
+
+Shapes: T frames, S side of a picture.
+"""
+
+try:
+    import spaces  # first: on ZeroGPU it has to come before torch
+except ImportError:
+    spaces = None
+
+import argparse
+import functools
+import html
+import inspect
+import logging
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, or it does not count; `scripts.console` says why
+
+import gradio as gr
+import numpy as np
+import torch
+
+import invertavatar
+from invertavatar import Avatar, FaceModel, InvertAvatarError, Motion
+from invertavatar.app import drivers as driving
+from invertavatar.app import people, sliders
+from invertavatar.app.people import Person
+from invertavatar.media import mark_synthetic, save_image, side_by_side
+
+logger = logging.getLogger("invertavatar.app")
+
+EXAMPLES = Path(__file__).resolve().parent / "assets" / "examples"
+EXAMPLE_PEOPLE, EXAMPLE_CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), ("talk_a", "talk_b")
+DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+LIFETIME = 3600  # seconds that a visitor's files and avatar are kept
+MAX_UPLOAD = "200mb"
+MAX_SECONDS = 60.0  # of a driver; --max-seconds changes it
+
+STILL_SIZE = 512
+LIVE_SIZE = 256 if DEVICE == "cpu" else 512  # while a slider moves
+FILM_SIZES = (256, 512, 768)
+TURNTABLE = (-30, -15, 0, 15, 30)  # degrees
+ORBIT = ((0, 0, 0), (0.75, 30, 0), (1.5, 0, 15), (2.25, -30, 0), (3, 0, -10), (3.5, 0, 0))  # seconds, yaw, pitch
+BACKGROUNDS = ("gray", "white", "black", "green", "original", "blur", "transparent")
+
+
+# The model
+
+
+class Model(NamedTuple):
+    """The pipeline, and its face model once more on the CPU, where faces are tracked."""
+
+    pipe: "invertavatar.InvertAvatarPipeline"
+    face_model: FaceModel
+
+
+_loading, _loaded = threading.Lock(), []
+
+
+def model() -> Model:
+    """The model, loaded by whoever asks first."""
+    with _loading:
+        if not _loaded:
+            pipe = invertavatar.InvertAvatarPipeline.from_pretrained(os.environ.get("INVERTAVATAR_MODEL"))
+            pipe.set_progress_bar_config(disable=True)
+            face_model = FaceModel.from_config(pipe.face_model.config)
+            face_model.load_state_dict(pipe.face_model.state_dict())
+            _loaded.append(Model(pipe.to(DEVICE), face_model))
+    return _loaded[0]
+
+
+def gpu(duration: int | Callable[..., int]) -> Callable:
+    """Marks what wants a GPU: on ZeroGPU it runs in a worker, which takes and gives what is on the CPU."""
+    return spaces.GPU(duration=duration) if spaces else lambda function: function
+
+
+@gpu(lambda avatar, portraits: 10 + 4 * len(portraits))
+def fuse(avatar: Avatar | None, portraits: list) -> Iterator[Avatar]:
+    """The avatar after each further photo."""
+    for portrait in portraits:
+        avatar = model().pipe.add_portrait(avatar, portrait)
+        yield avatar.to("cpu")
+
+
+@gpu(30)
+def pictures(avatar: Avatar, **options) -> tuple[np.ndarray, np.ndarray]:
+    """`pipe.render`: uint8 [T, S, S, C], and depth [T, S, S]."""
+    colours, depths = model().pipe.render(avatar, output_type="np", return_depth=True, **options)
+    return (colours * 255).round().astype(np.uint8), depths
+
+
+@gpu(lambda avatar, motion, **options: 20 + motion.num_frames // 8)
+def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
+    """`pipe.animate_stream`: uint8 [S, S, C], one at a time."""
+    yield from model().pipe.animate_stream(avatar, motion=motion, **options)
+
+
+@gpu(60)
+def surface(avatar: Avatar, expression: dict, resolution: int):
+    """`pipe.extract_mesh`."""
+    return model().pipe.extract_mesh(avatar, resolution=resolution, expression=expression)
+
+
+@gpu(20)
+def drawn(seed: int, variety: float) -> Avatar:
+    """`pipe.sample`."""
+    return model().pipe.sample(seed, variety).to("cpu")
+
+
+# What handlers share
+
+
+def in_sentences(handler: Callable) -> Callable:
+    """What goes wrong reaches the visitor as one sentence; the log has the traceback of what nobody foresaw."""
+
+    def explain(error: Exception) -> gr.Error:
+        if isinstance(error, gr.Error):
+            return error
+        sentence = str(error)
+        if not isinstance(error, InvertAvatarError):
+            logger.error("%s failed", handler.__name__, exc_info=error)
+            sentence = "Something went wrong on the server. Nothing was changed; try again, or with another file."
+        return gr.Error(sentence, duration=None, print_exception=False)
+
+    @functools.wraps(handler)
+    def plain(*arguments):
+        try:
+            return handler(*arguments)
+        except Exception as error:
+            raise explain(error) from error
+
+    @functools.wraps(handler)
+    def streaming(*arguments):
+        try:
+            yield from handler(*arguments)
+        except Exception as error:
+            raise explain(error) from error
+
+    return streaming if inspect.isgeneratorfunction(handler) else plain
+
+
+def workspace() -> tempfile.TemporaryDirectory:
+    """A folder for one job; Gradio takes a copy of what a handler yields, which expires by itself."""
+    return tempfile.TemporaryDirectory(prefix="invertavatar_")
+
+
+def needed(person: Person | None) -> Person:
+    """The visitor's avatar, or a sentence that there is none."""
+    if person is None:
+        raise InvertAvatarError("There is no avatar yet. Build, load or sample one on the Avatar tab first.")
+    return person
+
+
+def checked_background(background: str, picture: np.ndarray | None = None) -> str | np.ndarray:
+    """A background by name or colour, or a picture that was uploaded; never a path on this machine."""
+    if picture is not None:
+        return picture
+    if background in BACKGROUNDS or re.fullmatch("#[0-9a-fA-F]{6}", background or ""):
+        return background
+    choice = ", ".join(BACKGROUNDS)
+    raise InvertAvatarError(f"{background} is no background. Choose one of {choice}, or a colour such as #3366cc.")
+
+
+def status(text: str, share: float | None = None) -> str:
+    """A line of text, with a bar under it for the share that is done."""
+    bar = "" if share is None else f'<progress value="{share:.3f}" max="1"></progress>'
+    return f'<div class="status" role="status">{html.escape(text)}{bar}</div>'
+
+
+def listed(sentences: list[str], sign: str) -> str:
+    """A list of sentences."""
+    return "".join(f'<div class="found">{sign} {html.escape(sentence)}</div>' for sentence in sentences)
+
+
+def banner(person: Person | None) -> str:
+    """What stands above the tabs: whose avatar is in use."""
+    if person is None:
+        return '<div class="banner">No avatar yet: drop photos below, or choose an example person.</div>'
+    faces = "".join(f'<img alt="" src="data:image/jpeg;base64,{face}">' for face in people.thumbnails(person))
+    return f'<div class="banner">{faces}<span>{html.escape(person.title)}</span></div>'
+
+
+# Tab 1: avatar
+
+
+def check_photos(photos, face_index=0):
+    """See what is found in each photo, before anything is built."""
+    found, good, bad = [], [], []
+    for portrait, sentence in people.read_photos(paths(photos), tracker(), int(face_index or 0)) if photos else ():
+        if portrait is None:
+            bad.append(sentence)
+        else:
+            found.append((people.with_landmarks(portrait), portrait.name))
+            good.append(sentence)
+    return found, listed(good, "✓") + listed(bad, "✗")
+
+
+def paths(photos: list | None) -> list[str]:
+    """The files of a gallery."""
+    return [path for path, _ in photos or []]
+
+
+def tracker():
+    """The face tracker, which works on the CPU."""
+    return model().pipe.face_tracker
+
+
+def reconstruct(photos, consent=False, face_index=0):
+    """Build an avatar of one person from one or more photos."""
+    if not consent:
+        raise InvertAvatarError("Please confirm first that the person in the photos agreed to this.")
+    yield from joined(None, photos, face_index)
+
+
+def update(person, photos, face_index=0):
+    """Refine the avatar with those of the photos that are not in it yet."""
+    yield from joined(needed(person), photos, face_index)
+
+
+def joined(person: Person | None, photos, face_index):
+    """Both of the above: yields person, banner, status, comparison and turntable."""
+    start, same = time.perf_counter(), gr.skip()
+    yield same, same, status("Looking for faces", 0), same, same
+    known = {shot.digest for shot in person.shots} if person else set()
+    fresh, left_out = {}, []
+    for portrait, sentence in people.read_photos(paths(photos), tracker(), int(face_index or 0)):
+        if portrait is None:
+            left_out.append(sentence)
+        elif people.digest_of(portrait) not in known:
+            fresh[people.digest_of(portrait)] = portrait
+    if not fresh:
+        raise InvertAvatarError(" ".join(left_out) or "These photos are in the avatar already. Drop another one.")
+    before = self_reconstruction(person) if person else []
+    steps = fuse(person and person.avatar, list(fresh.values()))
+    for count in range(1, len(fresh) + 1):
+        avatar = next(steps)
+        yield same, same, status(f"Photo {count} of {len(fresh)} has joined", count / len(fresh)), same, same
+    person = people.built(avatar, (*(person.shots if person else ()), *map(people.shot_of, fresh.values())))
+    comparison = people.compared(person, before, self_reconstruction(person))
+    note = " ".join([f"{person.title}, in {time.perf_counter() - start:.1f} s.", *left_out])
+    done = (person, banner(person), status(note), comparison)
+    yield *done, same
+    yield *done, turntable(person)  # all of it once more: a client of the API gets the last
+
+
+def self_reconstruction(person: Person) -> list[np.ndarray]:
+    """The avatar in the pose and with the expression of each photo: uint8 [S, S, 3] over grey."""
+    if not person.shots:
+        return []
+    motion = people.motion_of_shots(person, model().face_model)
+    return list(frames(person.avatar, motion, relative_motion=False, height=people.VIEW_SIZE))
+
+
+def turntable(person: Person) -> np.ndarray:
+    """The avatar from five sides, side by side."""
+    return side_by_side(*pictures(person.avatar, yaw=TURNTABLE, height=people.VIEW_SIZE)[0])
+
+
+def sample(seed=0, variety=1.0):
+    """Draw a person who does not exist, one for each seed."""
+    person = Person(drawn(int(seed or 0), float(variety)), f"A person who does not exist (seed {int(seed or 0)})")
+    return person, banner(person), status(f"{person.title}."), [], turntable(person)
+
+
+def save(person):
+    """The avatar as one file. It is biometric data: keep it as you would keep the photos."""
+    avatar = needed(person).avatar
+    with workspace() as folder:
+        people.pack(avatar, Path(folder) / "avatar.zip")
+        yield str(Path(folder) / "avatar.zip")
+
+
+def load(file):
+    """Take up an avatar that was saved before."""
+    if not file:
+        raise InvertAvatarError("Choose an avatar.zip that was saved here before.")
+    person = people.built(people.unpack(file))
+    strip = turntable(person)  # which refuses the avatar of another model
+    return person, banner(person), status(f"Loaded. {person.title}."), [], strip
+
+
+def forget():
+    """Drop the avatar."""
+    return None, banner(None), status("The avatar is forgotten."), [], None
+
+
+# Tab 2: animate
+
+
+def animate(
+    person,
+    drivers,
+    webcam=None,
+    region="all",
+    relative_motion=True,
+    strength=1.0,
+    smoothing=0.0,
+    background="gray",
+    background_picture=None,
+    size=STILL_SIZE,
+    beside=False,
+    mark=True,
+):
+    """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result."""
+    person, sources = needed(person), [*(drivers or []), *([webcam] if webcam else [])]
+    if not sources:
+        raise InvertAvatarError("Choose what drives the avatar: a video, a photo, a saved motion or an example clip.")
+    options = {
+        "animation_region": region,
+        "relative_motion": relative_motion,
+        "motion_scale": float(strength),
+        "smooth": float(smoothing),
+        "background": checked_background(background, background_picture),
+        "height": int(size),
+    }
+    with workspace() as folder:
+        results, notes, frame = [], [], None
+        for number, source in enumerate(sources, 1):
+            name = Path(source).name + (f" ({number} of {len(sources)})" if len(sources) > 1 else "")
+            target = Path(folder) / str(number)
+            target.mkdir()
+            job = animated(person, source, target, options, beside, mark)
+            while len(results) < number:
+                try:
+                    report = next(job)
+                except StopIteration as end:
+                    results.append(end.value[0])
+                    notes.append(end.value[1])
+                else:
+                    frame = frame if report.frame is None else driving.opaque(report.frame)
+                    preview = gr.skip() if report.frame is None else frame
+                    yield preview, status(f"{name}: {report.text}", report.share), gr.skip(), gr.skip()
+            files = sorted(str(file) for file in Path(folder).rglob("*.*"))
+            done = " ".join(["Finished." if number == len(sources) else f"{number} finished.", *filter(None, notes)])
+            yield frame, status(done), results, files
+
+
+def animated(person: Person, source: str, folder: Path, options: dict, beside: bool, mark: bool):
+    """Write the result of one driver into a folder; yields reports, returns the file and a note."""
+
+    def finished(stream, driver):
+        if beside:
+            stream = driving.flanked(stream, person.shots[0].crop if person.shots else None, driver)
+        return map(mark_synthetic, stream) if mark else stream
+
+    read = functools.partial(driving.read_driver, source, tracker(), model().face_model, MAX_SECONDS)
+    yield driving.Report("looking at the first frame", 0)
+    first = yield from read(seconds=0.3)  # enough for a neutral face to be relative to
+    yield driving.Report("tracking", 0, next(frames(person.avatar, first.motion, frames=slice(1), **options)))
+    driver = yield from read()
+    stream = finished(frames(person.avatar, driver.motion, **options), driver)
+    stem = folder / Path(source).stem
+    if driver.photo is not None:
+        save_image(f"{stem}_avatar.png", next(stream))
+        return f"{stem}_avatar.png", driver.note
+    film = f"{stem}_avatar{'.webm' if options['background'] == 'transparent' else '.mp4'}"
+    yield from driving.write_film(Path(film), stream, driver.motion, driver.video)
+    if driver.video:
+        driver.motion.save(f"{stem}_motion.safetensors")
+    return film, driver.note
+
+
+def cancel():
+    """Stop an animation where it stands."""
+    return None, status("Cancelled.")
+
+
+# Tab 3: explore
+
+
+def render(person, yaw=0, pitch=0, roll=0, zoom=1, background="gray", expression=None, size=STILL_SIZE):
+    """A still from any side, with any expression ({ARKit name: 0..1})."""
+    camera = {"yaw": float(yaw), "pitch": float(pitch), "roll": float(roll), "zoom": float(zoom), "height": int(size)}
+    behind = checked_background(background)
+    return pictures(needed(person).avatar, expression=expression or {}, background=behind, **camera)[0][0]
+
+
+def depth(person, yaw=0, pitch=0, roll=0, zoom=1, expression=None, size=STILL_SIZE):
+    """How near each point is, as a grey picture: near is bright, black is nothing."""
+    camera = {"yaw": float(yaw), "pitch": float(pitch), "roll": float(roll), "zoom": float(zoom), "height": int(size)}
+    nearness = pictures(needed(person).avatar, expression=expression or {}, **camera)[1][0]  # -1..1 in the head
+    grey = np.where(np.isnan(nearness), 0, 32 + 223 * (nearness.clip(-0.5, 1) + 0.5) / 1.5)
+    return np.repeat(grey.round().astype(np.uint8)[..., None], 3, -1)
+
+
+def orbit(person, expression=None, background="gray", size=LIVE_SIZE, mark=True):
+    """A video that looks at the avatar from both sides, from below and from above."""
+    person, behind = needed(person), checked_background(background)
+    keyframes = [{"time": seconds, "yaw": yaw, "pitch": pitch} for seconds, yaw, pitch in ORBIT]
+    keyframes[0] |= expression or {}
+    motion = Motion.from_sliders(keyframes, fps=20)
+    stream = frames(person.avatar, motion, relative_motion=False, height=int(size), background=behind)
+    with workspace() as folder:
+        film = Path(folder) / f"orbit{'.webm' if background == 'transparent' else '.mp4'}"
+        for report in driving.write_film(film, map(mark_synthetic, stream) if mark else stream, motion):
+            yield gr.skip(), status(report.text, report.share)
+        yield str(film), status("Finished.")
+
+
+def export_mesh(person, expression=None, resolution=128, kind="glb"):
+    """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three)."""
+    person = needed(person)
+    yield gr.skip(), gr.skip(), status("Finding the surface and baking its texture: some seconds.")
+    mesh = surface(person.avatar, expression or {}, int(resolution))
+    with workspace() as folder:
+        files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
+        for file in files.values():
+            file.parent.mkdir()
+            mesh.save(file)
+        wanted = [str(file) for file in sorted(files[kind].parent.iterdir())]
+        yield str(files["glb"]), wanted, status(f"{len(mesh.triangles)} triangles, in metres, y up.")
+
+
+def slide(person, settled, show, background, together, *values):
+    """The live still while a slider moves: small where that is faster."""
+    if person is None or list(values) == settled:  # a last movement may be answered after the slider was let go
+        return gr.skip(), gr.skip()
+    return still(person, show, background, together, values, LIVE_SIZE)
+
+
+def settle(person, show, background, together, *values):
+    """The still in full size once a slider rests; and what it shows, for the other handlers."""
+    if person is None:
+        return None, {}, None
+    return *still(person, show, background, together, values, STILL_SIZE), list(values)
+
+
+def still(person, show, background, together, values, size):
+    """Both of the above: picture and expression."""
+    expression = sliders.expression_of(values[4:], together)
+    if show == "Depth":
+        return depth(person, *values[:4], expression, size), expression
+    return render(person, *values[:4], background, expression, size), expression
+
+
+# The page
+
+TITLE = (
+    "# InvertAvatar\nPhotos of a person become a 3D head that moves like a video, a photo, a recording or the sliders."
+)
+CONSENT = "The person in the photos agreed to this, and I will say of what I show that it is synthetic."
+KEPT = (
+    f"What you upload and make here is deleted within {2 * LIFETIME // 3600} hours; nothing is sent elsewhere. An "
+    "avatar file is biometric data: keep it as you would keep the photos."
+)
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.banner { display: flex; align-items: center; gap: 8px; flex-wrap: wrap; padding: 8px 12px; min-height: 56px;
+  border: 1px solid var(--border-color-primary); border-radius: 10px; background: var(--background-fill-primary); }
+.banner img { width: 40px; height: 40px; border-radius: 8px; margin: 0; }
+.status { color: var(--body-text-color-subdued); min-height: 1.5em; }
+.status progress { display: block; width: 100%; height: 6px; margin-top: 6px; border: 0; border-radius: 3px;
+  appearance: none; overflow: hidden; background: var(--border-color-primary); }
+.status progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.status progress::-webkit-progress-value { background: var(--color-accent); }
+.status progress::-moz-progress-bar { background: var(--color-accent); }
+.found { font-size: var(--text-sm); color: var(--body-text-color); margin-top: 2px; overflow-wrap: anywhere; }
+.quiet:has(.empty) { display: none !important; }  /* a result that is not there yet takes no room */
+.offstage { position: absolute !important; width: 1px; height: 1px; overflow: hidden; opacity: 0; }
+.snug .grid-wrap { min-height: 0 !important; max-height: none !important; }
+#comparison .thumbnail-item { aspect-ratio: 2; }
+.snug .grid-container, #photos .grid-container {
+  grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
+@media (max-width: 640px) { #comparison .grid-container { grid-template-columns: 1fr !important; } }
+"""
+HEAVY = {"concurrency_id": "gpu", "concurrency_limit": 1, "show_progress": "hidden"}
+STILL = {"concurrency_id": "still", "concurrency_limit": 1, "show_progress": "hidden"}  # does not wait for films
+OWN = {"api_visibility": "private"}  # of the page alone: what it does is public under another name
+SHOWN = {"interactive": False, "buttons": ["download", "fullscreen"]}
+
+
+def build() -> gr.Blocks:
+    """The page; the model may come later."""
+    with gr.Blocks(title="InvertAvatar", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as page:
+        person = gr.State(None, time_to_live=LIFETIME)
+        gr.Markdown(TITLE)
+        who = gr.HTML(banner(None))
+        with gr.Tab("Avatar"):
+            changes = avatar_tab(person, who)
+        with gr.Tab("Animate"):
+            animate_tab(person)
+        with gr.Tab("Explore"):
+            explore_tab(person, changes)
+        gr.Markdown(KEPT)
+    return page
+
+
+def listen(event, handler: Callable, inputs, outputs, **options):
+    """Attach a handler as an endpoint of its name, with its errors as sentences."""
+    options = {"api_name": handler.__name__, "inputs": inputs, "outputs": outputs} | options
+    attach = functools.partial(gr.on, event) if isinstance(event, list) else event
+    return attach(fn=in_sentences(handler), **options)
+
+
+def avatar_tab(person: gr.State, who: gr.HTML) -> list:
+    """Photos in, avatar out; returns the events after which there is another avatar, or none."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            photos = gr.Gallery(
+                label="Photos of one person, or a short video",
+                file_types=[*driving.PHOTO_TYPES, *driving.VIDEO_TYPES],
+                sources=["upload", "webcam", "clipboard"],
+                interactive=True,
+                columns=4,
+                fit_columns=False,
+                height=200,
+                object_fit="cover",
+                buttons=["fullscreen"],
+                elem_id="photos",
+            )
+            example_people = gr.Gallery(
+                [str(EXAMPLES / f"{name}_1.jpg") for name in EXAMPLE_PEOPLE],
+                show_label=False,
+                columns=6,
+                height="auto",
+                allow_preview=False,
+                object_fit="cover",
+                buttons=[],
+                interactive=False,
+                elem_classes="snug",
+                elem_id="people",
+            )
+            gr.Markdown("Or take an example person with a click; nobody of them exists.")
+            consent = gr.Checkbox(label=CONSENT, elem_id="consent")
+            with gr.Row():
+                build_button = gr.Button("Build avatar", variant="primary", elem_id="build", min_width=120)
+                add_button = gr.Button("Add photos", elem_id="add", min_width=120)
+            with gr.Accordion("Save, load, sample, more", open=False, elem_id="more"):
+                with gr.Row():
+                    save_button = gr.Button("Save avatar", elem_id="save", min_width=120)
+                    load_button = gr.UploadButton("Load avatar", file_types=[".zip"], elem_id="load", min_width=120)
+                    forget_button = gr.Button("Forget avatar", variant="stop", elem_id="forget", min_width=120)
+                saved = gr.DownloadButton("Saved avatar", elem_classes="offstage", elem_id="saved")
+                with gr.Row():
+                    seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90)
+                    variety = gr.Slider(0, 1, 1, label="Variety", min_width=120)
+                sample_button = gr.Button("Sample a person who does not exist", elem_id="sample")
+                face_index = gr.Number(
+                    0, label="Which face, where a photo shows several (0 is the largest)", precision=0, minimum=0
+                )
+        with gr.Column(scale=3, min_width=320):
+            note = gr.HTML(status("Drop photos, confirm, build. Photos from other sides make the avatar better."))
+            found = gr.Gallery(
+                label="What was found",
+                columns=4,
+                fit_columns=False,
+                height="auto",
+                buttons=[],
+                elem_classes="quiet snug",
+                elem_id="found",
+            )
+            sentences = gr.HTML()
+            comparison = gr.Gallery(
+                label="Photo, and the avatar in its pose",
+                columns=2,
+                height="auto",
+                object_fit="contain",
+                buttons=[],
+                elem_classes="quiet snug",
+                elem_id="comparison",
+            )
+            strip = gr.Image(label="From five sides", format="jpeg", elem_classes="quiet", elem_id="turntable", **SHOWN)
+    outputs = [person, who, note, comparison, strip]
+    listen(photos.change, check_photos, [photos, face_index], [found, sentences], concurrency_limit=2)
+    chosen = listen(example_people.select, example_person, None, photos, **OWN)
+    listen(chosen.then, check_photos, [photos, face_index], [found, sentences], **OWN)
+    saving = listen(save_button.click, save, person, saved)
+    saving.success(None, js="() => setTimeout(() => document.querySelector('#saved').click(), 300)", **OWN)
+    return [
+        listen(build_button.click, reconstruct, [photos, consent, face_index], outputs, **HEAVY),
+        listen(add_button.click, update, [person, photos, face_index], outputs, **HEAVY),
+        listen(sample_button.click, sample, [seed, variety], outputs, **HEAVY),
+        listen(load_button.upload, load, load_button, outputs, **HEAVY),
+        listen(forget_button.click, forget, None, outputs),
+    ]
+
+
+def example_person(event: gr.SelectData):
+    """The photos of an example person."""
+    return [str(EXAMPLES / f"{EXAMPLE_PEOPLE[event.index]}_{number}.jpg") for number in range(1, 5)]
+
+
+def animate_tab(person: gr.State) -> None:
+    """Drivers in, films out."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            drivers = gr.File(
+                label="Videos or photos that drive",
+                file_count="multiple",
+                file_types=[*driving.VIDEO_TYPES, *driving.PHOTO_TYPES, *driving.MOTION_TYPES],
+                height=170,
+                elem_id="drivers",
+            )
+            gr.Markdown("Also motions saved here (.safetensors) and Live Link Face recordings (.csv).")
+            with gr.Row():
+                clips = [gr.Button(f"Example clip {n + 1}", size="sm", elem_id=EXAMPLE_CLIPS[n]) for n in (0, 1)]
+            with gr.Accordion("Record yourself", open=False):
+                # Without a mirror, which would need ffmpeg's own program.
+                camera = gr.WebcamOptions(mirror=False)
+                webcam = gr.Video(show_label=False, sources=["webcam"], include_audio=True, webcam_options=camera)
+            region = gr.Radio(
+                [("Everything", "all"), ("Expression", "exp"), ("Pose", "pose"), ("Mouth", "lip"), ("Eyes", "eyes")],
+                value="all",
+                label="What moves",
+                elem_id="region",
+            )
+            with gr.Accordion("More", open=False):
+                relative = gr.Checkbox(True, label="Relative to the driver's own neutral face")
+                strength = gr.Slider(0, 3, 1, step=0.05, label="Strength")
+                smoothing = gr.Slider(0, 1, 0, step=0.05, label="Smoothing")
+                background = gr.Dropdown(
+                    list(BACKGROUNDS), value="gray", label="Background, or a colour: #3366cc", allow_custom_value=True
+                )
+                picture = gr.Image(label="Or a picture behind", height=140, sources=["upload", "clipboard"])
+                size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
+                beside = gr.Checkbox(False, label="Photo and driver beside the result")
+                mark = gr.Checkbox(True, label="Mark the result as synthetic")
+            with gr.Row():
+                start = gr.Button("Animate", variant="primary", elem_id="animate", min_width=120)
+                stop = gr.Button("Cancel", variant="stop", elem_id="cancel", min_width=120)
+        with gr.Column(scale=3, min_width=320):
+            note = gr.HTML(status(f"Up to {MAX_SECONDS:.0f} s at a time; sound and frame rate are the driver's."))
+            preview = gr.Image(
+                label="Preview", interactive=False, format="jpeg", height=300, buttons=[], elem_id="preview"
+            )
+            results = gr.Gallery(
+                label="Results",
+                columns=2,
+                fit_columns=False,
+                height="auto",
+                buttons=["download", "fullscreen"],
+                elem_classes="quiet snug",
+                elem_id="results",
+            )
+            files = gr.File(
+                label="Download: film, and its motion to use again",
+                file_count="multiple",
+                interactive=False,
+                elem_classes="quiet",
+                elem_id="files",
+            )
+    inputs = [person, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
+    job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
+    listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
+    for clip, name in zip(clips, EXAMPLE_CLIPS, strict=True):
+        file = [str(EXAMPLES / f"{name}.mp4")]
+        clip.click(lambda file=file: file, None, drivers, api_name=f"example_{name}", **OWN)
+
+
+def explore_tab(person: gr.State, changes: list) -> None:
+    """Sliders in, pictures out."""
+    settled = gr.State(None, time_to_live=LIFETIME)
+    expression = gr.JSON({}, visible=False)  # what the sliders say, for the handlers that make files
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            picture = gr.Image(label="Avatar", format="png", height=512, elem_id="still", **SHOWN)
+            with gr.Row():
+                show = gr.Radio(["Picture", "Depth"], value="Picture", label="Show", min_width=140, elem_id="show")
+                background = gr.Dropdown(
+                    list(BACKGROUNDS), value="gray", label="Background", allow_custom_value=True, min_width=140
+                )
+            with gr.Accordion("Orbit video", open=False, elem_id="orbit_panel"):
+                with gr.Row():
+                    orbit_size = gr.Radio(list(FILM_SIZES[:2]), value=LIVE_SIZE, label="Pixels", min_width=120)
+                    orbit_mark = gr.Checkbox(True, label="Mark as synthetic", min_width=120)
+                orbit_button = gr.Button("Render the orbit", elem_id="orbit")
+                orbit_note = gr.HTML()
+                film = gr.Video(
+                    label="Orbit", interactive=False, loop=True, autoplay=True, height=320, buttons=["download"]
+                )
+            with gr.Accordion("Mesh", open=False, elem_id="mesh_panel"):
+                with gr.Row():
+                    resolution = gr.Radio([96, 128, 192, 256], value=128, label="Resolution", min_width=160)
+                    kind = gr.Radio(["glb", "obj", "ply"], value="glb", label="File", min_width=120)
+                mesh_button = gr.Button("Make the mesh", elem_id="mesh")
+                mesh_note = gr.HTML()
+                viewer = gr.Model3D(label="Mesh", interactive=False, height=320, elem_id="viewer")
+                mesh_files = gr.File(
+                    label="Download",
+                    file_count="multiple",
+                    interactive=False,
+                    elem_classes="quiet",
+                    elem_id="mesh_files",
+                )
+        with gr.Column(scale=2, min_width=320):
+            with gr.Row():
+                presets = [gr.Button(name, size="sm", min_width=80) for name in sliders.PRESETS]
+            with gr.Row():
+                yaw = gr.Slider(-60, 60, 0, step=1, label="Yaw", min_width=180, elem_id="yaw")
+                pitch = gr.Slider(-40, 40, 0, step=1, label="Pitch", min_width=180)
+                roll = gr.Slider(-45, 45, 0, step=1, label="Roll", min_width=180)
+                zoom = gr.Slider(0.5, 3, 1, step=0.05, label="Zoom", min_width=180)
+            together = gr.Checkbox(True, label="Both sides of the face move together", elem_id="together")
+            scores = {}
+            for group, names in sliders.GROUPS.items():
+                with gr.Accordion(group, open=group == "Eyes"), gr.Row():
+                    for name in names:
+                        look = {"label": sliders.label(name, True), "visible": not sliders.hidden(name, True)}
+                        scores[name] = gr.Slider(0, 1, 0, step=0.01, min_width=180, elem_id=name, **look)
+
+    camera, faces = [yaw, pitch, roll, zoom], [scores[name] for name in sliders.SLIDERS]
+    seen = [show, background, together, *camera, *faces]
+    live = {"trigger_mode": "always_last", **STILL, **OWN}
+    listen([s.input for s in camera + faces], slide, [person, settled, *seen], [picture, expression], **live)
+    rest = {"inputs": [person, *seen], "outputs": [picture, expression, settled], **live}
+    listen([s.release for s in camera + faces] + [show.input, background.input, together.input], settle, **rest)
+    for change in changes:
+        listen(change.success, settle, **rest)
+    listen(together.input, sides, together, faces, queue=False, **OWN)
+    for button, name in zip(presets, sliders.PRESETS, strict=True):
+        chosen = button.click(functools.partial(preset, name), None, [together, *faces], api_name="preset", **OWN)
+        looked = listen(chosen.then, settle, **rest)
+        listen(looked.then, sides, together, faces, queue=False, **OWN)
+
+    size, endpoint = gr.Number(STILL_SIZE, visible=False), gr.Button(visible=False)
+    listen(endpoint.click, render, [person, *camera, background, expression, size], picture, **STILL)
+    listen(endpoint.click, depth, [person, *camera, expression, size], picture, **STILL)
+    listen(
+        orbit_button.click, orbit, [person, expression, background, orbit_size, orbit_mark], [film, orbit_note], **HEAVY
+    )
+    outputs = [viewer, mesh_files, mesh_note]
+    listen(mesh_button.click, export_mesh, [person, expression, resolution, kind], outputs, **HEAVY)
+
+
+def preset(name):
+    """The sliders of an expression; each side by itself."""
+    return [False, *(sliders.PRESETS[name].get(slider, 0.0) for slider in sliders.SLIDERS)]
+
+
+def sides(together):
+    """One slider for both sides of the face, or one for each."""
+    return [
+        gr.update(label=sliders.label(name, together), visible=not sliders.hidden(name, together))
+        for name in sliders.SLIDERS
+    ]
+
+
+def launch_options() -> dict:
+    """What the page needs of `launch`: its look, with no font fetched from anywhere, and its limits."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return {
+        "theme": gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", radius_size="md", **fonts),
+        "css": CSS,
+        "max_file_size": MAX_UPLOAD,
+        "allowed_paths": [str(EXAMPLES)],
+        "footer_links": ["api", "settings"],
+        "ssr_mode": False,
+    }
+
+
+def main() -> None:
+    """Start the page; the model is loaded meanwhile."""
+    global MAX_SECONDS
+    parser = argparse.ArgumentParser(description="InvertAvatar in the browser: the page opens at the printed address.")
+    parser.add_argument(
+        "--host", help="Address to listen on; 0.0.0.0 lets other machines in. By default only this one."
+    )
+    parser.add_argument("--port", type=int, help="By default the first free one from 7860 on.")
+    parser.add_argument("--share", action="store_true", help="Also a public link, through Gradio's servers.")
+    parser.add_argument("--model", help="Folder or Hub id of the model; by default the one that is shipped.")
+    parser.add_argument(
+        "--max-queue", type=int, default=16, help="Jobs that may wait, beyond which one is refused (16)."
+    )
+    parser.add_argument("--max-seconds", type=float, default=MAX_SECONDS, help="Longest driver in seconds (60).")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    if options.model:
+        os.environ["INVERTAVATAR_MODEL"] = options.model
+    MAX_SECONDS = options.max_seconds
+    threading.Thread(target=model, daemon=True).start()
+    page = build().queue(max_size=options.max_queue)
+    page.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options())
+
+
+if spaces:
+    model()  # what is put on the GPU here, ZeroGPU hands to its workers
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""A visitor's person: their photos as they are found, the avatar, and how far the two agree.
+
+Shapes: N photos, S side of a crop.
+"""
+
+import hashlib
+import io
+import itertools
+import zipfile
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from ..avatar import JSON_FILE, TENSOR_FILE, Avatar
+from ..errors import AvatarError, InvertAvatarError, MediaError
+from ..face.face_model import FaceModel
+from ..face.motion import Motion
+from ..face.portrait import Portrait, prepare_portrait
+from ..face.tracker import FaceTracker
+from ..media import load_images, side_by_side
+
+MAX_PHOTOS = 16  # in one go
+MAX_AVATAR_BYTES = 100_000_000  # of an uploaded avatar, unpacked
+VIEW_SIZE = 256  # of crops, and of the pictures beside them
+LANDMARK_COLOUR = (90, 230, 200)
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What is kept of a photo to compare the avatar with."""
+
+    name: str
+    digest: str  # of the photo's pixels
+    crop: np.ndarray  # [S, S, 3] uint8
+    matte: np.ndarray  # [S, S] bool, the person
+    vertices: torch.Tensor  # [1, 478, 3] head space
+    expression: torch.Tensor  # [1, 52]
+    rotation: torch.Tensor  # [1, 3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """An avatar on the CPU, what to call it, and the photos it was built from in this visit."""
+
+    avatar: Avatar
+    title: str
+    shots: tuple[Shot, ...] = ()
+
+
+def built(avatar: Avatar, shots: tuple[Shot, ...] = ()) -> Person:
+    """A person with the number of photos in their avatar as title."""
+    titles = {0: "A person who does not exist", 1: "Built from 1 photo"}
+    return Person(avatar, titles.get(avatar.num_images, f"Built from {avatar.num_images} photos"), shots)
+
+
+def read_photos(
+    paths: Sequence[str], tracker: FaceTracker, face_index: int = 0
+) -> Iterator[tuple[Portrait | None, str]]:
+    """The photos of a visitor, one after the other.
+
+    Args:
+        paths: Pictures, and videos that lend frames.
+        tracker: Finds the faces.
+        face_index: Which face where a photo shows several, 0 is the largest.
+
+    Yields:
+        The tracked crop and a sentence about it, or None and the sentence why a photo cannot be used.
+    """
+    if not paths:
+        raise MediaError("Drop one or more photos of one person first, or choose an example person.")
+    for path in paths[:MAX_PHOTOS]:
+        try:
+            pictures, names = load_images([path])
+        except InvertAvatarError as error:
+            yield None, str(error)
+            continue
+        for picture, name in zip(pictures, names, strict=True):
+            try:
+                portrait = prepare_portrait(picture, tracker, name, face_index)
+            except InvertAvatarError as error:
+                yield None, str(error)
+            else:
+                yield portrait, found_in(portrait)
+    if len(paths) > MAX_PHOTOS:
+        yield None, f"Only the first {MAX_PHOTOS} files were used; add the others afterwards."
+
+
+def found_in(portrait: Portrait) -> str:
+    """`anna_2.jpg: head 610 px wide, turned 31° to the right`."""
+    yaw, pitch, _ = portrait.angles
+    turned = f"turned {abs(yaw):.0f}° to the {'right' if yaw > 0 else 'left'}" if abs(yaw) >= 5 else "frontal"
+    lifted = f", {'raised' if pitch > 0 else 'lowered'} {abs(pitch):.0f}°" if abs(pitch) >= 10 else ""
+    advice = "; a larger photo would give a sharper avatar" if portrait.sharpness < 0.5 else ""
+    return f"{portrait.name}: head {2 * portrait.scale:.0f} px wide, {turned}{lifted}{advice}"
+
+
+def with_landmarks(portrait: Portrait) -> np.ndarray:
+    """The crop of a photo with the face's landmarks drawn on it: [S, S, 3] uint8."""
+    picture = Image.fromarray(crop_of(portrait))
+    pen = ImageDraw.Draw(picture)
+    points = (portrait.vertices @ portrait.rotation.mT)[0, :, :2].numpy()
+    for x, y in (points * (1, -1) + 1) * (VIEW_SIZE / 2):
+        pen.ellipse((x - 1, y - 1, x + 1, y + 1), fill=LANDMARK_COLOUR)
+    return np.asarray(picture)
+
+
+def crop_of(portrait: Portrait) -> np.ndarray:
+    """The crop of a photo: [S, S, 3] uint8."""
+    picture = ((portrait.photo[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+    return np.asarray(Image.fromarray(picture).resize((VIEW_SIZE, VIEW_SIZE), Image.Resampling.LANCZOS))
+
+
+def digest_of(portrait: Portrait) -> str:
+    """Names a photo by its pixels, so that it joins an avatar only once."""
+    return hashlib.sha256(portrait.photo.numpy().tobytes()).hexdigest()
+
+
+def shot_of(portrait: Portrait) -> Shot:
+    """What is kept of a photo that has joined an avatar."""
+    matte = Image.fromarray((portrait.matte[0, 0].numpy() * 255).astype(np.uint8)).resize((VIEW_SIZE, VIEW_SIZE))
+    return Shot(
+        name=portrait.name,
+        digest=digest_of(portrait),
+        crop=crop_of(portrait),
+        matte=np.asarray(matte) > 128,
+        vertices=portrait.vertices,
+        expression=portrait.expression,
+        rotation=portrait.rotation,
+    )
+
+
+def motion_of_shots(person: Person, face_model: FaceModel) -> Motion:
+    """The pose and expression of each photo, one frame each, for `animate_stream(relative_motion=False)`.
+
+    Args:
+        person: With one photo or more.
+        face_model: On the CPU.
+    """
+    avatar, shots = person.avatar, person.shots
+    residuals = [face_model.residual(s.vertices, avatar.neutral, s.expression) for s in shots]
+    return Motion(
+        rotation=torch.cat([shot.rotation for shot in shots]),
+        expression=torch.cat([shot.expression for shot in shots]),
+        residual=torch.cat(residuals) - avatar.rest.residual,  # to which the pipeline adds it
+        residual_region=avatar.rest.residual_region,
+    )
+
+
+def compared(person: Person, before: Sequence[np.ndarray], now: Sequence[np.ndarray]) -> list[tuple[np.ndarray, str]]:
+    """For each photo a picture and its caption: photo | avatar before, for photos that were in it | avatar now.
+
+    Args:
+        person: The avatar as it is now.
+        before: Pictures [S, S, 3] uint8 of the earlier avatar in the pose of each of its photos.
+        now: The same of the avatar as it is now.
+    """
+    rows = []
+    for shot, old, new in itertools.zip_longest(person.shots, before, now):
+        views = [view for view in (old, new) if view is not None]
+        shares = " → ".join(f"{agreement(shot, view):.1f}" for view in views)
+        rows.append((side_by_side(shot.crop, *views), f"{shot.name}: agrees {shares} %"))
+    return rows
+
+
+def agreement(shot: Shot, view: np.ndarray) -> float:
+    """100 less the mean colour difference in percent between a photo and a picture, inside the person's outline."""
+    difference = np.abs(shot.crop.astype(np.float32) - view)[shot.matte]
+    return 100 * (1 - float(difference.mean()) / 255) if difference.size else 0.0
+
+
+def pack(avatar: Avatar, file: Path) -> None:
+    """Write an avatar as one .zip."""
+    with TemporaryDirectory() as folder, zipfile.ZipFile(file, "w") as archive:
+        avatar.save_pretrained(folder)
+        for name in (JSON_FILE, TENSOR_FILE):
+            archive.write(Path(folder) / name, name)
+
+
+def unpack(file: str | Path) -> Avatar:
+    """Read what `pack` wrote. Nothing else of the archive is unpacked.
+
+    Raises:
+        AvatarError: It is no such file, a damaged one, or far too large.
+    """
+    with TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                parts = [archive.getinfo(name) for name in (JSON_FILE, TENSOR_FILE)]
+                if sum(part.file_size for part in parts) > MAX_AVATAR_BYTES:
+                    raise AvatarError("This avatar file is far too large. Choose an avatar.zip that was saved here.")
+                for part in parts:
+                    (Path(folder) / part.filename).write_bytes(archive.read(part))
+        except (zipfile.BadZipFile, KeyError, OSError) as error:
+            raise AvatarError(
+                "This is no avatar, or a damaged one. Choose an avatar.zip that was saved here."
+            ) from error
+        return Avatar.from_pretrained(folder)
+
+
+def thumbnails(person: Person, count: int = 8) -> list[str]:
+    """The first photos as small JPEG pictures in base64."""
+    faces = []
+    for face in person.avatar.thumbnails[:count].permute(0, 2, 3, 1).numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(face).save(buffer, "JPEG", quality=85)
+        faces.append(b64encode(buffer.getvalue()).decode())
+    return faces

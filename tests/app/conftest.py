@@ -1,0 +1,147 @@
+"""The app on a local port with tiny networks and small pictures, and browsers to visit it with."""
+
+import functools
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client
+from PIL import Image
+
+import app
+from invertavatar.app import people
+from invertavatar.media import VideoReader, VideoWriter, load_image
+from tests.conftest import ROOT
+
+EXAMPLES = ROOT / "assets" / "examples"
+SIZES = (64, 128)
+MAX_UPLOAD = "3mb"
+MAX_SECONDS = 5.0
+
+
+@pytest.fixture(scope="session")
+def server(tiny_pipeline, tmp_path_factory):
+    """The app's address. Its model is there at once; what it keeps lies in `server.cache`."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache, scratch = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("scratch")
+        patch.setenv("GRADIO_TEMP_DIR", str(cache))
+        patch.setattr(app.tempfile, "tempdir", str(scratch))
+        patch.setattr(app, "model", lambda: app.Model(tiny_pipeline, tiny_pipeline.face_model))
+        patch.setattr(app, "surface", functools.partial(coarse_surface, tiny_pipeline))
+        patch.setattr(app, "LIVE_SIZE", SIZES[0])
+        patch.setattr(app, "STILL_SIZE", SIZES[1])
+        patch.setattr(app, "FILM_SIZES", SIZES)
+        patch.setattr(app, "MAX_UPLOAD", MAX_UPLOAD)
+        patch.setattr(app, "MAX_SECONDS", MAX_SECONDS)
+        patch.setattr(people, "VIEW_SIZE", SIZES[0])
+        page = app.build().queue(max_size=8)
+        _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options())
+        yield Server(address, cache, scratch)
+        page.close()
+
+
+def coarse_surface(pipe, avatar, expression, resolution):
+    """What `app.surface` does, a tenth as fine."""
+    return pipe.extract_mesh(avatar, resolution=32, expression=expression, texture_size=256)
+
+
+class Server(str):
+    """An address, with the folders the app may write to."""
+
+    def __new__(cls, address: str, cache: Path, scratch: Path):
+        server = super().__new__(cls, address)
+        server.cache, server.scratch = cache, scratch
+        return server
+
+
+@pytest.fixture
+def client(server, tmp_path):
+    """A visitor without a browser."""
+    return Client(str(server), verbose=False, download_files=str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """`files("short.mp4")`: what a visitor may upload, good and bad."""
+    folder, made = tmp_path_factory.mktemp("uploads"), {}
+    photo = load_image(EXAMPLES / "anna_1.jpg")
+
+    def film(path, pictures, fps, sound=None):
+        with VideoWriter(path, fps, audio_from=sound, quality="draft") as writer:
+            for picture in pictures:
+                writer.write(picture)
+
+    def cut(path, clip="talk_a", count=10):
+        with VideoReader(EXAMPLES / f"{clip}.mp4") as video:
+            film(path, islice(video, count), video.fps, EXAMPLES / f"{clip}.mp4")
+
+    def huge(path):
+        large = np.asarray(Image.fromarray(photo).resize((2160, 2160)))
+        film(path, [np.pad(large, ((0, 0), (840, 840), (0, 0)))] * 4, 60)
+
+    makers = {
+        "short.mp4": cut,
+        "two.mp4": lambda path: cut(path, "talk_b", 2),
+        "long.mp4": lambda path: film(path, [photo[:128, :128]] * 7, 1),
+        "uhd.mp4": huge,
+        "no_face.png": lambda path: Image.fromarray(np.full((256, 256, 3), 90, np.uint8)).save(path),
+        "no_face.mp4": lambda path: film(path, [np.full((128, 128, 3), 90, np.uint8)] * 4, 25),
+        "notes.txt": lambda path: path.write_text("no picture\n"),
+        "notes.jpg": lambda path: path.write_text("no picture\n"),
+        "notes.zip": lambda path: path.write_text("no avatar\n"),
+        "empty.jpg": lambda path: path.touch(),
+        "empty.mp4": lambda path: path.touch(),
+        "phone.heic": lambda path: Image.fromarray(photo).save(path),
+        "large.mp4": lambda path: path.write_bytes(bytes(4 << 20)),
+        "face.csv": lambda path: path.write_text("time,jawOpen,yaw\n0,0,0\n0.1,0.5,10\n0.2,0,0\n"),
+        "broken.csv": lambda path: path.write_text("a,b\n1,2\n"),
+    }
+
+    def upload(name: str) -> str:
+        if name not in made:
+            makers[name](folder / name)
+            made[name] = str(folder / name)
+        return made[name]
+
+    return upload
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium under Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("No Chromium here: install Debian's package chromium to try the page in a browser.")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(server, chromium):
+    """`visit()`: the page as a new visitor sees it, with what it complained of in `page.complaints`."""
+    visits = []
+
+    def open_page(**options):
+        context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
+        context.set_default_timeout(20_000)
+        visits.append(context)
+        page = context.new_page()
+        page.complaints = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda r: page.complaints.append(r.url) if is_elsewhere(r.url, server) else None)
+        page.goto(str(server))
+        page.wait_for_selector("#build")
+        return page
+
+    yield open_page
+    for context in visits:
+        context.close()
+
+
+def is_elsewhere(url: str, server: str) -> bool:
+    return url.startswith("http") and not url.startswith(server.rstrip("/"))
