@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .errors import AvatarError
 from .face.motion import Motion
+from .media.files import written_whole
 from .models.recurrent_unet import FusionState
 from .rendering.observation import ObservedSums
 
@@ -68,20 +69,24 @@ class Avatar:
         return _from_tensors({k: v.to(device) for k, v in _tensors(self).items()}, self)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `avatar.safetensors` and `avatar.json` into a folder, which is made."""
+        """Write `avatar.safetensors` and `avatar.json` into a folder, which is made.
+
+        Raises:
+            MediaError: Nothing can be written there.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.cpu().contiguous() for k, v in _tensors(self).items()}, folder / TENSOR_FILE)
-        description = {
-            "format_version": FORMAT_VERSION,
-            "sha256": _digest(folder / TENSOR_FILE),
-            "model": self.model,
-            "texture_count": self.texture_state.count,
-            "triplane_count": self.triplane_state.count,
-            "residual_region": list(self.rest.residual_region),
-            "photos": [vars(photo) for photo in self.photos],
-        }
-        (folder / JSON_FILE).write_text(json.dumps(description, indent=1) + "\n")
+        with written_whole(folder / JSON_FILE) as json_file, written_whole(folder / TENSOR_FILE) as tensor_file:
+            save_file({k: v.cpu().contiguous() for k, v in _tensors(self).items()}, tensor_file)
+            description = {
+                "format_version": FORMAT_VERSION,
+                "sha256": _digest(tensor_file),
+                "model": self.model,
+                "texture_count": self.texture_state.count,
+                "triplane_count": self.triplane_state.count,
+                "residual_region": list(self.rest.residual_region),
+                "photos": [vars(photo) for photo in self.photos],
+            }
+            json_file.write_text(json.dumps(description, indent=1) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Avatar":
@@ -96,7 +101,7 @@ class Avatar:
         try:
             description = json.loads((folder / JSON_FILE).read_text())
             version = description["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AvatarError(f"{folder / JSON_FILE} is damaged. Save the avatar again.") from error
         if version != FORMAT_VERSION:
             raise AvatarError(
@@ -113,7 +118,8 @@ class Avatar:
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _tensors(avatar: Avatar) -> dict[str, Tensor]:
@@ -147,9 +153,13 @@ def _from_tensors(tensors: dict[str, Tensor], avatar: Avatar) -> Avatar:
 
 
 def _assemble(tensors: dict[str, Tensor], description: dict) -> Avatar:
-    counts = {f"{name}_state": int(description[f"{name}_count"]) for name in ("texture", "triplane")}
+    counts = {f"{name}_state": description[f"{name}_count"] for name in ("texture", "triplane")}
+    if not all(isinstance(count, int) and count >= 0 for count in counts.values()):
+        raise ValueError("a count of photos is no count")
     parts = _parts(tensors, counts, tuple(description["residual_region"]))
     photos = tuple(PhotoRecord(**photo) for photo in description["photos"])
+    if not all(isinstance(x, (int, float)) for photo in description["photos"] for k, x in photo.items() if k != "name"):
+        raise ValueError("what was found in a photo is no number")
     if len(photos) != len(parts["thumbnails"]):
         raise ValueError("photos and thumbnails differ in number")
     return Avatar(photos=photos, model=str(description["model"]), **parts)

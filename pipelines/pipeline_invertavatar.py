@@ -3,9 +3,10 @@
 Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side of the output.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import PIL.Image
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
+from diffusers.utils.torch_utils import get_device
+from safetensors import SafetensorError
 from torch import Tensor
 
 from invertavatar.avatar import Avatar, PhotoRecord
@@ -21,7 +24,8 @@ from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
-from invertavatar.face.motion import ANIMATION_REGIONS, EXPRESSION_RANGE, Motion, load_motion, retarget
+from invertavatar.face.likeness import UNLIKE, likeness
+from invertavatar.face.motion import EXPRESSION_RANGE, Motion, check_retargeting, load_motion, retarget
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker, Track
 from invertavatar.inversion import (
@@ -48,7 +52,9 @@ from invertavatar.rendering.observation import ObservedColours, observe, observe
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
-from .pipeline_output import InvertAvatarPipelineOutput, as_output_type
+from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_type
+
+logger = logging.getLogger(__name__)
 
 # With these entries `model_index.json` names each component ["invertavatar", class], which diffusers then finds from
 # the Hub too, and the tracker, which is no ModelMixin, is saved and loaded like the networks.
@@ -57,12 +63,27 @@ ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["invertavatar"])
 
 DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "invertavatar" / "checkpoints"
 
+# What diffusers lets through where the JSON or the weights of a model are not what they should be.
+DAMAGE = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError)
+
 OUTPUT_TYPES = ("pil", "np", "pt")
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
 
 
 class InvertAvatarPipeline(DiffusionPipeline):
     """One to N photos of a person in, an animatable 3D head avatar out.
+
+    .. note:: **Steps.** A step is one photo fused or one frame rendered. `callback_on_step_end` is called after each as
+        `callback(pipe, step, None, values)`. Of what `callback_on_step_end_tensor_inputs` names, `values` holds
+        "avatar", the avatar so far, after a photo, and "frames", [1, 3 or 4, S, S] in 0..1, after a frame. What the
+        dict that it returns holds of these takes their place.
+
+    .. note:: **Threads.** Several threads may share a pipeline, but not one with `enable_model_cpu_offload`, whose
+        hooks move the networks under way.
+
+    .. note:: **Devices.** `device_map="balanced"` takes one device for the whole pipeline, the default accelerator:
+        all its networks work on each photo, and even the paper's preset fits a small GPU. Several GPUs share a video's
+        frames by `accelerate launch scripts/animate.py`.
 
     Args:
         latent_encoder: E_latent, photo -> w+.
@@ -76,6 +97,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "latent_encoder->texture_encoder->triplane_encoder->generator"
     _exclude_from_cpu_offload = ["face_model"]  # noqa: RUF012  small, and read without a forward call
     _optional_components = ["face_tracker"]  # noqa: RUF012
+    _callback_tensor_inputs = ["avatar", "frames"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -98,9 +120,23 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs):
-        """As in diffusers, from safetensors only; without a name it loads the weights shipped with the package."""
+        """As in diffusers, from safetensors only; without a name it loads the weights shipped with the package.
+
+        Raises:
+            OSError, ValueError: As diffusers raises them.
+            InvertAvatarError: A file of the model holds something else than it should.
+        """
         folder = pretrained_model_name_or_path or DEFAULT_CHECKPOINT
-        return super().from_pretrained(folder, use_safetensors=True, **kwargs)
+        if kwargs.get("device_map") == "balanced":
+            kwargs["device_map"] = get_device()
+        try:
+            return super().from_pretrained(folder, use_safetensors=True, **kwargs)
+        except DAMAGE as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InvertAvatarError(
+                f"The model {folder} cannot be loaded ({reason}): one of its files is damaged or of another version. "
+                "Download it again."
+            ) from error
 
     def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
         """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
@@ -128,6 +164,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         face_index: int = 0,
         fusion: FusionMode = "gru",
         callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("avatar", "frames"),
     ) -> Avatar:
         """Build an avatar.
 
@@ -136,13 +173,15 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 frames.
             face_index: Which face where a photo shows several, 0 is the largest.
             fusion: "gru" as in the paper; its baselines "mean" and "first" for comparison.
-            callback_on_step_end: Called as `callback(pipe, step, None, {"avatar": avatar})` after each photo.
+            callback_on_step_end: Called after each photo; see the class.
+            callback_on_step_end_tensor_inputs: See the class.
 
         Raises:
             MediaError: A photo cannot be read.
             NoFaceError: A photo shows no face.
         """
-        return self._fuse(None, image, face_index, fusion, callback_on_step_end)
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        return self._fuse(None, image, face_index, fusion, callback)
 
     @torch.no_grad()
     def update(
@@ -152,23 +191,27 @@ class InvertAvatarPipeline(DiffusionPipeline):
         face_index: int = 0,
         fusion: FusionMode = "gru",
         callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("avatar", "frames"),
     ) -> Avatar:
         """Refine an avatar with more photos; `reconstruct([a, b])` equals `update(reconstruct([a]), b)` bit for bit.
 
         Args and errors are those of `reconstruct`; the avatar given stays as it is.
         """
         self._check_avatar(avatar)
-        return self._fuse(avatar.to(self._execution_device), image, face_index, fusion, callback_on_step_end)
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        return self._fuse(avatar.to(self._execution_device), image, face_index, fusion, callback)
 
     def _fuse(self, avatar, image, face_index, fusion, callback):
+        self._check_callback(callback[1])
         photos, names = load_images(image)
         steps = list(zip(photos, names, strict=True))
-        for step, (photo, name) in enumerate(self.progress_bar(steps) if len(steps) > 1 else steps):
-            portrait = prepare_portrait(photo, self._tracker(), name, face_index)
-            avatar = self.add_portrait(avatar, portrait, fusion)
-            if callback is not None:
-                callback(self, step, None, {"avatar": avatar})
-        self.maybe_free_model_hooks()
+        try:
+            for step, (photo, name) in enumerate(self.progress_bar(steps) if len(steps) > 1 else steps):
+                portrait = prepare_portrait(photo, self._tracker(), name, face_index)
+                avatar = self.add_portrait(avatar, portrait, fusion)
+                avatar = self._at_step_end(callback, step, avatar=avatar)["avatar"]
+        finally:
+            self.maybe_free_model_hooks()
         return avatar
 
     @torch.no_grad()
@@ -197,6 +240,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
         detail_atlas = self._atlas(self.generator.config.detail_resolution)
         detail_maps = observe(*view, detail_atlas, face_model, self.generator.config.window)
         detail_sums = observed_sums(detail_maps, *DETAIL_SHARPNESS, portrait.sharpness**2)
+        alike = avatar and likeness(avatar.sums.texture, maps.texture, maps.visibility)
+        if alike is not None and alike < UNLIKE:
+            logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
         visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
         record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
         if avatar is None or not avatar.photos:
@@ -272,6 +318,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         Raises:
             MediaError, NoFaceError, MotionError: The driver cannot be read, shows no face, or is no motion.
         """
+        if max_frames is not None and max_frames < 1:
+            raise InvertAvatarError(f"max_frames must be 1 or more, not {max_frames}.")
         suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
         if suffix in (".safetensors", ".csv"):
             return load_motion(driving)[:max_frames]
@@ -313,7 +361,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
         batch_size: int = 1,
         frames: slice = slice(None),
         output_type: str = "uint8",
-    ) -> Iterator[np.ndarray | Tensor]:
+        callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("avatar", "frames"),
+    ) -> FrameStream:
         """Render frame after frame; memory does not grow with their number.
 
         Args:
@@ -337,20 +387,29 @@ class InvertAvatarPipeline(DiffusionPipeline):
             batch_size: Frames rendered at a time.
             frames: Which of the driver's frames are rendered; the driver's neutral and the smoothing come from all.
             output_type: "uint8" for arrays [S, S, 3 or 4], "pt" for tensors [3 or 4, S, S] in 0..1.
+            callback_on_step_end: Called after each frame; see the class.
+            callback_on_step_end_tensor_inputs: See the class.
 
-        Yields:
-            One frame at a time.
+        Returns:
+            An iterator that renders a frame when it is asked for one, and says beforehand how many there are and their
+            rate.
 
         Raises:
             InvertAvatarError: An input cannot be used; each message says which and what to do.
         """
-        self.check_inputs(avatar, driving_video, driving_image, motion, animation_region)
+        # All that can be wrong is said before a long video is tracked.
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        self.check_inputs(avatar, driving_video, driving_image, motion, callback_on_step_end_tensor_inputs)
         self._check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
-        if motion is None:
-            motion = self.track(driving_video if driving_video is not None else driving_image)
+        check_retargeting(animation_region, motion_scale, smooth)
+        view = self._rotations(yaw, pitch, roll)
         avatar = avatar.to(self._execution_device)
+        behind = resolve_background(background, avatar.backdrop, height)
+        driver = motion
+        if driver is None:
+            driver = self.track(driving_video if driving_video is not None else driving_image)
         motion = retarget(
-            motion,
+            driver,
             avatar.rest,
             animation_region=animation_region,
             relative_motion=relative_motion,
@@ -358,17 +417,18 @@ class InvertAvatarPipeline(DiffusionPipeline):
             smooth=smooth,
             follow_translation=follow_translation,
         )[frames]
-        view = rotation_from_angles(yaw, pitch, roll)
         camera = {"field_of_view": field_of_view, "zoom": zoom}
-        return self._stream(avatar, motion, view, camera, height, background, batch_size, output_type)
+        rendered = self._stream(avatar, motion, view, camera, height, behind, batch_size, output_type, callback)
+        return FrameStream(rendered, motion.num_frames, motion.fps, driver)
 
     @torch.no_grad()
-    def _stream(self, avatar, motion, view, camera, height, background, batch_size, output_type):
-        behind = resolve_background(background, avatar.backdrop, height)
+    def _stream(self, avatar, motion, view, camera, height, behind, batch_size, output_type, callback):
+        steps = count()
         for colour, opacity, _ in self._layers(avatar, motion, view, camera, height, batch_size):
-            frames = compose(colour, opacity, behind)
+            frames = compose(colour, opacity, behind).split(1)
+            frames = torch.cat([self._at_step_end(callback, next(steps), frames=frame)["frames"] for frame in frames])
             if output_type == "uint8":
-                yield from (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+                yield from (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             else:
                 yield from frames
 
@@ -403,14 +463,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
             avatar: From `reconstruct`.
             output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
         """
-        video, image, motion = (kwargs.pop(name, None) for name in ("driving_video", "driving_image", "motion"))
-        self.check_inputs(avatar, video, image, motion, kwargs.get("animation_region", "all"))
         if output_type not in OUTPUT_TYPES:
             raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(OUTPUT_TYPES)}.')
-        if motion is None:
-            motion = self.track(video if video is not None else image)
-        frames = list(self.animate_stream(avatar, motion=motion, output_type="pt", **kwargs))
-        return InvertAvatarPipelineOutput(as_output_type(torch.stack(frames), output_type), motion.fps, avatar, motion)
+        stream = self.animate_stream(avatar, output_type="pt", **kwargs)
+        frames = as_output_type(torch.stack(list(stream)), output_type)
+        return InvertAvatarPipelineOutput(frames, stream.fps, avatar, stream.motion)
 
     @torch.no_grad()
     def render(
@@ -454,15 +511,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         self._check_avatar(avatar)
         self._check_frames(field_of_view, zoom, height, batch_size, output_type)
-        angles = torch.broadcast_tensors(
-            *(torch.as_tensor(a, dtype=torch.float32).reshape(-1) for a in (yaw, pitch, roll))
-        )
-        count = len(angles[0])
+        rotation = self._rotations(yaw, pitch, roll).reshape(-1, 3, 3)
         scores, residual = self._posed_expression(avatar, expression)
         motion = Motion(
-            rotation=rotation_from_angles(*angles),
-            expression=scores.expand(count, -1),
-            residual=residual.expand(count, -1),
+            rotation=rotation,
+            expression=scores.expand(len(rotation), -1),
+            residual=residual.expand(len(rotation), -1),
             residual_region=avatar.rest.residual_region,
         )
         avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
@@ -548,6 +602,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("avatar", "frames"),
         **kwargs,
     ) -> InvertAvatarPipelineOutput | tuple:
         """Photos and a driver in, frames out: `reconstruct` (or `update`, with an avatar too) and `animate`.
@@ -562,17 +617,22 @@ class InvertAvatarPipeline(DiffusionPipeline):
             fusion: See `reconstruct`.
             output_type: "pil", "np" or "pt".
             return_dict: False gives the tuple (frames, fps, avatar, motion).
-            callback_on_step_end: See `reconstruct`.
+            callback_on_step_end: Called after each photo, and from 0 again after each frame; see the class.
+            callback_on_step_end_tensor_inputs: See the class.
             **kwargs: The further arguments of `animate_stream`.
         """
         if image is None and avatar is None:
             raise AvatarError("Give photos of a person as image, or an avatar built before.")
+        drivers = {"driving_video": driving_video, "driving_image": driving_image, "motion": motion}
+        self.check_inputs(avatar, **drivers, callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs)
+        callback = {
+            "callback_on_step_end": callback_on_step_end,
+            "callback_on_step_end_tensor_inputs": callback_on_step_end_tensor_inputs,
+        }
         if image is not None:
-            photos = {"face_index": face_index, "fusion": fusion, "callback_on_step_end": callback_on_step_end}
+            photos = {"face_index": face_index, "fusion": fusion, **callback}
             avatar = self.reconstruct(image, **photos) if avatar is None else self.update(avatar, image, **photos)
-        output = self.animate(
-            avatar, output_type, driving_video=driving_video, driving_image=driving_image, motion=motion, **kwargs
-        )
+        output = self.animate(avatar, output_type, **drivers, **callback, **kwargs)
         return output if return_dict else output.to_tuple()
 
     # 4. The parts of a frame
@@ -636,14 +696,38 @@ class InvertAvatarPipeline(DiffusionPipeline):
         layout = (f"{type(part).__name__}:{sum(p.numel() for p in part.state_dict().values())}" for part in parts)
         return "-".join((self.generator.config.weights_id, *layout))
 
-    def check_inputs(self, avatar, driving_video, driving_image, motion, animation_region="all") -> None:
-        """One sentence for each rule that the avatar or the driver of a call breaks."""
-        self._check_avatar(avatar)
+    def check_inputs(
+        self,
+        avatar: Avatar | None,
+        driving_video,
+        driving_image,
+        motion,
+        callback_on_step_end_tensor_inputs: Sequence[str] = (),
+    ) -> None:
+        """One sentence for each rule that the avatar, the driver or the callback of a call breaks."""
+        if avatar is not None:
+            self._check_avatar(avatar)
         drivers = [d for d in (driving_video, driving_image, motion) if d is not None]
         if len(drivers) != 1:
             raise MotionError(f"Give exactly one of driving_video, driving_image and motion, not {len(drivers)}.")
-        if animation_region not in ANIMATION_REGIONS:
-            raise MotionError(f'There is no animation region "{animation_region}"; use one of {ANIMATION_REGIONS}.')
+        self._check_callback(callback_on_step_end_tensor_inputs)
+
+    def _check_callback(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in self._callback_tensor_inputs]
+        if unknown:
+            known = self._callback_tensor_inputs
+            raise InvertAvatarError(f"callback_on_step_end_tensor_inputs has to be in {known}, but found {unknown}.")
+
+    def _at_step_end(self, callback: tuple[Callable | None, Sequence[str]], step: int, **values) -> dict:
+        """The values of a step, some of them perhaps replaced by the user's callback."""
+        function, names = callback
+        if function is None:
+            return values
+        named = {}
+        for name in names:
+            if name in values:
+                named[name] = values[name]
+        return values | (function(self, step, None, named) or {})
 
     def _check_frames(self, field_of_view, zoom, height, batch_size, output_type, output_types=OUTPUT_TYPES) -> None:
         if field_of_view is not None and not 0 <= field_of_view <= 90:
@@ -663,6 +747,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if avatar.model != self.fingerprint:
             raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
 
+    def _rotations(self, yaw, pitch, roll) -> Tensor:
+        """[..., 3, 3] from degrees, each a number or a list of them."""
+        try:
+            angles = torch.broadcast_tensors(*(torch.as_tensor(a, dtype=torch.float32) for a in (yaw, pitch, roll)))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvertAvatarError("Give yaw, pitch and roll as one number each or as lists of one length.") from error
+        if not torch.stack(angles).isfinite().all():
+            raise InvertAvatarError("Give yaw, pitch and roll in degrees; one of them is not finite.")
+        return rotation_from_angles(*angles)
+
     def _posed_expression(self, avatar, expression) -> tuple[Tensor, Tensor]:
         """Scores [1, 52] and residual [1, K] of an expression by ARKit names; of the first photo for None."""
         if expression is None:
@@ -670,7 +764,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         unknown = sorted(set(expression) - set(ARKIT_NAMES))
         if unknown:
             raise MotionError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names, such as jawOpen.")
-        scores = torch.tensor([[float(expression.get(name, 0.0)) for name in ARKIT_NAMES]])
+        try:
+            scores = torch.tensor([[float(expression.get(name, 0.0)) for name in ARKIT_NAMES]])
+        except (TypeError, ValueError):
+            scores = torch.tensor([[torch.nan]])
+        if scores.isnan().any():
+            raise MotionError("The scores of an expression are numbers from 0 to 1; one of those given is none.")
         return scores.clamp(*EXPRESSION_RANGE), torch.zeros_like(avatar.rest.residual)
 
     def _networks(self) -> Networks:

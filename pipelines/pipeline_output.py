@@ -1,5 +1,6 @@
 """What the pipeline returns."""
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -30,6 +31,30 @@ class InvertAvatarPipelineOutput(BaseOutput):
     motion: Motion
 
 
+@dataclass(eq=False)
+class FrameStream(Iterator):
+    """Frames of an animated avatar, each rendered when it is asked for.
+
+    Attributes:
+        frames: What renders them.
+        num_frames: T, how many there are in all.
+        fps: Frames per second.
+        motion: The driver's motion as it was tracked; save it to reuse it.
+    """
+
+    frames: Generator[np.ndarray | torch.Tensor]
+    num_frames: int
+    fps: Fraction
+    motion: Motion
+
+    def __next__(self) -> np.ndarray | torch.Tensor:
+        return next(self.frames)
+
+    def close(self) -> None:
+        """Render no more of them."""
+        self.frames.close()
+
+
 def as_output_type(frames: torch.Tensor, output_type: str) -> list[Image.Image] | np.ndarray | torch.Tensor:
     """[T, C, S, S] in 0..1 -> what `output_type` names."""
     if output_type == "pt":
@@ -37,4 +62,4 @@ def as_output_type(frames: torch.Tensor, output_type: str) -> list[Image.Image] 
     arrays = frames.permute(0, 2, 3, 1).cpu().numpy()
     if output_type == "np":
         return arrays
-    return [Image.fromarray(frame) for frame in (arrays * 255).round().astype(np.uint8)]
+    return [Image.fromarray(frame) for frame in (arrays.clip(0, 1) * 255).round().astype(np.uint8)]

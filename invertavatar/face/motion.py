@@ -260,8 +260,7 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
     Raises:
         MotionError: `smooth` is out of its range.
     """
-    if not 0 <= smooth <= 1:
-        raise MotionError(f"smooth runs from 0 to 1; {smooth} does not.")
+    check_retargeting(smooth=smooth)
     if smooth == 0:
         return motion
     found, fps = motion.found.numpy(), float(motion.fps)
@@ -279,6 +278,20 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
         translation=filtered(motion.translation, 0.5),
         scale=filtered(motion.scale[:, None], 0.5)[:, 0],
     )
+
+
+def check_retargeting(animation_region: str = "all", motion_scale: float = 1.0, smooth: float = 0.0) -> None:
+    """Refuses what `retarget` cannot do; call it before a long video is tracked for nothing.
+
+    Raises:
+        MotionError: An unknown region or a number out of its range.
+    """
+    if animation_region not in ANIMATION_REGIONS:
+        raise MotionError(f"animation_region is one of {', '.join(ANIMATION_REGIONS)}, not {animation_region!r}.")
+    if not 0 <= motion_scale <= 10:
+        raise MotionError(f"motion_scale runs from 0 to 10; {motion_scale} does not.")
+    if not 0 <= smooth <= 1:
+        raise MotionError(f"smooth runs from 0 to 1; {smooth} does not.")
 
 
 def retarget(
@@ -315,10 +328,7 @@ def retarget(
     Raises:
         MotionError: An unknown region or a number out of its range.
     """
-    if animation_region not in ANIMATION_REGIONS:
-        raise MotionError(f"animation_region is one of {', '.join(ANIMATION_REGIONS)}, not {animation_region!r}.")
-    if not 0 <= motion_scale <= 10:
-        raise MotionError(f"motion_scale runs from 0 to 10; {motion_scale} does not.")
+    check_retargeting(animation_region, motion_scale, smooth)
     if rest.num_frames != 1:
         raise MotionError(f"The rest of an avatar is one frame, not {rest.num_frames}.")
     if relative_motion and motion.num_frames == 1:

@@ -27,6 +27,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.media.files import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,11 @@ def write_motion_file(path: Path, tensors: dict[str, torch.Tensor], fps: Fractio
         "expression_names": json.dumps(ARKIT_NAMES),
         "residual_region": json.dumps(residual_region),
     }
+    if not path.parent.is_dir():
+        raise MotionError(f"The motion cannot be written to {path}: there is no such folder.")
     try:
-        save_file({name: tensors[name].clone() for name in TENSORS}, path, metadata)
+        with written_whole(path) as partial:
+            save_file({name: tensors[name].clone() for name in TENSORS}, partial, metadata)
     except (OSError, SafetensorError) as error:
         raise MotionError(f"The motion cannot be written to {path}: {error}.") from error
 

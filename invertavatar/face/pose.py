@@ -84,9 +84,14 @@ class PoseTemplate:
 
 
 def read_template(folder: str | Path) -> PoseTemplate:
-    """Read `template.json` of a face tracker's folder."""
+    """Read `template.json` of a face tracker's folder.
+
+    Raises:
+        ValueError: It is no JSON, or not of the arrays that `write_template` takes.
+        TypeError, KeyError: It is JSON of another kind.
+    """
     arrays = json.loads((Path(folder) / TEMPLATE_FILE).read_text())
-    return PoseTemplate(*(np.array(arrays[name], np.float32) for name in ("mean", "rigid")))
+    return PoseTemplate(*_checked(*(np.array(arrays[name], np.float32) for name in ("mean", "rigid"))))
 
 
 def write_template(folder: str | Path, mean: np.ndarray, rigid: np.ndarray) -> None:
@@ -100,10 +105,14 @@ def write_template(folder: str | Path, mean: np.ndarray, rigid: np.ndarray) -> N
     Raises:
         ValueError: The arrays have another shape, or fewer than three landmarks have a weight.
     """
-    mean, rigid = np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(rigid, np.float32)
-    if mean.shape != (NUM_LANDMARKS, 3) or rigid.shape != (NUM_LANDMARKS,):
-        raise ValueError(f"A template needs mean [478, 3] and rigid [478], not {mean.shape} and {rigid.shape}.")
-    if (rigid < 0).any() or (rigid > 0).sum() < 3:
-        raise ValueError("A template needs at least three landmarks with a weight above 0, and none below.")
+    mean, rigid = _checked(np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(rigid, np.float32))
     arrays = {"mean": mean.tolist(), "rigid": rigid.tolist()}  # a float32 survives its decimal digits
     (Path(folder) / TEMPLATE_FILE).write_text(json.dumps(arrays) + "\n")
+
+
+def _checked(mean: np.ndarray, rigid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if mean.shape != (NUM_LANDMARKS, 3) or rigid.shape != (NUM_LANDMARKS,):
+        raise ValueError(f"A template needs mean [478, 3] and rigid [478], not {mean.shape} and {rigid.shape}.")
+    if not np.isfinite(mean).all() or not (rigid >= 0).all() or (rigid > 0).sum() < 3:
+        raise ValueError("A template needs finite landmarks, three of them or more with a weight above 0, none below.")
+    return mean, rigid

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 
 from invertavatar.errors import InvertAvatarError, NoFaceError
 from invertavatar.face.arkit import ARKIT_NAMES
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "face_tracker"
 CONFIG_FILE, NOTICE_FILE = "config.json", "NOTICE"
+HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
 
 CLOSE_UP_SIZE = 384  # pixels
 # Close-ups of a photo: (half side in head units, shift right, shift down in head units, roll in degrees).
@@ -112,23 +115,36 @@ class FaceTracker:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path = DEFAULT_FOLDER, subfolder: str | None = None, **kwargs
+        cls, pretrained_model_name_or_path: str | Path = DEFAULT_FOLDER, subfolder: str | None = None, **kwargs
     ) -> "FaceTracker":
-        """Read a tracker's folder.
+        """Read a tracker's folder, here or on the Hub.
 
         Args:
-            folder: A local folder; by default the one shipped with the package.
-            subfolder: Folder within it.
-            **kwargs: What diffusers passes to every component (dtype and the like); no use here.
+            pretrained_model_name_or_path: A local folder, by default the one shipped with the package, or a Hub id.
+            subfolder: Folder within it, `face_tracker` in a pipeline's.
+            **kwargs: `revision`, `cache_dir`, `local_files_only`, `force_download` and `token` as in diffusers; what
+                else it passes to every component (dtype and the like) is of no use here.
 
         Raises:
-            InvertAvatarError: A file is missing, or not the one that `config.json` names.
+            InvertAvatarError: There is no such folder, or a file in it is missing, damaged or not the one that
+                `config.json` names.
         """
-        folder = Path(folder) / (subfolder or "")
-        config = TrackerConfig(**json.loads(_present(folder, CONFIG_FILE).read_text()))
-        models = {name: _present(folder, name).read_bytes() for name in (config.landmarker, config.segmenter)}
-        template = read_template(_present(folder, TEMPLATE_FILE).parent)
-        return cls(config, models, template, _present(folder, NOTICE_FILE).read_text())
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
+            folder = _downloaded(str(pretrained_model_name_or_path), subfolder, options)
+        folder /= subfolder or ""
+        try:
+            config = TrackerConfig(**json.loads(_present(folder, CONFIG_FILE).read_text()))
+            models = {name: _present(folder, name).read_bytes() for name in (config.landmarker, config.segmenter)}
+            template = read_template(_present(folder, TEMPLATE_FILE).parent)
+            return cls(config, models, template, _present(folder, NOTICE_FILE).read_text())
+        except InvertAvatarError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # no JSON, or a strange one
+            raise InvertAvatarError(
+                f"A description in the face tracker's folder {folder} is damaged. Restore it or download it again."
+            ) from error
 
     def save_pretrained(self, folder: str | Path, **kwargs) -> None:
         """Write everything that `from_pretrained` reads; the folder is made.
@@ -359,6 +375,17 @@ def _track(face: _Face, image: np.ndarray, num_faces: int) -> Track:
         size=image.shape[1::-1],
         num_faces=num_faces,
     )
+
+
+def _downloaded(name: str, subfolder: str | None, options: dict) -> Path:
+    """The cache's copy of a repository, as far as the tracker is in it."""
+    files = [f"{subfolder}/*" if subfolder else "*"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=files, **options))
+    except (OSError, HFValidationError) as error:
+        raise InvertAvatarError(
+            f"There is no face tracker at {name}: no folder here has that name, and no repository that the Hub serves."
+        ) from error
 
 
 def _present(folder: Path, name: str) -> Path:

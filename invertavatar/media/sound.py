@@ -56,7 +56,8 @@ def sound_track(
             encoder.layout = "mono" if stream.channels == 1 else "stereo"
             encoder.bit_rate = BIT_RATE
             packets = _encoded(source, stream, encoder, start)
-        packets = _until_damaged(packets, Path(path).name)
+        name = Path(path).name
+        packets = _until_damaged(packets, name)
         waiting: list[av.Packet] = []
         last_dts = None
 
@@ -71,7 +72,11 @@ def sound_track(
                     return
                 if last_dts is None or packet.dts > last_dts:  # no container takes time that runs back
                     last_dts = packet.dts
-                    output.mux(packet)
+                    try:
+                        output.mux(packet)
+                    except DAMAGE as error:  # what was copied unseen, the container may refuse
+                        _warn(name, error)
+                        packets.close()
 
         yield advance
 
@@ -109,4 +114,8 @@ def _until_damaged(packets: Iterator[av.Packet], name: str) -> Iterator[av.Packe
     try:
         yield from packets
     except DAMAGE as error:
-        logger.warning("The sound of %s is damaged and ends early (%s).", name, error)
+        _warn(name, error)
+
+
+def _warn(name: str, error: Exception) -> None:
+    logger.warning("The sound of %s is damaged and ends early (%s).", name, error)

@@ -28,6 +28,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpe
 DEMUXERS = "mov,matroska,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mp3,wav,flac,aac"
 DEFAULT_RATE = Fraction(25)  # frames per second where a file states none or an absurd one
 RATE_LIMITS = (1, 240)
+MAX_PIXELS = 2**25  # of a frame: enough for 8K, and no few damaged bytes make a decoder ask for all memory
+MAX_HOLD = Fraction(60)  # seconds that a frame may stand: a damaged timestamp must not make a film of years
 DAMAGE = (av.FFmpegError, IndexError)  # the second is PyAV's word for a packet of a stream that the file never declared
 NTSC_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120))
 USUAL_RATES = NTSC_RATES + tuple(map(Fraction, (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)))
@@ -71,9 +73,11 @@ def probe(path: str | os.PathLike) -> MediaInfo:
         sound = sound_stream(container)
         frame = next(_decoded(container, stream, []), None)
         if frame is None:
-            raise MediaError(f"{Path(path).name} holds no frame that can be decoded. Copy or convert it again.")
+            raise MediaError(_blank(Path(path).name))
         num_frames, duration = _declared_length(container, stream) or _counted_length(path)
         width, height = _square_size(stream, frame)
+        if not 1 <= width * height <= MAX_PIXELS:
+            raise MediaError(f"{Path(path).name} has frames of {width} x {height} px. Convert it to a usual size.")
         tags = stream.metadata
         turned = abs(_display_matrix(frame)[0, 0]) < 0.5
         return MediaInfo(
@@ -156,15 +160,19 @@ class VideoReader:
                 time = end if frame.pts is None else frame.pts * frame.time_base
                 start = time if start is None else start
                 time -= start
-                end = time + ((frame.duration or 0) * frame.time_base or self._frame_duration)
+                if abs(time - end) > MAX_HOLD:  # the clock jumped, so it goes on from here
+                    problems.append("broken time")
+                    start, time = start + time - end, end
+                end = time + min(MAX_HOLD, (frame.duration or 0) * frame.time_base or self._frame_duration)
                 next_place = max(place, _nearest(time * self.fps))
                 next_error = abs(time * self.fps - next_place)
                 if held is None or next_place > place or next_error < error:
                     if held is not None:
                         yield from self._repeated(held, next_place - place, reformatter)
                     held, place, error = frame, next_place, next_error
-            if held is not None:
-                yield from self._repeated(held, max(1, _nearest(end * self.fps)) - place, reformatter)
+            if held is None:
+                raise MediaError(_blank(self.path.name))
+            yield from self._repeated(held, max(1, _nearest(end * self.fps)) - place, reformatter)
         if problems or end < self.duration - 0.25 - 2 * self._frame_duration:
             logger.warning(
                 "%s is damaged or cut off: %.1f of %.1f seconds could be read.",
@@ -194,7 +202,7 @@ def as_rate(fps: Fraction | float) -> Fraction:
     if isinstance(fps, (int, Fraction)):
         return Fraction(fps)
     nearest = min(NTSC_RATES, key=lambda rate: abs(rate - fps))
-    return nearest if abs(nearest - fps) < 0.005 else Fraction(fps).limit_denominator(1001)
+    return nearest if abs(nearest - fps) < 0.005 else Fraction(fps).limit_denominator(1001) or Fraction(1, 1001)
 
 
 def open_input(path: str | os.PathLike) -> av.container.InputContainer:
@@ -214,17 +222,22 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
 
 def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
     """The first sound that can be decoded, or None."""
-    return next((stream for stream in container.streams.audio if stream.codec_context), None)
+    return next((s for s in container.streams.audio if s.codec_context and s.sample_rate and s.channels), None)
 
 
 def _unreadable(name: str) -> str:
     return f"{name} is not a video that can be read, or was cut off while copying. Use an mp4, mov, webm or gif."
 
 
+def _blank(name: str) -> str:
+    return f"{name} holds no frame that can be decoded. Copy or convert it again."
+
+
 def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
     for stream in container.streams.video:
         cover = stream.disposition & av.stream.Disposition.attached_pic  # of a song: no video
         if stream.codec_context and not cover:
+            stream.codec_context.options |= {"max_pixels": str(MAX_PIXELS)}
             return stream
     if not container.streams.audio:
         raise MediaError(_unreadable(name))

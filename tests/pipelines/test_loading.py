@@ -25,7 +25,7 @@ COMPONENTS = {
 }
 ONLINE = """
 import torch
-from invertavatar import AvatarGenerator, InvertAvatarPipeline
+from invertavatar import AvatarGenerator, FaceTracker, InvertAvatarError, InvertAvatarPipeline
 
 def load(name, **options):
     pipe = InvertAvatarPipeline.from_pretrained(name, **options)
@@ -37,6 +37,13 @@ load("ours/half", variant="fp16", dtype=torch.float16)
 generator = AvatarGenerator.from_pretrained("ours/tiny", subfolder="generator")
 print(load("ours/tiny", generator=generator).generator is generator)
 load("ours/tiny", local_files_only=True)
+tracker = FaceTracker.from_pretrained("ours/tiny", subfolder="face_tracker", revision="main")
+print(load("ours/tiny", face_tracker=tracker).face_tracker is tracker)
+for name in ("ours/none", "no folder and no id"):
+    try:
+        FaceTracker.from_pretrained(name, subfolder="face_tracker")
+    except InvertAvatarError as error:
+        print(error)
 for name, options in (("ours/tiny", {"variant": "fp16"}), ("ours/half", {}), ("ours/none", {})):
     try:
         load(name, **options)
@@ -45,8 +52,9 @@ for name, options in (("ours/tiny", {"variant": "fp16"}), ("ours/half", {}), ("o
 """
 OFFLINE = """
 import sys
-from invertavatar import InvertAvatarPipeline
+from invertavatar import FaceTracker, InvertAvatarPipeline
 
+FaceTracker.from_pretrained("ours/tiny", subfolder="face_tracker")
 for name in ("ours/tiny", sys.argv[1]):
     pipe = InvertAvatarPipeline.from_pretrained(name)
     print(sorted(name for name, part in pipe.components.items() if part is not None))
@@ -132,6 +140,12 @@ def test_the_hub_serves_every_way_of_loading_and_then_cache_and_folder_need_no_n
         "ours/tiny FaceTracker torch.float32",  # with a component of one's own
         "True",
         "ours/tiny FaceTracker torch.float32",  # local_files_only
+        "ours/tiny FaceTracker torch.float32",  # with a tracker of one's own
+        "True",
+        *(
+            f"There is no face tracker at {name}: no folder here has that name, and no repository that the Hub serves."
+            for name in ("ours/none", "no folder and no id")
+        ),
         "ours/tiny ValueError",  # has no fp16 variant
         "ours/half OSError",  # has nothing but
         "ours/none OSError",

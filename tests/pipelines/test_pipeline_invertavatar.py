@@ -270,6 +270,13 @@ def test_the_stream_renders_a_frame_only_when_it_is_asked_for(tiny_pipeline, tin
     assert len(calls) == 6
 
 
+def test_the_stream_says_beforehand_how_many_frames_come_and_how_fast(tiny_pipeline, tiny_avatar):
+    stream = tiny_pipeline.animate_stream(tiny_avatar, motion=NOD, height=64, frames=slice(0, 6, 2))
+    assert (stream.num_frames, stream.fps) == (3, Fraction(25, 2))
+    assert stream.motion is NOD
+    assert len(list(stream)) == 3
+
+
 def test_the_stream_gives_transparent_frames(tiny_pipeline, tiny_avatar):
     frame = next(tiny_pipeline.animate_stream(tiny_avatar, motion=NOD, height=64, background="transparent"))
     assert frame.shape == (64, 64, 4)
@@ -340,16 +347,6 @@ def test_without_return_dict_the_output_is_a_tuple(tiny_pipeline, tiny_avatar):
     assert len(frames) == 1 and fps == 25 and avatar is tiny_avatar and motion.num_frames == 1
 
 
-def test_the_callback_sees_the_avatar_grow(tiny_pipeline):
-    seen = []
-
-    def look(pipe, step, timestep, tensors):
-        seen.append((step, tensors["avatar"].num_images))
-
-    tiny_pipeline(PHOTOS[:2], motion=NOD[0], height=64, callback_on_step_end=look)
-    assert seen == [(0, 1), (1, 2)]
-
-
 # Wrong inputs
 
 
@@ -358,7 +355,7 @@ def test_the_callback_sees_the_avatar_grow(tiny_pipeline):
     [
         ({}, "Give exactly one of driving_video, driving_image and motion, not 0."),
         ({"motion": NOD, "driving_image": PHOTOS[0]}, "driving_video, driving_image and motion, not 2."),
-        ({"motion": NOD, "animation_region": "nose"}, 'There is no animation region "nose"'),
+        ({"motion": NOD, "animation_region": "nose"}, "animation_region is one of all, exp, pose, lip, eyes"),
         ({"motion": NOD, "height": 8}, "height of the frames must be between 32 and 4096 pixels, not 8."),
         ({"motion": NOD, "height": 64.0}, "height of the frames must be between 32 and 4096 pixels, not 64.0."),
         ({"motion": NOD, "batch_size": 0}, "batch size must be 1 or more frames, not 0."),
@@ -368,6 +365,8 @@ def test_the_callback_sees_the_avatar_grow(tiny_pipeline):
         ({"motion": NOD, "output_type": "jpg"}, 'There is no output type "jpg"; use one of'),
         ({"motion": NOD, "motion_scale": -1}, "motion_scale runs from 0 to 10"),
         ({"motion": NOD, "smooth": 2}, "smooth runs from 0 to 1"),
+        ({"motion": NOD, "yaw": float("nan")}, "Give yaw, pitch and roll in degrees; one of them is not finite."),
+        ({"motion": NOD, "callback_on_step_end_tensor_inputs": ["latents"]}, "but found ['latents']."),
         ({"driving_video": "take.bvh"}, "take.bvh"),
         ({"motion": NOD, "background": "pink"}, 'There is no background "pink"'),
     ],
@@ -380,9 +379,19 @@ def test_each_rule_broken_is_one_sentence(arguments, sentence, tiny_pipeline, ti
         assert str(caught.value).endswith(".")
 
 
-def test_wrong_arguments_are_refused_before_anything_is_rendered(tiny_pipeline, tiny_avatar):
-    with pytest.raises(InvertAvatarError):
-        tiny_pipeline.animate_stream(tiny_avatar, motion=NOD, height=8)
+@pytest.mark.parametrize(
+    "wrong", [{"height": 8}, {"motion_scale": 11}, {"smooth": -1}, {"background": "pink"}, {"output_type": "jpg"}]
+)
+def test_wrong_arguments_are_refused_before_a_video_is_tracked(tiny_pipeline, tiny_avatar, monkeypatch, wrong):
+    monkeypatch.setattr(tiny_pipeline, "track", lambda *_, **__: pytest.fail("tracked for nothing"), raising=True)
+    for call in (tiny_pipeline.animate, tiny_pipeline.animate_stream):
+        with pytest.raises(InvertAvatarError):
+            call(tiny_avatar, driving_video=EXAMPLES / "talk_a.mp4", **wrong)
+
+
+def test_a_call_without_a_driver_is_refused_before_photos_are_read(tiny_pipeline):
+    with pytest.raises(MotionError, match="Give exactly one of"):
+        tiny_pipeline("missing.jpg")
 
 
 def test_stills_refuse_what_they_cannot_draw(tiny_pipeline, tiny_avatar):
@@ -390,8 +399,21 @@ def test_stills_refuse_what_they_cannot_draw(tiny_pipeline, tiny_avatar):
         tiny_pipeline.render(tiny_avatar, expression={"jaw_open": 1})
     with pytest.raises(InvertAvatarError, match="zoom must be above 0"):
         tiny_pipeline.render(tiny_avatar, zoom=-1)
+    for score in (float("nan"), "wide", None):
+        with pytest.raises(MotionError, match="scores of an expression are numbers from 0 to 1; one of those given is"):
+            tiny_pipeline.extract_mesh(tiny_avatar, expression={"jawOpen": score})
+    with pytest.raises(
+        InvertAvatarError, match="Give yaw, pitch and roll as one number each or as lists of one length"
+    ):
+        tiny_pipeline.render(tiny_avatar, yaw=[0, 10], pitch=[0, 5, 10])
     with pytest.raises(AvatarError, match="An Avatar is needed, not a str; build one with reconstruct"):
         tiny_pipeline.render("me/")
+
+
+@pytest.mark.parametrize("driver", ["missing.mp4", "missing.csv", EXAMPLES / "ben_1.jpg"])
+def test_no_frames_are_not_asked_for(tiny_pipeline, driver):
+    with pytest.raises(InvertAvatarError, match=r"max_frames must be 1 or more, not 0\."):
+        tiny_pipeline.track(driver, max_frames=0)
 
 
 def test_neither_photos_nor_an_avatar_is_refused(tiny_pipeline):
@@ -433,12 +455,19 @@ def test_two_pipelines_used_in_turns_give_what_each_gives_alone(face_model, port
         assert torch.equal(pictures(pipe, avatar), picture)
 
 
-def test_two_threads_may_share_a_pipeline(tiny_pipeline, tiny_avatar):
-    yaws = list(range(-30, 31, 10))
-    expected = [pictures(tiny_pipeline, tiny_avatar, yaw=yaw) for yaw in yaws]
+def test_two_threads_may_share_a_pipeline(tiny_pipeline, clip):
+    def work(name):
+        avatar = tiny_pipeline.reconstruct([EXAMPLES / f"{name}_{k}.jpg" for k in (1, 2)])
+        frames = tiny_pipeline.animate(avatar, "pt", driving_video=clip, height=64).frames
+        return avatar, frames, pictures(tiny_pipeline, avatar, yaw=20)
+
+    people = ["anna", "ben"]
+    expected = [work(name) for name in people]
     with ThreadPoolExecutor(2) as pool:
-        drawn = list(pool.map(lambda yaw: pictures(tiny_pipeline, tiny_avatar, yaw=yaw), yaws))
-    assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True))
+        made = list(pool.map(work, people))
+    for (avatar, *drawn), (alone, *expectation) in zip(made, expected, strict=True):
+        assert not differing(avatar, alone)
+        assert all(torch.equal(a, b) for a, b in zip(drawn, expectation, strict=True))
 
 
 def test_an_avatar_may_be_drawn_by_a_pipeline_of_another_precision(tiny_pipeline, tiny_avatar, face_model, portrait):
