@@ -374,21 +374,24 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def _layers(self, avatar, motion, view, camera, height, batch_size):
-        """What `render_frames` returns, batch after batch."""
+        """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
+        view = view.expand_as(motion.rotation)
         features, detail = self.canonical_features(avatar)
         moved = bool((motion.translation != 0).any() or (motion.scale != 1).any())
         starts = range(0, motion.num_frames, batch_size)
         try:
             for start in self._with_progress(starts, len(starts), "Rendering"):
                 clip = motion[start : start + batch_size]
+                turn = clip.rotation.to(avatar.device)
                 layers = self.render_frames(
                     avatar,
                     features,
                     detail,
                     clip.expression.to(avatar.device),
                     clip.residual.to(avatar.device),
-                    (view @ clip.rotation).to(avatar.device),
+                    view[start : start + batch_size].to(avatar.device) @ turn,
                     height,
+                    turn=turn,
                     **camera,
                 )
                 yield shifted(torch.cat(layers, 1), clip).split([3, 1, 1], 1) if moved else layers
@@ -427,6 +430,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         batch_size: int = 1,
         output_type: str = "pil",
         return_depth: bool = False,
+        turn_body: bool = False,
     ) -> "list[PIL.Image.Image] | np.ndarray | Tensor | tuple":
         """Still pictures from any side; with alpha on a "transparent" background.
 
@@ -443,6 +447,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             batch_size: See `animate_stream`.
             output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
             return_depth: Also give the depth of what is seen.
+            turn_body: Look at the person from another side, instead of having the head turn on its neck.
 
         Returns:
             The pictures; with `return_depth` the tuple (pictures, depth). Depth is z in camera space in head units, 0
@@ -459,16 +464,18 @@ class InvertAvatarPipeline(DiffusionPipeline):
         )
         count = len(angles[0])
         scores, residual = self._posed_expression(avatar, expression)
+        rotation = rotation_from_angles(*angles)
+        still = torch.eye(3).expand_as(rotation)
         motion = Motion(
-            rotation=rotation_from_angles(*angles),
+            rotation=still if turn_body else rotation,
             expression=scores.expand(count, -1),
             residual=residual.expand(count, -1),
             residual_region=avatar.rest.residual_region,
         )
         avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
         behind = resolve_background(background, avatar.backdrop, height)
-        frames, depths = [], []
-        for colour, opacity, depth in self._layers(avatar, motion, torch.eye(3), camera, height, batch_size):
+        view, frames, depths = (rotation if turn_body else still), [], []
+        for colour, opacity, depth in self._layers(avatar, motion, view, camera, height, batch_size):
             frames.append(compose(colour, opacity, behind))
             depths.append((depth / opacity).where(opacity > 0.5, torch.nan))
         frames, depth = as_output_type(torch.cat(frames), output_type), torch.cat(depths)
@@ -594,6 +601,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         height: int,
         field_of_view: float | None = None,
         zoom: float = 1.0,
+        turn: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Render frames of one avatar over nothing.
 
@@ -607,6 +615,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             height: S.
             field_of_view: See `animate_stream`.
             zoom: See `animate_stream`.
+            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the
+                head.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
@@ -624,6 +634,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             height,
             field_of_view=field_of_view,
             zoom=zoom,
+            turn=turn,
         )
         return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
 

@@ -231,6 +231,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         field_of_view: float | None = None,
         zoom: float = 1.0,
         jitter: torch.Generator | bool = False,
+        turn: Tensor | None = None,
     ) -> Rendering:
         """R without super-resolution.
 
@@ -244,6 +245,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             field_of_view: Degrees; the config's by default.
             zoom: Above 1 the head grows.
             jitter: See `VolumeRenderer.forward`.
+            turn: See `VolumeRenderer.forward`.
         """
         planes, solid = self._volume(features, face, window, head_height)
         return self.renderer(
@@ -254,6 +256,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             self.config.field_of_view if field_of_view is None else field_of_view,
             zoom,
             jitter,
+            turn,
         )
 
     @apply_forward_hook
@@ -285,9 +288,13 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         return self.super_resolution(rendering.features, ws.expand(len(rendering.features), -1, -1), size)
 
     def forward(self, ws: Tensor, window: FaceWindow, head_height: Tensor, rotation: Tensor) -> Rendering:
-        """The prior alone: w+ -> raw rendering, as the coarse stage needs it."""
+        """The prior alone: w+ -> raw rendering of a head turned on its neck, as the coarse stage needs it.
+
+        It has half the neural resolution, enough for what w+ can tell.
+        """
         features = self.canonical(ws)
-        return self.render(features, self.face(ws, features, window), window, head_height, rotation)
+        face, size = self.face(ws, features, window), self.config.neural_resolution // 2
+        return self.render(features, face, window, head_height, rotation, size, turn=rotation)
 
 
 def resize(x: Tensor, size: int) -> Tensor:

@@ -186,8 +186,11 @@ def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset,
 def test_the_prior_alone_renders_what_its_parts_render(closed, face_model):
     generator = build()
     ws, window = codes(generator), window_of(generator, closed[:1], face_model)
-    whole = generator(ws, window, face_model.head_height, FRONTAL)
-    assert torch.equal(whole.features, render(generator, closed[:1], face_model).features)
+    turned = rotation_from_angles(20.0)[None]
+    whole = generator(ws, window, face_model.head_height, turned)
+    half = generator.config.neural_resolution // 2
+    parts = render(generator, closed[:1], face_model, turned, size=half, turn=turned)
+    assert torch.equal(whole.features, parts.features)
 
 
 @torch.no_grad()
