@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from .face.face_model import FaceModel
-from .models.generator import AvatarGenerator, CanonicalFeatures, resize
+from .models.generator import AvatarGenerator, CanonicalFeatures
 from .models.latent_encoder import LatentEncoder
 from .models.recurrent_unet import FusionMode, FusionState
 from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.detail import fine_band, surface_colour
-from .rendering.head_shape import canonicalize, driven_heights, face_window
+from .rendering.head_shape import canonicalize, face_window
 from .rendering.observation import ObservedColours, ObservedSums, PhotoMaps, observe, observed_colours, observed_sums
+from .rendering.resize import resize
 from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 # See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (2.0, 40.0), (12.0, 60.0)
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 100.0), (12.0, 60.0)
 
 
 class Networks(NamedTuple):
@@ -118,8 +119,7 @@ def invert_step(
         fusion=fusion,
     )
     if networks.triplane_encoder.canonical:
-        heights = driven_heights(resize(face_model.head_height, maps.facing.shape[-1]), window, config.window)
-        residual_plane, _, _ = canonicalize(residual, person, heights, view.rotation)
+        residual_plane, _, _ = canonicalize(residual, person, maps.heights, view.rotation)
         looks = (maps.canonical * maps.matte, maps.matte, residual_plane * maps.matte, maps.facing)
     else:
         looks = (photo * matte, matte, residual)

@@ -35,7 +35,7 @@ from invertavatar.inversion import (
 )
 from invertavatar.media import VideoReader, load_images
 from invertavatar.media.images import VIDEO_SUFFIXES
-from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures, resize
+from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
 from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
@@ -45,6 +45,7 @@ from invertavatar.rendering.background import backdrop, compose, resolve_backgro
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import CELL, Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import ObservedColours, observe, observed_colours, observed_sums
+from invertavatar.rendering.resize import resize
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
@@ -222,7 +223,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         return replace(
             avatar,
             **state._asdict(),
-            detail_sums=avatar.detail_sums + detail_sums,
+            detail_sums=avatar.detail_sums.best(detail_sums),
             rest_sum=rest_sum,
             neutral=neutral,
             thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),

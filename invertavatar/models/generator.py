@@ -13,16 +13,15 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate
+from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate, silhouette_logit
 from ..rendering.observation import ObservedColours
+from ..rendering.resize import resize
 from ..rendering.volume_renderer import Planes, Rendering, Solid, VolumeRenderer
 from .backbones import SynthesisBackbone
 from .mapping import MappingNetwork
 from .super_resolution import SuperResolution, Upsampled
 from .triplane_encoder import StaticModulation
 
-SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
-SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
 HEIGHT_STEP = 0.05  # head units of height for 1 at the output of G_face
 
 
@@ -179,11 +178,9 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             planes = add_colour(planes, observed.canonical)
             alpha = observed.confidence
         if observed is not None:
-            silhouette = (
-                silhouette + (resize(observed.matte, self.plane_resolution) - 0.5) * SILHOUETTE_SLOPE - SILHOUETTE_BIAS
-            )
+            silhouette = silhouette + silhouette_logit(resize(observed.matte, self.plane_resolution))
         else:
-            silhouette = silhouette + SILHOUETTE_SLOPE / 2  # nothing is known to be background
+            silhouette = silhouette + silhouette_logit(torch.ones_like(silhouette))  # nothing is known to be background
         if not self.config.mesh_guided_density:
             return CanonicalFeatures(textures, alpha, planes, None, None)
         return CanonicalFeatures(textures, alpha, planes, silhouette, inflate(silhouette))
@@ -295,13 +292,6 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         features = self.canonical(ws)
         face, size = self.face(ws, features, window), self.config.neural_resolution // 2
         return self.render(features, face, window, head_height, rotation, size, turn=rotation)
-
-
-def resize(x: Tensor, size: int) -> Tensor:
-    """[B, C, h, h] -> [B, C, size, size]."""
-    if x.shape[-1] == size:
-        return x
-    return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=size < x.shape[-1])
 
 
 def add_colour(features: Tensor, colour: Tensor) -> Tensor:

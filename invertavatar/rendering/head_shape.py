@@ -20,6 +20,8 @@ from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
 BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
+SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
+SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
 ROUNDING = 0.5  # head units from the silhouette within which the head curves back to the ear plane
 
 
@@ -83,6 +85,11 @@ def driven_heights(template: Tensor, face: FaceWindow, window: float, height: Te
     grid = (torch.stack([right, -up], -1) / window).expand(len(face.mask), -1, -1, -1)
     laid = F.grid_sample(torch.cat([height * face.soft, face.soft], 1), grid, align_corners=False)
     return template * (1 - laid[:, 1:]) + laid[:, :1]
+
+
+def silhouette_logit(matte: Tensor) -> Tensor:
+    """The logit of belonging to the head, for a matte in 0..1 of the head seen from the front."""
+    return (matte - 0.5) * SILHOUETTE_SLOPE - SILHOUETTE_BIAS
 
 
 def inflate(silhouette: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class Reconstruction:
                 state, _ = invert_step(self.networks, state, view, atlas)
             if self.detail_resolution is not None:
                 sums = self._detail_sums(view, sharpness[:, i])
-                detail = sums if detail is None else detail + sums
+                detail = sums if detail is None else detail.best(sums)
         return Avatars(state, detail)
 
     def features(self, avatars: Avatars) -> tuple[CanonicalFeatures, ObservedColours | None]:

@@ -5,9 +5,10 @@ import torch
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.models.generator import AvatarGenerator, add_colour, resize
+from invertavatar.models.generator import AvatarGenerator, add_colour
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.observation import ObservedColours
+from invertavatar.rendering.resize import resize
 from tests.tiny import tiny_networks, tiny_sizes
 
 HAZE = 0.02  # opacity that a whole ray through background gathers at the logit a matte of 0 gives, -8
