@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from .face.face_model import FaceModel
-from .models.generator import AvatarGenerator, CanonicalFeatures, resize
+from .models.generator import AvatarGenerator, CanonicalFeatures
 from .models.latent_encoder import LatentEncoder
 from .models.recurrent_unet import FusionMode, FusionState
 from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.detail import fine_band, surface_colour
-from .rendering.head_shape import canonicalize, driven_heights, face_window
+from .rendering.head_shape import canonicalize, face_window
 from .rendering.observation import ObservedColours, ObservedSums, PhotoMaps, observe, observed_colours, observed_sums
+from .rendering.resize import resize
 from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 # See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (2.0, 40.0), (12.0, 60.0)
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 100.0), (12.0, 60.0)
 
 
 class Networks(NamedTuple):
@@ -97,8 +98,9 @@ def invert_step(
         ws = state.ws
     closed = face_model.close(view.vertices, view.neutral)
     window = face_window(closed, face_model, config.window, generator.window_resolution)
-    coarse = generator(ws.to(dtype), window, face_model.head_height, view.rotation)
-    small = config.neural_resolution
+    with torch.no_grad():  # w+ learns from a loss of its own
+        coarse = generator(ws.to(dtype), window, face_model.head_height, view.rotation)
+    small = coarse.opacity.shape[-1]
     person = resize(matte, small)
     residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
 
@@ -117,8 +119,7 @@ def invert_step(
         fusion=fusion,
     )
     if networks.triplane_encoder.canonical:
-        heights = driven_heights(resize(face_model.head_height, maps.facing.shape[-1]), window, config.window)
-        residual_plane, _, _ = canonicalize(residual, person, heights, view.rotation)
+        residual_plane, _, _ = canonicalize(residual, person, maps.heights, view.rotation)
         looks = (maps.canonical * maps.matte, maps.matte, residual_plane * maps.matte, maps.facing)
     else:
         looks = (photo * matte, matte, residual)
@@ -157,6 +158,7 @@ def render_frame(
     field_of_view: float | None = None,
     zoom: float = 1.0,
     jitter: torch.Generator | bool = False,
+    turn: Tensor | None = None,
 ) -> Frame:
     """Render driven faces.
 
@@ -172,6 +174,7 @@ def render_frame(
         field_of_view: Degrees; the generator's own by default.
         zoom: Above 1 the head grows.
         jitter: See `VolumeRenderer.forward`.
+        turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the head.
     """
     generator, face_model = networks.generator, networks.face_model
     config, ws = generator.config, ws.to(generator.dtype)
@@ -180,13 +183,22 @@ def render_frame(
     window = face_window(closed, face_model, config.window, generator.window_resolution)
     face = generator.face(ws, features, window)
     rendering = generator.render(
-        features, face, window, face_model.head_height, rotation, field_of_view=field_of_view, zoom=zoom, jitter=jitter
+        features,
+        face,
+        window,
+        face_model.head_height,
+        rotation,
+        field_of_view=field_of_view,
+        zoom=zoom,
+        jitter=jitter,
+        turn=turn,
     )
     upsampled = generator.upsample(rendering, ws, size)
     colour = resize(rendering.features[:, :3].float(), size) + upsampled.residual
     opacity = resize(rendering.opacity, size)
     if detail is not None and config.full_resolution_detail and size > config.neural_resolution:
         with torch.no_grad():  # where the surface is shall not be learned from hair strands
-            surface, trust = surface_colour(detail, closed, rendering, rotation, face_model, size, field_of_view, zoom)
+            camera = (size, field_of_view, zoom, turn)
+            surface, trust = surface_colour(detail, closed, rendering, rotation, face_model, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
     return Frame(colour, opacity, upsampled.gate, rendering)

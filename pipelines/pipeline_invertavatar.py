@@ -39,7 +39,7 @@ from invertavatar.inversion import (
 )
 from invertavatar.media import VideoReader, load_images
 from invertavatar.media.images import VIDEO_SUFFIXES
-from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures, resize
+from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
 from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
@@ -49,6 +49,7 @@ from invertavatar.rendering.background import backdrop, compose, resolve_backgro
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import CELL, Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import ObservedColours, observe, observed_colours, observed_sums
+from invertavatar.rendering.resize import resize
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
@@ -268,7 +269,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         return replace(
             avatar,
             **state._asdict(),
-            detail_sums=avatar.detail_sums + detail_sums,
+            detail_sums=avatar.detail_sums.best(detail_sums),
             rest_sum=rest_sum,
             neutral=neutral,
             thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
@@ -434,21 +435,24 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def _layers(self, avatar, motion, view, camera, height, batch_size):
-        """What `render_frames` returns, batch after batch."""
+        """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
+        view = view.expand_as(motion.rotation)
         features, detail = self.canonical_features(avatar)
         moved = bool((motion.translation != 0).any() or (motion.scale != 1).any())
         starts = range(0, motion.num_frames, batch_size)
         try:
             for start in self._with_progress(starts, len(starts), "Rendering"):
                 clip = motion[start : start + batch_size]
+                turn = clip.rotation.to(avatar.device)
                 layers = self.render_frames(
                     avatar,
                     features,
                     detail,
                     clip.expression.to(avatar.device),
                     clip.residual.to(avatar.device),
-                    (view @ clip.rotation).to(avatar.device),
+                    view[start : start + batch_size].to(avatar.device) @ turn,
                     height,
+                    turn=turn,
                     **camera,
                 )
                 yield shifted(torch.cat(layers, 1), clip).split([3, 1, 1], 1) if moved else layers
@@ -484,6 +488,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         batch_size: int = 1,
         output_type: str = "pil",
         return_depth: bool = False,
+        turn_body: bool = False,
     ) -> "list[PIL.Image.Image] | np.ndarray | Tensor | tuple":
         """Still pictures from any side; with alpha on a "transparent" background.
 
@@ -500,6 +505,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             batch_size: See `animate_stream`.
             output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
             return_depth: Also give the depth of what is seen.
+            turn_body: Look at the person from another side, instead of having the head turn on its neck.
 
         Returns:
             The pictures; with `return_depth` the tuple (pictures, depth). Depth is z in camera space in head units, 0
@@ -513,16 +519,17 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self._check_frames(field_of_view, zoom, height, batch_size, output_type)
         rotation = self._rotations(yaw, pitch, roll).reshape(-1, 3, 3)
         scores, residual = self._posed_expression(avatar, expression)
+        still = torch.eye(3).expand_as(rotation)
         motion = Motion(
-            rotation=rotation,
+            rotation=still if turn_body else rotation,
             expression=scores.expand(len(rotation), -1),
             residual=residual.expand(len(rotation), -1),
             residual_region=avatar.rest.residual_region,
         )
         avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
         behind = resolve_background(background, avatar.backdrop, height)
-        frames, depths = [], []
-        for colour, opacity, depth in self._layers(avatar, motion, torch.eye(3), camera, height, batch_size):
+        view, frames, depths = (rotation if turn_body else still), [], []
+        for colour, opacity, depth in self._layers(avatar, motion, view, camera, height, batch_size):
             frames.append(compose(colour, opacity, behind))
             depths.append((depth / opacity).where(opacity > 0.5, torch.nan))
         frames, depth = as_output_type(torch.cat(frames), output_type), torch.cat(depths)
@@ -654,6 +661,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         height: int,
         field_of_view: float | None = None,
         zoom: float = 1.0,
+        turn: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Render frames of one avatar over nothing.
 
@@ -667,6 +675,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             height: S.
             field_of_view: See `animate_stream`.
             zoom: See `animate_stream`.
+            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the
+                head.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
@@ -684,6 +694,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             height,
             field_of_view=field_of_view,
             zoom=zoom,
+            turn=turn,
         )
         return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from invertavatar.inversion import Inversion, Networks, View, canonical_features, invert_step, render_frame
-from invertavatar.models.generator import resize
 from invertavatar.models.recurrent_unet import FusionState
+from invertavatar.rendering.resize import resize
 from invertavatar.rendering.uv import uv_atlas
 from tests.tiny import tiny_networks
 

@@ -13,16 +13,15 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate
+from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate, silhouette_logit
 from ..rendering.observation import ObservedColours
+from ..rendering.resize import resize
 from ..rendering.volume_renderer import Planes, Rendering, Solid, VolumeRenderer
 from .backbones import SynthesisBackbone
 from .mapping import MappingNetwork
 from .super_resolution import SuperResolution, Upsampled
 from .triplane_encoder import StaticModulation
 
-SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
-SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
 HEIGHT_STEP = 0.05  # head units of height for 1 at the output of G_face
 
 
@@ -179,11 +178,9 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             planes = add_colour(planes, observed.canonical)
             alpha = observed.confidence
         if observed is not None:
-            silhouette = (
-                silhouette + (resize(observed.matte, self.plane_resolution) - 0.5) * SILHOUETTE_SLOPE - SILHOUETTE_BIAS
-            )
+            silhouette = silhouette + silhouette_logit(resize(observed.matte, self.plane_resolution))
         else:
-            silhouette = silhouette + SILHOUETTE_SLOPE / 2  # nothing is known to be background
+            silhouette = silhouette + silhouette_logit(torch.ones_like(silhouette))  # nothing is known to be background
         if not self.config.mesh_guided_density:
             return CanonicalFeatures(textures, alpha, planes, None, None)
         return CanonicalFeatures(textures, alpha, planes, silhouette, inflate(silhouette))
@@ -231,6 +228,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         field_of_view: float | None = None,
         zoom: float = 1.0,
         jitter: torch.Generator | bool = False,
+        turn: Tensor | None = None,
     ) -> Rendering:
         """R without super-resolution.
 
@@ -244,6 +242,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             field_of_view: Degrees; the config's by default.
             zoom: Above 1 the head grows.
             jitter: See `VolumeRenderer.forward`.
+            turn: See `VolumeRenderer.forward`.
         """
         planes, solid = self._volume(features, face, window, head_height)
         return self.renderer(
@@ -254,6 +253,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             self.config.field_of_view if field_of_view is None else field_of_view,
             zoom,
             jitter,
+            turn,
         )
 
     @apply_forward_hook
@@ -285,16 +285,13 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         return self.super_resolution(rendering.features, ws.expand(len(rendering.features), -1, -1), size)
 
     def forward(self, ws: Tensor, window: FaceWindow, head_height: Tensor, rotation: Tensor) -> Rendering:
-        """The prior alone: w+ -> raw rendering, as the coarse stage needs it."""
+        """The prior alone: w+ -> raw rendering of a head turned on its neck, as the coarse stage needs it.
+
+        It has half the neural resolution, enough for what w+ can tell.
+        """
         features = self.canonical(ws)
-        return self.render(features, self.face(ws, features, window), window, head_height, rotation)
-
-
-def resize(x: Tensor, size: int) -> Tensor:
-    """[B, C, h, h] -> [B, C, size, size]."""
-    if x.shape[-1] == size:
-        return x
-    return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=size < x.shape[-1])
+        face, size = self.face(ws, features, window), self.config.neural_resolution // 2
+        return self.render(features, face, window, head_height, rotation, size, turn=rotation)
 
 
 def add_colour(features: Tensor, colour: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..camera import project, rays
 from ..face.face_model import FaceModel
 from .head_shape import soften
+from .neck import to_rest
 from .observation import ObservedColours
 from .rasterizer import interpolate, rasterize
 from .uv import layered, vertex_facing
@@ -25,6 +26,7 @@ def surface_colour(
     size: int,
     field_of_view: float = 0.0,
     zoom: float = 1.0,
+    turn: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The observed colour of the surface behind each output pixel.
 
@@ -37,6 +39,7 @@ def surface_colour(
         rendering: Of the same frames.
         rotation: [B, 3, 3] head -> camera.
         size: H = W.
+        turn: See `VolumeRenderer.forward`.
 
     Returns:
         [B, 3, H, W] in -1..1, and [B, 1, H, W] in 0..1 how far its fine structure can be trusted: where a surface that
@@ -46,6 +49,8 @@ def surface_colour(
     depth = (rendering.depth / rendering.opacity.clamp(min=0.05)).flatten(2).transpose(1, 2)
     origin, direction = rays(rotation, small, field_of_view, zoom)  # [B, h w, 3]
     points = origin + depth * direction
+    if turn is not None:
+        points = to_rest(points, turn)
     grid = torch.stack([points[..., 0], -points[..., 1]], 1).unflatten(-1, (small, small))  # [B, 2, h, w]
     spread = stretching(grid) * zoom**2
     grid, spread = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (grid, spread))

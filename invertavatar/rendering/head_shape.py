@@ -14,11 +14,14 @@ from torch import Tensor
 from ..camera import pixel_centres
 from ..face.face_model import FaceModel
 from ..face.topology import SKIN
+from .neck import PIVOT, row_rotations
 from .rasterizer import interpolate, rasterize
 from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
 BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
+SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
+SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
 ROUNDING = 0.5  # head units from the silhouette within which the head curves back to the ear plane
 
 
@@ -61,7 +64,7 @@ def soften(mask: Tensor, scale: float) -> Tensor:
     reach = 2 * round(2 * scale) + 1
     inner = -F.max_pool2d(F.pad(-mask, [reach // 2] * 4), reach, 1)
     for _ in range(2):  # two box filters are close to a triangle
-        inner = F.avg_pool2d(F.pad(inner, [reach // 2] * 4), reach, 1)
+        inner = _box(inner, reach)
     return (inner * mask).clamp(0, 1)
 
 
@@ -84,6 +87,11 @@ def driven_heights(template: Tensor, face: FaceWindow, window: float, height: Te
     return template * (1 - laid[:, 1:]) + laid[:, :1]
 
 
+def silhouette_logit(matte: Tensor) -> Tensor:
+    """The logit of belonging to the head, for a matte in 0..1 of the head seen from the front."""
+    return (matte - 0.5) * SILHOUETTE_SLOPE - SILHOUETTE_BIAS
+
+
 def inflate(silhouette: Tensor) -> Tensor:
     """How round the head stands off the ear plane, from its frontal silhouette.
 
@@ -96,8 +104,15 @@ def inflate(silhouette: Tensor) -> Tensor:
     reach = round(ROUNDING * silhouette.shape[-1] / 4) * 2 + 1  # pixels
     near = silhouette.sigmoid()
     for _ in range(2):  # two box filters are close to a Gaussian; at a straight edge they give one half
-        near = F.avg_pool2d(F.pad(near, [reach // 2] * 4), reach, 1)
+        near = _box(near, reach)
     return (1 - (2 - 2 * near).clamp(0, 1) ** 2).clamp(min=1e-4).sqrt()
+
+
+def _box(x: Tensor, reach: int) -> Tensor:
+    """The mean of [B, C, H, W] over `reach` by `reach` pixels, zero beyond the border: rows first, then columns."""
+    half = reach // 2
+    x = F.avg_pool2d(x, (1, reach), 1, (0, half))
+    return F.avg_pool2d(x, (reach, 1), 1, (half, 0))
 
 
 def head_solid(front: Tensor, face: FaceWindow, roundness: Tensor, window: float) -> tuple[Tensor, Tensor]:
@@ -124,6 +139,8 @@ def head_solid(front: Tensor, face: FaceWindow, roundness: Tensor, window: float
 def canonicalize(picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Resample a crop into the frontal plane through a height field, so that a turned head becomes pixel-aligned.
 
+    The body is taken to face the viewer, whichever way the head is turned.
+
     Args:
         picture: [B, C, H, W] normalized crop.
         matte: [B, 1, H, W] in 0..1.
@@ -137,14 +154,16 @@ def canonicalize(picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tens
     size = heights.shape[-1]
     right, up = pixel_centres(size, heights.device)
     right, up = right.expand_as(heights[:, 0]), up.expand_as(heights[:, 0])
-    points = torch.stack([right, up, heights[:, 0]], -1)  # [B, h, w, 3]
-    seen = torch.einsum("bij,bhwj->bhwi", rotation, points)
+    pivot = heights.new_tensor(PIVOT)
+    points = torch.stack([right, up, heights[:, 0]], -1) - pivot  # [B, h, w, 3]
+    turns = rotation[:, None] @ row_rotations(up[0, :, 0], rotation)  # [B, h, 3, 3] rest pose -> camera
+    seen = torch.einsum("bhij,bhwj->bhwi", turns, points) + (rotation @ pivot)[:, None, None]
     grid = torch.stack([seen[..., 0], -seen[..., 1]], -1)
     padded = F.pad(heights, (1, 1, 1, 1), mode="replicate")
     slope_right = (padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]) * (size / 4)  # two pixels are 4 / size units
     slope_up = (padded[:, 0, :-2, 1:-1] - padded[:, 0, 2:, 1:-1]) * (size / 4)
     normal = F.normalize(torch.stack([-slope_right, -slope_up, torch.ones_like(slope_up)], -1), dim=-1)
-    facing = torch.einsum("bj,bhwj->bhw", rotation[:, 2], normal).clamp(0, 1)[:, None]
+    facing = torch.einsum("bhj,bhwj->bhw", turns[:, :, 2], normal).clamp(0, 1)[:, None]
     inside = (grid.abs().amax(-1) <= 1).float()[:, None]
     colour = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
     return colour, F.grid_sample(matte, grid, align_corners=False) * inside, facing * inside

@@ -2,21 +2,22 @@
 
 Shapes: B batch, h w map. The spaces are the UV map of the face and the canonical frontal plane of the whole head.
 
-Each photo adds weighted colours to running sums, so the order of photos does not matter and nothing of a photo but its
-contribution is kept.
+Each photo adds weighted colours to running sums, and to the fine maps where it shows a place best: the order of photos
+does not matter, and nothing of a photo but its contribution is kept.
 """
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..face.face_model import FaceModel
-from .head_shape import canonicalize, driven_heights, face_window
+from .head_shape import canonicalize, driven_heights, face_window, head_solid, inflate, silhouette_logit
+from .resize import resize
 from .uv import UVAtlas, fill_unseen, mirror_texture, unproject
 
 DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
+SHAPE_SIZE = 128  # of the picture from which a head's shape is taken
 MIRROR_WEIGHT = 1e-3  # of the mirrored face: it counts where nothing was seen, and nowhere else
 
 
@@ -30,16 +31,24 @@ class PhotoMaps(NamedTuple):
     facing: Tensor  # [B, 1, h, w] in 0..1, how squarely the photo shows the place; 0 where it does not
     inside: Tensor  # [B, 1, h, w] in 0..1, where the photo has pixels for the plane
     frontal: Tensor  # [B, 1, 1, 1] cosine of the angle by which the head is turned away
+    heights: Tensor  # [B, 1, h, w] z of the surface in this photo
 
 
 class ObservedSums(NamedTuple):
-    """Sums over photos at one resolution; part of the avatar's state."""
+    """What photos contribute at one resolution; part of the avatar's state."""
 
     texture: Tensor  # [B, 4, h, w]: sum of weight * colour, sum of weight
     canonical: Tensor  # [B, 5, h, w]: sum of weight * matte * colour, of weight * matte, of weight
 
     def __add__(self, other: "ObservedSums") -> "ObservedSums":
         return ObservedSums(self.texture + other.texture, self.canonical + other.canonical)
+
+    def best(self, other: "ObservedSums") -> "ObservedSums":
+        """Of two contributions the heavier one at each place, where a mean would be blurred."""
+        return ObservedSums(
+            torch.where(other.texture[:, 3:] > self.texture[:, 3:], other.texture, self.texture),
+            torch.where(other.canonical[:, 4:] > self.canonical[:, 4:], other.canonical, self.canonical),
+        )
 
 
 class ObservedColours(NamedTuple):
@@ -64,6 +73,9 @@ def observe(
 ) -> PhotoMaps:
     """Carry a crop into the two spaces.
 
+    The surface on which the frontal plane is looked up is the one that the volume will have: the head seen from the
+    front gives its outline, and the outline how the head curves back.
+
     Args:
         photo: [B, 3, H, W] normalized crop in -1..1.
         matte: [B, 1, H, W] in 0..1, the person; zero where the crop has no pixels.
@@ -78,11 +90,15 @@ def observe(
     openness = face_model.openness(vertices)
     texture, visibility = unproject(photo, matte * inside, closed, rotation, openness, atlas, face_model)
     size = texture.shape[-1]
-    template = F.interpolate(face_model.head_height, size=(size, size), mode="bilinear", align_corners=False)
-    heights = driven_heights(template, face_window(closed, face_model, window, size), window)
+    face = face_window(closed, face_model, window, size)
+    front = driven_heights(resize(face_model.head_height, size), face, window)
+    small = resize(matte, SHAPE_SIZE)
+    _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), rotation)
+    heights, _ = head_solid(front, face, resize(inflate(silhouette_logit(outline)), size), window)
     colours, seen_matte, facing = canonicalize(torch.cat([photo, inside], 1), matte, heights, rotation)
     frontal = rotation[:, 2, 2].view(-1, 1, 1, 1)
-    return PhotoMaps(texture, visibility, colours[:, :3], seen_matte, facing * colours[:, 3:], colours[:, 3:], frontal)
+    facing, inside = facing * colours[:, 3:], colours[:, 3:]
+    return PhotoMaps(texture, visibility, colours[:, :3], seen_matte, facing, inside, frontal, heights)
 
 
 def observed_sums(

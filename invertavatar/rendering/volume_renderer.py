@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import plane_coordinates, rays
+from .neck import to_rest
 
 GUIDE_SAMPLES = 24  # on each ray of the half-resolution pass that finds the surface
 SHELL = 0.16  # head units on either side of that surface in which most samples lie
 SURFACE_WIDTH, BACK_WIDTH = 0.03, 0.05  # head units per unit of density logit at the surface and at its back
+HIT, HIT_MARGIN = 0.01, 2  # opacity of the solid alone, and pixels at half resolution around it, that make a ray count
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit
 
 
@@ -87,8 +89,9 @@ class VolumeRenderer(nn.Module):
         field_of_view: float = 0.0,
         zoom: float = 1.0,
         jitter: torch.Generator | bool = False,
+        turn: Tensor | None = None,
     ) -> Rendering:
-        """Render a square picture.
+        """Render a square picture. With guided samples only rays that come near the solid are traced.
 
         Args:
             planes: Features.
@@ -98,16 +101,25 @@ class VolumeRenderer(nn.Module):
             field_of_view: Degrees, 0 for weak perspective.
             zoom: Above 1 the head grows in the picture.
             jitter: Draw the samples' places at random (training): a generator, or True for the global one.
+            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind (see `neck`); None turns the
+                body with the head.
         """
-        origin, direction = rays(rotation, size, field_of_view, zoom)  # [B, N, 3] each
-        lines = [origin, direction]
+        lines = rays(rotation, size, field_of_view, zoom)  # [B, N, 3] each
+        hit = None
         if self.guided:
-            lines.append(self._guide(solid, rotation, size, field_of_view, zoom))  # [B, N, 1]
+            surface, hit = self._guide(solid, rotation, size, field_of_view, zoom, turn)
+            # As many rays for each picture as the fullest one needs; those that are too many count for nothing.
+            order = hit.byte().argsort(dim=1, descending=True, stable=True)[:, : max(int(hit.sum(1).max()), 1)]
+            hit = hit.gather(1, order)[..., None]
+            lines = [x.gather(1, order[..., None].expand(-1, -1, x.shape[-1])) for x in (*lines, surface)]
         tiles = zip(*(x.split(self.rays_per_tile or size**2, 1) for x in lines), strict=True)
-        parts = zip(*(self._trace(planes, solid, jitter, *tile) for tile in tiles), strict=True)
-        return Rendering(*(torch.cat(part, 1).transpose(1, 2).unflatten(-1, (size, size)) for part in parts))
+        parts = zip(*(self._trace(planes, solid, jitter, turn, *tile) for tile in tiles), strict=True)
+        parts = [torch.cat(part, 1) for part in parts]  # [B, N, D], [B, N, 1], [B, N, 1]
+        if hit is not None:
+            parts = [_scattered(part * hit, order, size**2) for part in parts]
+        return Rendering(*(part.transpose(1, 2).unflatten(-1, (size, size)) for part in parts))
 
-    def _trace(self, planes, solid, jitter, origin, direction, surface=None):
+    def _trace(self, planes, solid, jitter, turn, origin, direction, surface=None):
         """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
         spread = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
         if self.guided:
@@ -115,25 +127,25 @@ class VolumeRenderer(nn.Module):
             t = torch.cat([shell, spread], -1).sort(-1, descending=True).values
         elif self.fine_samples:
             with torch.no_grad():
-                logit, _ = self._decode(planes, solid, origin, direction, spread)
+                logit, _ = self._decode(planes, solid, turn, origin, direction, spread)
                 weight = march(logit, spread)
                 fine = importance(weight, spread, self._stratified(self.fine_samples, origin, jitter))
             t = torch.cat([spread, fine], -1).sort(-1, descending=True).values
         else:
             t = spread
-        logit, features = self._decode(planes, solid, origin, direction, t)
+        logit, features = self._decode(planes, solid, turn, origin, direction, t)
         weight = march(logit, t)  # [B, N, S]
         summed = torch.einsum("bns,bnsd->bnd", weight, features)
         return summed, weight.sum(-1, keepdim=True).clamp(max=1), (weight * t).sum(-1, keepdim=True)
 
-    def _decode(self, planes, solid, origin, direction, t):
+    def _decode(self, planes, solid, turn, origin, direction, t):
         """Density logits [B, N, S] and features [B, N, S, D] at origin + t * direction."""
-        points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)  # [B, N S, 3]
+        points = _points(origin, direction, t, turn)
         logit, features = self.query(planes, solid, points)
         return logit.unflatten(1, t.shape[1:]), features.unflatten(1, t.shape[1:])
 
     def query(self, planes: Planes, solid: Solid | None, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Density logits [B, M] and features [B, M, D], the first three colours, at head-space points [B, M, 3]."""
+        """Density logits [B, M] and features [B, M, D], the first three colours, at points [B, M, 3] at rest."""
         features = self.sample(planes, points)  # [B, M, C]
         decoded = self.decoder(features.to(self.decoder[0].weight.dtype))
         logit, colour = decoded[..., 0].float(), decoded[..., 1:].float()
@@ -142,7 +154,7 @@ class VolumeRenderer(nn.Module):
         return logit, torch.cat([colour[..., :3] + features[..., :3], colour[..., 3:]], -1)
 
     def sample(self, planes: Planes, points: Tensor) -> Tensor:
-        """Features at head-space points [B, M, 3] -> [B, M, C]: the planes summed, the window laid over the first."""
+        """Features at points [B, M, 3] at rest -> [B, M, C]: the planes summed, the window laid over the first."""
         batch, three_c, height, width = planes.static.shape
         grid = plane_coordinates(points)  # [B, 3, M, 2]
         static = planes.static.reshape(batch * 3, three_c // 3, height, width)
@@ -164,17 +176,32 @@ class VolumeRenderer(nn.Module):
         return (start + torch.rand(shape, generator=generator, device=like.device)) / count
 
     @torch.no_grad()
-    def _guide(self, solid, rotation, size, field_of_view, zoom):
-        """The surface's t [B, N, 1] on each ray, from the solid alone at half resolution; 0 where a ray misses it."""
+    def _guide(self, solid, rotation, size, field_of_view, zoom, turn):
+        """From the solid alone, at half resolution: the surface's t [B, N, 1] on each ray, 0 where a ray misses it, and
+        [B, N] which rays come near it.
+        """
         half = size // 2
         origin, direction = rays(rotation, half, field_of_view, zoom)
         t = torch.linspace(1, -1, GUIDE_SAMPLES, device=origin.device).expand(*origin.shape[:2], -1)
-        points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
+        points = _points(origin, direction, t, turn)
         weight = march(solid_logit(solid, points).unflatten(1, t.shape[1:]), t)
         mass = weight.sum(-1)
         depth = torch.where(mass > 0.05, (weight * t).sum(-1) / mass.clamp(min=0.01), 0)
         depth = F.interpolate(depth.unflatten(1, (1, half, half)), size=(size, size), mode="bilinear")
-        return depth.flatten(1)[..., None]
+        near = F.max_pool2d(mass.unflatten(1, (1, half, half)), 2 * HIT_MARGIN + 1, 1, HIT_MARGIN)
+        near = F.interpolate(near, size=(size, size))
+        return depth.flatten(1)[..., None], near.flatten(1) > HIT
+
+
+def _points(origin, direction, t, turn):
+    """Points [B, N S, 3] at rest, for t [B, N, S] on rays [B, N, 3]."""
+    points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
+    return points if turn is None else to_rest(points, turn)
+
+
+def _scattered(part, order, count):
+    """[B, K, D] of the rays `order` [B, K] -> [B, count, D], zero for the other rays."""
+    return part.new_zeros(len(part), count, part.shape[-1]).scatter(1, order[..., None].expand_as(part), part)
 
 
 def solid_logit(solid: Solid, points: Tensor) -> Tensor:

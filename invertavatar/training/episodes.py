@@ -51,7 +51,8 @@ class EpisodeSizes:
 
     Attributes:
         people: B.
-        photos: The smallest and the largest N; every number between is equally likely.
+        photos: The smallest and the largest N; each number between is as likely as it is small, so that every one
+            takes its share of the time.
         targets: T.
     """
 
@@ -121,7 +122,8 @@ class Episodes(Dataset):
     def __getitem__(self, step: int) -> Episode:
         rank, processes = self.process
         # N is the same on all processes, so that none waits for another's longer sequence.
-        count = int(np.random.default_rng([self.seed, step]).integers(self.sizes.photos[0], self.sizes.photos[1] + 1))
+        counts = np.arange(self.sizes.photos[0], self.sizes.photos[1] + 1)
+        count = int(np.random.default_rng([self.seed, step]).choice(counts, p=1 / counts / (1 / counts).sum()))
         rng = np.random.default_rng([self.seed, step, rank + 1, processes])
         people = [self._person(count, rng) for _ in range(self.sizes.people)]
         return Episode(*(torch.stack(x) for x in zip(*people, strict=True)))

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..inversion import Networks
-from ..models.generator import resize
 from ..models.stylegan2 import LEAKY_GAIN, LEAKY_SLOPE
+from ..rendering.resize import resize
 from .episodes import Episodes
 from .reconstruction import views
 

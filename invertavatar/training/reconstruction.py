@@ -79,7 +79,7 @@ class Reconstruction:
                 state, _ = invert_step(self.networks, state, view, atlas)
             if self.detail_resolution is not None:
                 sums = self._detail_sums(view, sharpness[:, i])
-                detail = sums if detail is None else detail + sums
+                detail = sums if detail is None else detail.best(sums)
         return Avatars(state, detail)
 
     def features(self, avatars: Avatars) -> tuple[CanonicalFeatures, ObservedColours | None]:
@@ -112,7 +112,8 @@ class Reconstruction:
             size: S.
             jitter: Draw the samples on rays at random.
         """
-        return render_frame(self.networks, ws, features, detail, vertices, neutral, rotation, size, jitter=jitter)
+        face = (vertices, neutral, rotation)
+        return render_frame(self.networks, ws, features, detail, *face, size, jitter=jitter, turn=rotation)
 
     def coarse(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Frame:
         """The picture of w+ alone: the prior's, and that of the coarse stage."""
@@ -125,7 +126,7 @@ class Reconstruction:
         window = face_window(closed, face_model, generator.config.window, generator.window_resolution)
         features = generator.canonical(ws)
         face = generator.face(ws, features, window)
-        return generator.render(features, face, window, face_model.head_height, rotation, size)
+        return generator.render(features, face, window, face_model.head_height, rotation, size, turn=rotation)
 
     def atlas(self, size: int) -> UVAtlas:
         """The UV atlas of a size, made once for each device."""

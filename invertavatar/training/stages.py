@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..camera import project
 from ..inversion import Frame, Networks, View
-from ..models.generator import CanonicalFeatures, resize
+from ..models.generator import CanonicalFeatures
+from ..rendering.resize import resize
 from .critics import Critic
 from .episodes import Episode
 from .losses import LossWeights, face_crop, fooling_loss, masked_l1, perceptual, pyramid_l1

@@ -5,9 +5,10 @@ import torch
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.models.generator import AvatarGenerator, add_colour, resize
+from invertavatar.models.generator import AvatarGenerator, add_colour
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.observation import ObservedColours
+from invertavatar.rendering.resize import resize
 from tests.tiny import tiny_networks, tiny_sizes
 
 HAZE = 0.02  # opacity that a whole ray through background gathers at the logit a matte of 0 gives, -8
@@ -186,8 +187,11 @@ def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset,
 def test_the_prior_alone_renders_what_its_parts_render(closed, face_model):
     generator = build()
     ws, window = codes(generator), window_of(generator, closed[:1], face_model)
-    whole = generator(ws, window, face_model.head_height, FRONTAL)
-    assert torch.equal(whole.features, render(generator, closed[:1], face_model).features)
+    turned = rotation_from_angles(20.0)[None]
+    whole = generator(ws, window, face_model.head_height, turned)
+    half = generator.config.neural_resolution // 2
+    parts = render(generator, closed[:1], face_model, turned, size=half, turn=turned)
+    assert torch.equal(whole.features, parts.features)
 
 
 @torch.no_grad()

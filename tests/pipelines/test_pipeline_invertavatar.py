@@ -327,7 +327,18 @@ def test_a_turned_camera_adds_to_the_drivers_pose(tiny_pipeline, tiny_avatar):
     straight, turned = (Motion.from_sliders({"yaw": yaw}) for yaw in (0, 25))
     a = tiny_pipeline.animate(tiny_avatar, "pt", motion=straight, relative_motion=False, yaw=25, height=64).frames
     b = tiny_pipeline.animate(tiny_avatar, "pt", motion=turned, relative_motion=False, height=64).frames
-    assert (a - b).abs().max() < 1e-4
+    assert (a - b)[:, :, :40].abs().max() < 1e-4
+    assert (a - b)[:, :, 56:].abs().max() > 0.01  # the camera goes around the body, the driver's head turns on its neck
+
+
+def test_a_rendered_head_turns_on_its_neck_or_with_the_body(tiny_pipeline, tiny_avatar):
+    still, head, both = (
+        tiny_pipeline.render(tiny_avatar, yaw=yaw, height=64, output_type="pt", turn_body=body)
+        for yaw, body in ((0, False), (25, False), (25, True))
+    )
+    assert (head - both)[:, :, :40].abs().max() < 1e-4
+    assert (head - both)[:, :, 56:].abs().max() > 0.01
+    assert (head - still)[:, :, :40].abs().max() > 0.1
 
 
 def test_calling_it_is_reconstructing_and_animating(tiny_pipeline):

@@ -17,6 +17,7 @@ from invertavatar.rendering.head_shape import (
     inflate,
     soften,
 )
+from invertavatar.rendering.neck import CHIN, COLLAR
 
 WINDOW, SIZE = 0.65, 128
 
@@ -239,11 +240,12 @@ def test_beyond_the_crop_there_is_neither_matte_nor_facing():
     picture, matte, heights = torch.zeros(1, 3, 64, 64), torch.ones(1, 1, 64, 64), torch.full((1, 1, 64, 64), 0.8)
     _, inside, facing = canonicalize(picture, matte, heights, rotation_from_angles(40.0)[None])
     # x' = x cos 40 + z sin 40 leaves the picture at the right.
-    right, _ = pixel_centres(64)
-    outside = right * 0.766 + 0.8 * 0.643 > 1.02
+    right, up = pixel_centres(64)
+    outside = (right * 0.766 + 0.8 * 0.643 > 1.02) & (up > CHIN)  # below, the body faces the viewer
     assert outside.sum() > 300
     assert inside[0, 0][outside].max() == 0 and facing[0, 0][outside].max() == 0
     assert inside[0, 0, 32, 20] == 1
+    assert inside[0, 0][(up < COLLAR) & (right.abs() < 0.8)].min() == 1
 
 
 def test_patches_named_in_the_topology_are_what_the_window_calls_patches(face_model, window):

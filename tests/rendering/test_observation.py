@@ -29,6 +29,7 @@ def maps(colour=0.0, visibility=1.0, matte=1.0, inside=1.0, frontal=1.0, canonic
         facing=picture(1, inside),
         inside=picture(1, inside),
         frontal=torch.full((1, 1, 1, 1), float(frontal)),
+        heights=picture(1, 0.0),
     )
 
 
@@ -39,7 +40,8 @@ def random_maps(seed):
         return torch.rand(1, channels, SIZE, SIZE, generator=generator)
 
     frontal = torch.rand(1, 1, 1, 1, generator=generator)
-    return PhotoMaps(2 * picture(3) - 1, picture(1), 2 * picture(3) - 1, picture(1), picture(1), picture(1), frontal)
+    seen = (2 * picture(3) - 1, picture(1), 2 * picture(3) - 1, picture(1), picture(1), picture(1))
+    return PhotoMaps(*seen, frontal, picture(1))
 
 
 def sums(photo, texture_sharpness=2.0, canonical_sharpness=2.0, **kwargs):

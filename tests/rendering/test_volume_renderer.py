@@ -277,3 +277,18 @@ def test_gradients_reach_the_planes_the_decoder_and_the_solid():
     (rendering.features.square().sum() + rendering.opacity.sum() + rendering.depth.sum()).backward()
     for tensor in (static, window, maps.front, maps.silhouette, *made.decoder.parameters()):
         assert tensor.grad.abs().sum() > 0
+
+
+def test_leaving_out_rays_that_miss_the_solid_does_not_change_the_others(monkeypatch):
+    right, up = pixel_centres(64)
+    narrow, wide = (slab(0.2, -0.6, torch.where(torch.hypot(right, up) < r, 8.0, -12.0), 64) for r in (0.3, 0.7))
+    solid = Solid(*(torch.cat(pair) for pair in zip(narrow, wide, strict=True)))
+    planes = Planes(constant_planes().static.expand(2, -1, -1, -1))
+    made, traced = renderer(6, 10, guided=True), []
+    made._decode, decode = lambda *args: traced.append(args[-1].shape[1]) or decode(*args), made._decode
+    some = made(planes, solid, FRONTAL.expand(2, -1, -1), 64)
+    monkeypatch.setattr("invertavatar.rendering.volume_renderer.HIT", -1.0)
+    all_rays = made(planes, solid, FRONTAL.expand(2, -1, -1), 64)
+    assert traced[0] < 0.6 * traced[1] == 0.6 * 64**2
+    for few, every in zip(some, all_rays, strict=True):
+        torch.testing.assert_close(few, every, atol=2e-3, rtol=0)

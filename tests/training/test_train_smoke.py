@@ -150,7 +150,8 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_
         avatar = pipe.add_portrait(avatar, portrait)
     residual = torch.zeros(1, len(face_model.residual_region))
     with torch.no_grad():
-        expected = pipe.render_frames(avatar, *pipe.canonical_features(avatar), scores, residual, rotations[1:], size)
+        canonical, turned = pipe.canonical_features(avatar), rotations[1:]
+        expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, turn=turned)
         reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
         avatars = reconstruction.fuse(views(episode), episode.sharpness)
         features, detail = reconstruction.features(avatars)
