@@ -1,0 +1,214 @@
+"""What `benchmark.py` measures, in a process of its own: the library that is imported there, whichever tree it is of.
+
+Of the library only what has long been public is used, so that older revisions can be measured too.
+"""
+
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from scripts.console import TERMINATED, load_pipeline
+
+if TYPE_CHECKING:
+    import torch
+
+    from invertavatar import InvertAvatarPipeline
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
+PHOTOS = tuple(str(EXAMPLES / f"anna_{k}.jpg") for k in range(1, 5))
+CLIP = EXAMPLES / "talk_a.mp4"
+CLIP_FPS, CLIP_SECONDS = 25, 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. The defaults are those of the program."""
+
+    device: str = "auto"
+    model: str | None = None
+    starts: int = 3  # fresh processes that import, load or serve the app
+    repeats: int = 3  # of what takes seconds: a photo, an avatar, a clip
+    frames: int = 24  # rendered or tracked one after the other, each a measurement
+    clip_frames: int = CLIP_FPS * CLIP_SECONDS
+    photos: tuple[int, ...] = (1, 4, 16)
+    sizes: tuple[int, ...] = (256, 512)  # the first has keys without a suffix
+    batches: tuple[int, ...] | None = None  # that may be the best; those of the device by default
+    rounds: int = 2  # of a comparison: A B A B
+
+
+QUICK = Plan(starts=1, repeats=1, frames=6, clip_frames=12, batches=(1, 2))
+BATCHES = {"cpu": (1, 2, 4, 8), "cuda": (1, 4, 16, 64), "mps": (1, 4, 16)}
+
+
+def suffix(plan: Plan, size: int) -> str:
+    """What the keys of a size end in."""
+    return "" if size == plan.sizes[0] else f"_{size}"
+
+
+def answer(request: str) -> None:
+    """Measure the library that is imported here and print a line of JSON for each row, as soon as it is known.
+
+    Args:
+        request: JSON of a `plan`, a `dtype` and whether `only_start` is wanted.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit leaves no temporary files
+    request = json.loads(request)
+    plan = Plan(**request["plan"])
+
+    def tell(**line):
+        print(json.dumps(line), flush=True)
+
+    started = time.perf_counter()
+    from invertavatar import InvertAvatarPipeline  # noqa: F401
+
+    imported = time.perf_counter()
+    pipe = load_pipeline(plan.model, plan.device, quiet=True)
+    tell(key="import_s", samples=[imported - started])
+    tell(key="load_s", samples=[time.perf_counter() - imported])
+    if request["only_start"]:
+        return
+    tell(about=about(pipe.device))
+    for key, samples in Measures(pipe, plan, request["dtype"]).rows():
+        tell(key=key, samples=samples)
+
+
+class Measures:
+    """The rows of one pipeline; making it also warms it up.
+
+    Args:
+        pipe: On its device.
+        plan: How much is measured.
+        dtype: Of the networks: "float32", "bfloat16" or "float16".
+    """
+
+    def __init__(self, pipe: "InvertAvatarPipeline", plan: Plan, dtype: str):
+        import torch
+
+        self.pipe, self.plan = pipe.to(getattr(torch, dtype)), plan
+        # The first photos and frames load the tracker and compile kernels.
+        self.avatar = pipe.reconstruct(PHOTOS[:2])
+        self.motion = pipe.track(str(CLIP), max_frames=plan.frames)
+        for size in plan.sizes:
+            pipe.render(self.avatar, height=size)
+
+    def rows(self) -> Iterator[tuple[str, list[float]]]:
+        """Key and values of one row after the other."""
+        import torch
+
+        from invertavatar.face.portrait import prepare_portrait
+        from invertavatar.media import load_image
+
+        pipe, plan = self.pipe, self.plan
+        tracker = pipe.face_tracker
+        yield "track_photo_s", self.seconds(lambda: prepare_portrait(load_image(PHOTOS[0]), tracker), 3 * plan.repeats)
+        for count in plan.photos:
+            photos = list(islice(cycle(PHOTOS), count))
+            yield f"reconstruct_{count}_s", self.seconds(lambda photos=photos: pipe.reconstruct(photos), plan.repeats)
+        tracking = self.seconds(lambda: pipe.track(str(CLIP), max_frames=plan.frames), plan.repeats)
+        yield "track_frame_ms", [1000 * x / plan.frames for x in tracking]
+
+        alone = {size: self.frame_times(size, 1) for size in plan.sizes}
+        with tempfile.TemporaryDirectory(prefix="invertavatar-") as folder:
+            clip = Path(folder) / "clip.mp4"
+            self.write_clip(clip)
+            for size in plan.sizes:
+                yield f"frame_ms{suffix(plan, size)}", alone[size]
+                times = self.seconds(lambda size=size: self.animate_clip(clip, size), plan.repeats)
+                rates = [plan.clip_frames / x for x in times]
+                yield f"end_to_end_fps{suffix(plan, size)}", rates
+                yield f"end_to_end_s{suffix(plan, size)}", [CLIP_SECONDS * CLIP_FPS / rate for rate in rates]
+
+        yield "peak_rss_gib", [peak_memory() / 2**30]
+        if pipe.device.type == "cuda":
+            yield "peak_gpu_gib", [torch.cuda.max_memory_allocated() / 2**30]
+
+        batches = [batch for batch in plan.batches or BATCHES[pipe.device.type] if batch > 1]
+        for size in plan.sizes:
+            times = {1: alone[size]} | {batch: self.frame_times(size, batch) for batch in batches}
+            best = min(times, key=lambda batch, times=times: median(times[batch]))
+            yield f"frame_ms_best_batch{suffix(plan, size)}", times[best]
+            yield f"best_batch{suffix(plan, size)}", [best]
+
+    def seconds(self, function: Callable, times: int) -> list[float]:
+        """How long a function takes, several times, until the device has finished too."""
+        import torch
+
+        found = []
+        for _ in range(times):
+            started = time.perf_counter()
+            function()
+            if self.pipe.device.type != "cpu":
+                torch.accelerator.synchronize()
+            found.append(time.perf_counter() - started)
+        return found
+
+    def frame_times(self, size: int, batch: int) -> list[float]:
+        """Milliseconds of a frame, of several batches; the first one, which prepares what all share, does not count."""
+        from invertavatar import Motion
+
+        num_batches = 1 + max(2, -(-self.plan.frames // batch))
+        motion = Motion.concatenate([self.motion] * -(-num_batches * batch // self.plan.frames))
+        stream = self.pipe.animate_stream(self.avatar, motion=motion, height=size, batch_size=batch)
+        times = self.seconds(lambda: [next(stream) for _ in range(batch)], num_batches)
+        return [1000 * x / batch for x in times[1:]]
+
+    def write_clip(self, path: Path) -> None:
+        """The example clip over and over, with its sound."""
+        from invertavatar.media import VideoReader, VideoWriter
+
+        with VideoReader(CLIP) as video:
+            pictures = list(islice(video, self.plan.clip_frames))
+        with VideoWriter(path, CLIP_FPS, audio_from=CLIP, quality="draft") as writer:
+            for picture in islice(cycle(pictures), self.plan.clip_frames):
+                writer.write(picture)
+
+    def animate_clip(self, clip: Path, size: int) -> None:
+        """From video to video, as a user does it."""
+        from invertavatar.media import VideoWriter
+
+        with VideoWriter(clip.with_name("out.mp4"), CLIP_FPS, audio_from=clip) as writer:
+            for frame in self.pipe.animate_stream(self.avatar, driving_video=str(clip), height=size):
+                writer.write(frame)
+
+
+def about(device: "torch.device") -> dict:
+    """What a reader of the numbers has to know, and which half-precision types are worth measuring on this device."""
+    import torch
+
+    cpu = Path("/proc/cpuinfo")
+    facts = dict(line.split(":", 1) for line in cpu.read_text().splitlines() if ":" in line) if cpu.exists() else {}
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    half = []
+    if device.type == "cuda":
+        half = ["bfloat16"] * torch.cuda.is_bf16_supported(including_emulation=False) + ["float16"]
+    elif "amx_bf16" in facts.get("flags", ""):
+        half = ["bfloat16"]
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "half_precision": half,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "processor": facts.get("model name") or platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
