@@ -69,7 +69,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         full_resolution_detail: DESIGN 5.5.
         detail_resolution: Size of the maps that hold the observed colours for it, a power of two.
         mapping_layers: Layers of the mapping network.
-        weights_id: Names the training run and step of these weights; an avatar belongs to the weights that made it.
+        weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
 
     Raises:
         ValueError: Guided samples without the mesh-guided density.
