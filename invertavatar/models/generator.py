@@ -69,7 +69,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         full_resolution_detail: DESIGN 5.5.
         detail_resolution: Size of the maps that hold the observed colours for it, a power of two.
         mapping_layers: Layers of the mapping network.
-        weights_id: Names the training run and step of these weights; an avatar belongs to the weights that made it.
+        weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
 
     Raises:
         ValueError: Guided samples without the mesh-guided density.
@@ -90,8 +90,8 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         image_resolution: int = 256,
         feature_channels: int = 16,
         decoder_channels: int = 32,
-        coarse_samples: int = 6,
-        fine_samples: int = 10,
+        coarse_samples: int = 2,
+        fine_samples: int = 8,
         super_resolution_channels: Sequence[int] = (24, 16),
         field_of_view: float = 0.0,
         observed_colour: bool = True,

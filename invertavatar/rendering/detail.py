@@ -65,7 +65,7 @@ def surface_colour(
     grid = attributes[:, :2].permute(0, 2, 3, 1)
     texture = observed.texture.expand(batch, -1, -1, -1)
     face = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)
-    share = soften(drawn.mask[:, None].float(), size / 128) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
+    share = soften(drawn.mask[:, None].float()) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
     return elsewhere + share * (face - elsewhere), share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1)
 
 

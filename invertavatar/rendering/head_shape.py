@@ -16,10 +16,12 @@ from ..face.face_model import FaceModel
 from ..face.topology import SKIN
 from .neck import PIVOT, row_rotations
 from .rasterizer import interpolate, rasterize
+from .resize import resize
 from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
 BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
+SOFTENED_SIZE = 128  # finer masks are softened at this size
 SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
 SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
 ROUNDING = 0.5  # head units from the silhouette within which the head curves back to the ear plane
@@ -54,18 +56,20 @@ def face_window(closed: Tensor, face_model: FaceModel, window: float, size: int)
         grid=drawn[:, :2].permute(0, 2, 3, 1),
         mask=mask,
         patch=(region != SKIN).float() * mask,
-        soft=soften(mask, size / 128),
+        soft=soften(mask),
         height=drawn[:, 2:],
     )
 
 
-def soften(mask: Tensor, scale: float) -> Tensor:
-    """A mask [B, 1, h, w] that falls to zero inside its own border, over about 4 `scale` pixels."""
-    reach = 2 * round(2 * scale) + 1
-    inner = -F.max_pool2d(F.pad(-mask, [reach // 2] * 4), reach, 1)
+def soften(mask: Tensor) -> Tensor:
+    """A mask [B, 1, h, h] that falls to zero inside its own border, over about 4 pixels of 128."""
+    size = mask.shape[-1]
+    small = resize(mask, min(size, SOFTENED_SIZE))
+    reach = 2 * round(2 * small.shape[-1] / SOFTENED_SIZE) + 1
+    inner = -F.max_pool2d(F.pad(-small, [reach // 2] * 4), reach, 1)
     for _ in range(2):  # two box filters are close to a triangle
         inner = _box(inner, reach)
-    return (inner * mask).clamp(0, 1)
+    return (resize(inner, size) * mask).clamp(0, 1)
 
 
 def driven_heights(template: Tensor, face: FaceWindow, window: float, height: Tensor | None = None) -> Tensor:

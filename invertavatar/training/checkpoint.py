@@ -1,11 +1,14 @@
 """Networks in and out of files: the pipeline folder that a user loads, and the state a run goes on from."""
 
 import copy
+import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import diffusers
 import torch
+from torch import nn
 
 from ..errors import InvertAvatarError
 from ..face.face_model import FaceModel
@@ -36,14 +39,27 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     """
     folder = Path(folder)
     index = {"_class_name": "InvertAvatarPipeline", "_diffusers_version": diffusers.__version__}
-    for name, part in networks._asdict().items():
-        if name != "face_model":  # stays float32
-            part = copy.deepcopy(part).half()
+    parts = {
+        name: part if name == "face_model" else copy.deepcopy(part).half()  # the face model stays float32
+        for name, part in networks._asdict().items()
+    }
+    parts["generator"].register_to_config(weights_id=digest(parts.values()))
+    for name, part in parts.items():
         part.save_pretrained(folder / name, max_shard_size=MAX_FILE)
         index[name] = ["invertavatar", type(part).__name__]
     FaceTracker.from_pretrained().save_pretrained(folder / "face_tracker")
     index["face_tracker"] = ["invertavatar", "FaceTracker"]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def digest(parts: Iterable[nn.Module]) -> str:
+    """Twelve hexadecimal digits that change with any weight."""
+    total = hashlib.sha256()
+    for part in parts:
+        for name, tensor in sorted(part.state_dict().items()):
+            total.update(name.encode())
+            total.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:12]
 
 
 def load_networks(folder: str | Path) -> Networks:

@@ -204,7 +204,7 @@ class Trainer:
         critic, critic_optimizer = self.stage.critic, self.critic_optimizer
         save_state(
             {
-                "stage": self.name,
+                "stage": str(self.name),
                 "step": self.step,
                 "bad_steps": self.bad_steps,
                 "seconds": self.seconds,

@@ -210,3 +210,16 @@ def test_sums_know_nothing_of_the_photos_but_their_contribution():
     assert ObservedSums._fields == ("texture", "canonical")
     photo = sums(maps())
     assert photo.texture.shape == (1, 4, SIZE, SIZE) and photo.canonical.shape == (1, 5, SIZE, SIZE)
+
+
+def test_of_two_photos_the_one_that_shows_a_place_better_gives_its_fine_detail_unmixed():
+    left = torch.zeros(1, 1, SIZE, SIZE)
+    left[..., : SIZE // 2] = 1
+    dark, light = sums(maps(-0.5, visibility=0.3 + 0.5 * left)), sums(maps(0.5, visibility=0.8 - 0.5 * left))
+    for best in (dark.best(light), light.best(dark)):
+        colour = best.texture[:, :3] / best.texture[:, 3:]
+        assert (colour[..., : SIZE // 2] + 0.5).abs().max() < 1e-6
+        assert (colour[..., SIZE // 2 :] - 0.5).abs().max() < 1e-6
+    frontal, turned = sums(maps(-0.5, frontal=0.99)), sums(maps(0.5, frontal=0.8))
+    assert torch.equal(frontal.best(turned).canonical, frontal.canonical)
+    assert torch.equal(turned.best(frontal).canonical, frontal.canonical)

@@ -10,6 +10,7 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.portrait import Portrait
 from invertavatar.inversion import Networks
+from invertavatar.training.checkpoint import load_networks, save_pipeline
 from invertavatar.training.episodes import Episode
 from invertavatar.training.reconstruction import Reconstruction, real_pixels, views
 from invertavatar.training.runs import train_stage
@@ -19,6 +20,7 @@ from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, rea
 from pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from scripts.prepare_dataset import prepare
 from scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
+from scripts.train import StageName
 from tests.tiny import tiny_networks
 
 ROOT = Path(__file__).parents[2]
@@ -168,3 +170,23 @@ def test_the_log_of_a_run_is_readable_line_by_line(tmp_path):
     assert [line["loss"] for line in lines] == ["0.5", "0.25"]
     assert set(lines[0]) == set(COLUMNS)
     assert [line["critic"] for line in lines] == ["", "1"]
+
+
+def test_an_export_is_named_by_its_weights(tmp_path, networks):
+    names = []
+    for _ in range(3):
+        save_pipeline(networks, tmp_path)
+        names.append(load_networks(tmp_path).generator.config.weights_id)
+        if len(names) == 2:
+            next(networks.latent_encoder.parameters()).data[0] += 1
+    assert len(names[0]) == 12 and names[0] == names[1] != names[2]
+    assert networks.generator.config.weights_id == "untrained"
+
+
+def test_a_state_written_by_the_program_can_be_resumed(shard_folder, tmp_path, networks):
+    stage, data, settings = StageName.latent, Shards([shard_folder]), STAGES["latent"]
+    settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))
+    for last, resume in ((1, False), (2, True)):
+        run = RunSettings(tmp_path, steps=last, interval=1, workers=0)
+        train_stage(stage, settings, networks, data, 1, run, held_out=0.0, on_cpu=True, resume=resume)
+    assert [line["step"] for line in read_log(tmp_path / "metrics_latent.csv")] == ["1", "2"]
