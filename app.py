@@ -1,122 +1,41 @@
 """The app: photos -> avatar, avatar and driver -> video, avatar and sliders -> pictures. One page, three tabs.
 
-It runs locally (`make app`), as a Space and on ZeroGPU as it stands. First the model, then the handlers as plain
-functions, each an endpoint for `gradio_client`, then the page. A handler that takes long is a generator: it stops where
-it stands when its visitor cancels or leaves, and takes its files along.
-
-Shapes: T frames, S side of a picture.
+It runs locally (`make app`), as a Space and on ZeroGPU as it stands. First the handlers as plain functions, each an
+endpoint for `gradio_client`, then the page; what they ask for is done in `invertavatar.app`. A handler that takes long
+is a generator: it stops where it stands when its visitor cancels or leaves, and takes its files along.
 """
-
-try:
-    import spaces  # first: on ZeroGPU it has to come before torch
-except ImportError:
-    spaces = None
 
 import argparse
 import functools
-import html
 import inspect
 import logging
 import os
-import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, or it does not count; `scripts.console` says why
 
 import gradio as gr
-import numpy as np
-import torch
 
-import invertavatar
-from invertavatar import Avatar, FaceModel, InvertAvatarError, Motion
-from invertavatar.app import drivers as driving
-from invertavatar.app import people, sliders
+from invertavatar import InvertAvatarError
+from invertavatar.app import building, films, model, people, sliders, style, views
+from invertavatar.app.drivers import MOTION_TYPES, PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.people import Person
-from invertavatar.media import mark_synthetic, save_image, side_by_side
+from invertavatar.app.progress import Job
+from invertavatar.app.style import banner, listed, status
 
 logger = logging.getLogger("invertavatar.app")
 
 EXAMPLES = Path(__file__).resolve().parent / "assets" / "examples"
 EXAMPLE_PEOPLE, EXAMPLE_CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), ("talk_a", "talk_b")
-DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 LIFETIME = 3600  # seconds that a visitor's files and avatar are kept
 MAX_UPLOAD = "200mb"
 MAX_SECONDS = 60.0  # of a driver; --max-seconds changes it
 
 STILL_SIZE = 512
-LIVE_SIZE = 256 if DEVICE == "cpu" else 512  # while a slider moves
+LIVE_SIZE = 256 if model.DEVICE == "cpu" else 512  # while a slider moves
 FILM_SIZES = (256, 512, 768)
-TURNTABLE = (-30, -15, 0, 15, 30)  # degrees
-ORBIT = ((0, 0, 0), (0.75, 30, 0), (1.5, 0, 15), (2.25, -30, 0), (3, 0, -10), (3.5, 0, 0))  # seconds, yaw, pitch
-BACKGROUNDS = ("gray", "white", "black", "green", "original", "blur", "transparent")
-
-
-# The model
-
-
-class Model(NamedTuple):
-    """The pipeline, and its face model once more on the CPU, where faces are tracked."""
-
-    pipe: "invertavatar.InvertAvatarPipeline"
-    face_model: FaceModel
-
-
-_loading, _loaded = threading.Lock(), []
-
-
-def model() -> Model:
-    """The model, loaded by whoever asks first."""
-    with _loading:
-        if not _loaded:
-            pipe = invertavatar.InvertAvatarPipeline.from_pretrained(os.environ.get("INVERTAVATAR_MODEL"))
-            pipe.set_progress_bar_config(disable=True)
-            face_model = FaceModel.from_config(pipe.face_model.config)
-            face_model.load_state_dict(pipe.face_model.state_dict())
-            _loaded.append(Model(pipe.to(DEVICE), face_model))
-    return _loaded[0]
-
-
-def gpu(duration: int | Callable[..., int]) -> Callable:
-    """Marks what wants a GPU: on ZeroGPU it runs in a worker, which takes and gives what is on the CPU."""
-    return spaces.GPU(duration=duration) if spaces else lambda function: function
-
-
-@gpu(lambda avatar, portraits: 10 + 4 * len(portraits))
-def fuse(avatar: Avatar | None, portraits: list) -> Iterator[Avatar]:
-    """The avatar after each further photo."""
-    for portrait in portraits:
-        avatar = model().pipe.add_portrait(avatar, portrait)
-        yield avatar.to("cpu")
-
-
-@gpu(30)
-def pictures(avatar: Avatar, **options) -> tuple[np.ndarray, np.ndarray]:
-    """`pipe.render`: uint8 [T, S, S, C], and depth [T, S, S]."""
-    colours, depths = model().pipe.render(avatar, output_type="np", return_depth=True, **options)
-    return (colours * 255).round().astype(np.uint8), depths
-
-
-@gpu(lambda avatar, motion, **options: 20 + motion.num_frames // 8)
-def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
-    """`pipe.animate_stream`: uint8 [S, S, C], one at a time."""
-    yield from model().pipe.animate_stream(avatar, motion=motion, **options)
-
-
-@gpu(60)
-def surface(avatar: Avatar, expression: dict, resolution: int):
-    """`pipe.extract_mesh`."""
-    return model().pipe.extract_mesh(avatar, resolution=resolution, expression=expression)
-
-
-@gpu(20)
-def drawn(seed: int, variety: float) -> Avatar:
-    """`pipe.sample`."""
-    return model().pipe.sample(seed, variety).to("cpu")
 
 
 # What handlers share
@@ -163,42 +82,14 @@ def needed(person: Person | None) -> Person:
     return person
 
 
-def checked_background(background: str, picture: np.ndarray | None = None) -> str | np.ndarray:
-    """A background by name or colour, or a picture that was uploaded; never a path on this machine."""
-    if picture is not None:
-        return picture
-    if background in BACKGROUNDS or re.fullmatch("#[0-9a-fA-F]{6}", background or ""):
-        return background
-    choice = ", ".join(BACKGROUNDS)
-    raise InvertAvatarError(f"{background} is no background. Choose one of {choice}, or a colour such as #3366cc.")
-
-
-def status(text: str, share: float | None = None) -> str:
-    """A line of text, with a bar under it for the share that is done."""
-    bar = "" if share is None else f'<progress value="{share:.3f}" max="1"></progress>'
-    return f'<div class="status" role="status">{html.escape(text)}{bar}</div>'
-
-
-def listed(sentences: list[str], sign: str) -> str:
-    """A list of sentences."""
-    return "".join(f'<div class="found">{sign} {html.escape(sentence)}</div>' for sentence in sentences)
-
-
-def banner(person: Person | None) -> str:
-    """What stands above the tabs: whose avatar is in use."""
-    if person is None:
-        return '<div class="banner">No avatar yet: drop photos below, or choose an example person.</div>'
-    faces = "".join(f'<img alt="" src="data:image/jpeg;base64,{face}">' for face in people.thumbnails(person))
-    return f'<div class="banner">{faces}<span>{html.escape(person.title)}</span></div>'
-
-
 # Tab 1: avatar
 
 
 def check_photos(photos, face_index=0):
     """See what is found in each photo, before anything is built."""
     found, good, bad = [], [], []
-    for portrait, sentence in people.read_photos(paths(photos), tracker(), int(face_index or 0)) if photos else ():
+    checked = people.read_photos(paths(photos), model.tracker(), int(face_index or 0)) if photos else ()
+    for portrait, sentence in checked:
         if portrait is None:
             bad.append(sentence)
         else:
@@ -210,11 +101,6 @@ def check_photos(photos, face_index=0):
 def paths(photos: list | None) -> list[str]:
     """The files of a gallery."""
     return [path for path, _ in photos or []]
-
-
-def tracker():
-    """The face tracker, which works on the CPU."""
-    return model().pipe.face_tracker
 
 
 def reconstruct(photos, consent=False, face_index=0):
@@ -232,46 +118,21 @@ def update(person, photos, face_index=0):
 def joined(person: Person | None, photos, face_index):
     """Both of the above: yields person, banner, status, comparison and turntable."""
     start, same = time.perf_counter(), gr.skip()
-    yield same, same, status("Looking for faces", 0), same, same
-    known = {shot.digest for shot in person.shots} if person else set()
-    fresh, left_out = {}, []
-    for portrait, sentence in people.read_photos(paths(photos), tracker(), int(face_index or 0)):
-        if portrait is None:
-            left_out.append(sentence)
-        elif people.digest_of(portrait) not in known:
-            fresh[people.digest_of(portrait)] = portrait
-    if not fresh:
-        raise InvertAvatarError(" ".join(left_out) or "These photos are in the avatar already. Drop another one.")
-    before = self_reconstruction(person) if person else []
-    steps = fuse(person and person.avatar, list(fresh.values()))
-    for count in range(1, len(fresh) + 1):
-        avatar = next(steps)
-        yield same, same, status(f"Photo {count} of {len(fresh)} has joined", count / len(fresh)), same, same
-    person = people.built(avatar, (*(person.shots if person else ()), *map(people.shot_of, fresh.values())))
-    comparison = people.compared(person, before, self_reconstruction(person))
+    job = Job(building.join(person, paths(photos), int(face_index or 0)))
+    for report in job:
+        yield same, same, status(report.text, report.share), same, same
+    person, comparison, left_out = job.result
     note = " ".join([f"{person.title}, in {time.perf_counter() - start:.1f} s.", *left_out])
     done = (person, banner(person), status(note), comparison)
     yield *done, same
-    yield *done, turntable(person)  # all of it once more: a client of the API gets the last
-
-
-def self_reconstruction(person: Person) -> list[np.ndarray]:
-    """The avatar in the pose and with the expression of each photo: uint8 [S, S, 3] over grey."""
-    if not person.shots:
-        return []
-    motion = people.motion_of_shots(person, model().face_model)
-    return list(frames(person.avatar, motion, relative_motion=False, height=people.VIEW_SIZE))
-
-
-def turntable(person: Person) -> np.ndarray:
-    """The avatar from five sides, side by side."""
-    return side_by_side(*pictures(person.avatar, yaw=TURNTABLE, height=people.VIEW_SIZE)[0])
+    yield *done, views.turntable(person)  # all of it once more: a client of the API gets the last
 
 
 def sample(seed=0, variety=1.0):
     """Draw a person who does not exist, one for each seed."""
-    person = Person(drawn(int(seed or 0), float(variety)), f"A person who does not exist (seed {int(seed or 0)})")
-    return person, banner(person), status(f"{person.title}."), [], turntable(person)
+    seed = int(seed or 0)
+    person = Person(model.sample(seed, float(variety)), f"A person who does not exist (seed {seed})")
+    return person, banner(person), status(f"{person.title}."), [], views.turntable(person)
 
 
 def save(person):
@@ -287,7 +148,7 @@ def load(file):
     if not file:
         raise InvertAvatarError("Choose an avatar.zip that was saved here before.")
     person = people.built(people.unpack(file))
-    strip = turntable(person)  # which refuses the avatar of another model
+    strip = views.turntable(person)  # which refuses the avatar of another model
     return person, banner(person), status(f"Loaded. {person.title}."), [], strip
 
 
@@ -322,7 +183,7 @@ def animate(
         "relative_motion": relative_motion,
         "motion_scale": float(strength),
         "smooth": float(smoothing),
-        "background": checked_background(background, background_picture),
+        "background": views.checked_background(background, background_picture),
         "height": int(size),
     }
     with workspace() as folder:
@@ -331,45 +192,17 @@ def animate(
             name = Path(source).name + (f" ({number} of {len(sources)})" if len(sources) > 1 else "")
             target = Path(folder) / str(number)
             target.mkdir()
-            job = animated(person, source, target, options, beside, mark)
-            while len(results) < number:
-                try:
-                    report = next(job)
-                except StopIteration as end:
-                    results.append(end.value[0])
-                    notes.append(end.value[1])
-                else:
-                    frame = frame if report.frame is None else driving.opaque(report.frame)
-                    preview = gr.skip() if report.frame is None else frame
-                    yield preview, status(f"{name}: {report.text}", report.share), gr.skip(), gr.skip()
+            job = Job(films.animate(person, source, target, options, MAX_SECONDS, beside, mark))
+            for report in job:
+                frame = frame if report.frame is None else films.opaque(report.frame)
+                preview = gr.skip() if report.frame is None else frame
+                yield preview, status(f"{name}: {report.text}", report.share), gr.skip(), gr.skip()
+            film, note = job.result
+            results.append(str(film))
+            notes.append(note)
             files = sorted(str(file) for file in Path(folder).rglob("*.*"))
             done = " ".join(["Finished." if number == len(sources) else f"{number} finished.", *filter(None, notes)])
             yield frame, status(done), results, files
-
-
-def animated(person: Person, source: str, folder: Path, options: dict, beside: bool, mark: bool):
-    """Write the result of one driver into a folder; yields reports, returns the file and a note."""
-
-    def finished(stream, driver):
-        if beside:
-            stream = driving.flanked(stream, person.shots[0].crop if person.shots else None, driver)
-        return map(mark_synthetic, stream) if mark else stream
-
-    read = functools.partial(driving.read_driver, source, tracker(), model().face_model, MAX_SECONDS)
-    yield driving.Report("looking at the first frame", 0)
-    first = yield from read(seconds=0.3)  # enough for a neutral face to be relative to
-    yield driving.Report("tracking", 0, next(frames(person.avatar, first.motion, frames=slice(1), **options)))
-    driver = yield from read()
-    stream = finished(frames(person.avatar, driver.motion, **options), driver)
-    stem = folder / Path(source).stem
-    if driver.photo is not None:
-        save_image(f"{stem}_avatar.png", next(stream))
-        return f"{stem}_avatar.png", driver.note
-    film = f"{stem}_avatar{'.webm' if options['background'] == 'transparent' else '.mp4'}"
-    yield from driving.write_film(Path(film), stream, driver.motion, driver.video)
-    if driver.video:
-        driver.motion.save(f"{stem}_motion.safetensors")
-    return film, driver.note
 
 
 def cancel():
@@ -380,40 +213,41 @@ def cancel():
 # Tab 3: explore
 
 
-def render(person, yaw=0, pitch=0, roll=0, zoom=1, background="gray", expression=None, size=STILL_SIZE):
-    """A still from any side, with any expression ({ARKit name: 0..1})."""
-    camera = {"yaw": float(yaw), "pitch": float(pitch), "roll": float(roll), "zoom": float(zoom), "height": int(size)}
-    behind = checked_background(background)
-    return pictures(needed(person).avatar, expression=expression or {}, background=behind, **camera)[0][0]
+def render(
+    person, yaw=0, pitch=0, roll=0, zoom=1, background="gray", expression=None, size=STILL_SIZE, turn_body=False
+):
+    """A still from any side, with any expression ({ARKit name: 0..1}); the head turns on its neck, or all of it."""
+    behind = views.checked_background(background)
+    return pictured(person, yaw, pitch, roll, zoom, expression, size, turn_body, background=behind)[0][0]
 
 
-def depth(person, yaw=0, pitch=0, roll=0, zoom=1, expression=None, size=STILL_SIZE):
+def depth(person, yaw=0, pitch=0, roll=0, zoom=1, expression=None, size=STILL_SIZE, turn_body=False):
     """How near each point is, as a grey picture: near is bright, black is nothing."""
-    camera = {"yaw": float(yaw), "pitch": float(pitch), "roll": float(roll), "zoom": float(zoom), "height": int(size)}
-    nearness = pictures(needed(person).avatar, expression=expression or {}, **camera)[1][0]  # -1..1 in the head
-    grey = np.where(np.isnan(nearness), 0, 32 + 223 * (nearness.clip(-0.5, 1) + 0.5) / 1.5)
-    return np.repeat(grey.round().astype(np.uint8)[..., None], 3, -1)
+    return views.depth_picture(pictured(person, yaw, pitch, roll, zoom, expression, size, turn_body)[1][0])
+
+
+def pictured(person, yaw, pitch, roll, zoom, expression, size, turn_body, **options):
+    """Both of the above: picture and depth, one of each."""
+    options |= {"yaw": float(yaw), "pitch": float(pitch), "roll": float(roll), "zoom": float(zoom)}
+    options |= {"expression": expression or {}, "height": int(size), "turn_body": bool(turn_body)}
+    return model.pictures(needed(person).avatar, **options)
 
 
 def orbit(person, expression=None, background="gray", size=LIVE_SIZE, mark=True):
     """A video that looks at the avatar from both sides, from below and from above."""
-    person, behind = needed(person), checked_background(background)
-    keyframes = [{"time": seconds, "yaw": yaw, "pitch": pitch} for seconds, yaw, pitch in ORBIT]
-    keyframes[0] |= expression or {}
-    motion = Motion.from_sliders(keyframes, fps=20)
-    stream = frames(person.avatar, motion, relative_motion=False, height=int(size), background=behind)
+    behind = views.checked_background(background)
     with workspace() as folder:
-        film = Path(folder) / f"orbit{'.webm' if background == 'transparent' else '.mp4'}"
-        for report in driving.write_film(film, map(mark_synthetic, stream) if mark else stream, motion):
+        job = Job(films.orbit(needed(person), Path(folder), expression or {}, behind, int(size), mark))
+        for report in job:
             yield gr.skip(), status(report.text, report.share)
-        yield str(film), status("Finished.")
+        yield str(job.result), status("Finished.")
 
 
 def export_mesh(person, expression=None, resolution=128, kind="glb"):
     """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three)."""
     person = needed(person)
     yield gr.skip(), gr.skip(), status("Finding the surface and baking its texture: some seconds.")
-    mesh = surface(person.avatar, expression or {}, int(resolution))
+    mesh = model.surface(person.avatar, expression or {}, int(resolution))
     with workspace() as folder:
         files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
         for file in files.values():
@@ -423,58 +257,30 @@ def export_mesh(person, expression=None, resolution=128, kind="glb"):
         yield str(files["glb"]), wanted, status(f"{len(mesh.triangles)} triangles, in metres, y up.")
 
 
-def slide(person, settled, show, background, together, *values):
+def slide(person, settled, show, background, together, turn_body, *values):
     """The live still while a slider moves: small where that is faster."""
     if person is None or list(values) == settled:  # a last movement may be answered after the slider was let go
         return gr.skip(), gr.skip()
-    return still(person, show, background, together, values, LIVE_SIZE)
+    return still(person, show, background, together, turn_body, values, LIVE_SIZE)
 
 
-def settle(person, show, background, together, *values):
+def settle(person, show, background, together, turn_body, *values):
     """The still in full size once a slider rests; and what it shows, for the other handlers."""
     if person is None:
         return None, {}, None
-    return *still(person, show, background, together, values, STILL_SIZE), list(values)
+    return *still(person, show, background, together, turn_body, values, STILL_SIZE), list(values)
 
 
-def still(person, show, background, together, values, size):
+def still(person, show, background, together, turn_body, values, size):
     """Both of the above: picture and expression."""
-    expression = sliders.expression_of(values[4:], together)
+    camera, expression = values[:4], sliders.expression_of(values[4:], together)
     if show == "Depth":
-        return depth(person, *values[:4], expression, size), expression
-    return render(person, *values[:4], background, expression, size), expression
+        return depth(person, *camera, expression, size, turn_body), expression
+    return render(person, *camera, background, expression, size, turn_body), expression
 
 
 # The page
 
-TITLE = (
-    "# InvertAvatar\nPhotos of a person become a 3D head that moves like a video, a photo, a recording or the sliders."
-)
-CONSENT = "The person in the photos agreed to this, and I will say of what I show that it is synthetic."
-KEPT = (
-    f"What you upload and make here is deleted within {2 * LIFETIME // 3600} hours; nothing is sent elsewhere. An "
-    "avatar file is biometric data: keep it as you would keep the photos."
-)
-CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
-.banner { display: flex; align-items: center; gap: 8px; flex-wrap: wrap; padding: 8px 12px; min-height: 56px;
-  border: 1px solid var(--border-color-primary); border-radius: 10px; background: var(--background-fill-primary); }
-.banner img { width: 40px; height: 40px; border-radius: 8px; margin: 0; }
-.status { color: var(--body-text-color-subdued); min-height: 1.5em; }
-.status progress { display: block; width: 100%; height: 6px; margin-top: 6px; border: 0; border-radius: 3px;
-  appearance: none; overflow: hidden; background: var(--border-color-primary); }
-.status progress::-webkit-progress-bar { background: var(--border-color-primary); }
-.status progress::-webkit-progress-value { background: var(--color-accent); }
-.status progress::-moz-progress-bar { background: var(--color-accent); }
-.found { font-size: var(--text-sm); color: var(--body-text-color); margin-top: 2px; overflow-wrap: anywhere; }
-.quiet:has(.empty) { display: none !important; }  /* a result that is not there yet takes no room */
-.offstage { position: absolute !important; width: 1px; height: 1px; overflow: hidden; opacity: 0; }
-.snug .grid-wrap { min-height: 0 !important; max-height: none !important; }
-#comparison .thumbnail-item { aspect-ratio: 2; }
-.snug .grid-container, #photos .grid-container {
-  grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
-@media (max-width: 640px) { #comparison .grid-container { grid-template-columns: 1fr !important; } }
-"""
 HEAVY = {"concurrency_id": "gpu", "concurrency_limit": 1, "show_progress": "hidden"}
 STILL = {"concurrency_id": "still", "concurrency_limit": 1, "show_progress": "hidden"}  # does not wait for films
 OWN = {"api_visibility": "private"}  # of the page alone: what it does is public under another name
@@ -485,7 +291,7 @@ def build() -> gr.Blocks:
     """The page; the model may come later."""
     with gr.Blocks(title="InvertAvatar", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as page:
         person = gr.State(None, time_to_live=LIFETIME)
-        gr.Markdown(TITLE)
+        gr.Markdown(style.TITLE)
         who = gr.HTML(banner(None))
         with gr.Tab("Avatar"):
             changes = avatar_tab(person, who)
@@ -493,7 +299,7 @@ def build() -> gr.Blocks:
             animate_tab(person)
         with gr.Tab("Explore"):
             explore_tab(person, changes)
-        gr.Markdown(KEPT)
+        gr.Markdown(style.KEPT.format(hours=2 * LIFETIME // 3600))
     return page
 
 
@@ -510,7 +316,7 @@ def avatar_tab(person: gr.State, who: gr.HTML) -> list:
         with gr.Column(scale=2, min_width=320):
             photos = gr.Gallery(
                 label="Photos of one person, or a short video",
-                file_types=[*driving.PHOTO_TYPES, *driving.VIDEO_TYPES],
+                file_types=[*PHOTO_TYPES, *VIDEO_TYPES],
                 sources=["upload", "webcam", "clipboard"],
                 interactive=True,
                 columns=4,
@@ -533,7 +339,7 @@ def avatar_tab(person: gr.State, who: gr.HTML) -> list:
                 elem_id="people",
             )
             gr.Markdown("Or take an example person with a click; nobody of them exists.")
-            consent = gr.Checkbox(label=CONSENT, elem_id="consent")
+            consent = gr.Checkbox(label=style.CONSENT, elem_id="consent")
             with gr.Row():
                 build_button = gr.Button("Build avatar", variant="primary", elem_id="build", min_width=120)
                 add_button = gr.Button("Add photos", elem_id="add", min_width=120)
@@ -571,6 +377,7 @@ def avatar_tab(person: gr.State, who: gr.HTML) -> list:
                 elem_classes="quiet snug",
                 elem_id="comparison",
             )
+            gr.Markdown(style.AGREES, elem_classes="explanation")
             strip = gr.Image(label="From five sides", format="jpeg", elem_classes="quiet", elem_id="turntable", **SHOWN)
     outputs = [person, who, note, comparison, strip]
     listen(photos.change, check_photos, [photos, face_index], [found, sentences], concurrency_limit=2)
@@ -599,7 +406,7 @@ def animate_tab(person: gr.State) -> None:
             drivers = gr.File(
                 label="Videos or photos that drive",
                 file_count="multiple",
-                file_types=[*driving.VIDEO_TYPES, *driving.PHOTO_TYPES, *driving.MOTION_TYPES],
+                file_types=[*VIDEO_TYPES, *PHOTO_TYPES, *MOTION_TYPES],
                 height=170,
                 elem_id="drivers",
             )
@@ -617,11 +424,16 @@ def animate_tab(person: gr.State) -> None:
                 elem_id="region",
             )
             with gr.Accordion("More", open=False):
-                relative = gr.Checkbox(True, label="Relative to the driver's own neutral face")
+                relative = gr.Checkbox(
+                    True, label="Relative to the driver's own neutral face", info="A photo is taken as it is."
+                )
                 strength = gr.Slider(0, 3, 1, step=0.05, label="Strength")
                 smoothing = gr.Slider(0, 1, 0, step=0.05, label="Smoothing")
                 background = gr.Dropdown(
-                    list(BACKGROUNDS), value="gray", label="Background, or a colour: #3366cc", allow_custom_value=True
+                    list(views.BACKGROUNDS),
+                    value="gray",
+                    label="Background, or a colour: #3366cc",
+                    allow_custom_value=True,
                 )
                 picture = gr.Image(label="Or a picture behind", height=140, sources=["upload", "clipboard"])
                 size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
@@ -669,7 +481,7 @@ def explore_tab(person: gr.State, changes: list) -> None:
             with gr.Row():
                 show = gr.Radio(["Picture", "Depth"], value="Picture", label="Show", min_width=140, elem_id="show")
                 background = gr.Dropdown(
-                    list(BACKGROUNDS), value="gray", label="Background", allow_custom_value=True, min_width=140
+                    list(views.BACKGROUNDS), value="gray", label="Background", allow_custom_value=True, min_width=140
                 )
             with gr.Accordion("Orbit video", open=False, elem_id="orbit_panel"):
                 with gr.Row():
@@ -702,6 +514,7 @@ def explore_tab(person: gr.State, changes: list) -> None:
                 pitch = gr.Slider(-40, 40, 0, step=1, label="Pitch", min_width=180)
                 roll = gr.Slider(-45, 45, 0, step=1, label="Roll", min_width=180)
                 zoom = gr.Slider(0.5, 3, 1, step=0.05, label="Zoom", min_width=180)
+            turn_body = gr.Checkbox(False, label="Turn the body too", elem_id="turn_body")
             together = gr.Checkbox(True, label="Both sides of the face move together", elem_id="together")
             scores = {}
             for group, names in sliders.GROUPS.items():
@@ -711,11 +524,13 @@ def explore_tab(person: gr.State, changes: list) -> None:
                         scores[name] = gr.Slider(0, 1, 0, step=0.01, min_width=180, elem_id=name, **look)
 
     camera, faces = [yaw, pitch, roll, zoom], [scores[name] for name in sliders.SLIDERS]
-    seen = [show, background, together, *camera, *faces]
+    seen = [show, background, together, turn_body, *camera, *faces]
     live = {"trigger_mode": "always_last", **STILL, **OWN}
     listen([s.input for s in camera + faces], slide, [person, settled, *seen], [picture, expression], **live)
     rest = {"inputs": [person, *seen], "outputs": [picture, expression, settled], **live}
-    listen([s.release for s in camera + faces] + [show.input, background.input, together.input], settle, **rest)
+    listen(
+        [s.release for s in camera + faces] + [c.input for c in (show, background, together, turn_body)], settle, **rest
+    )
     for change in changes:
         listen(change.success, settle, **rest)
     listen(together.input, sides, together, faces, queue=False, **OWN)
@@ -725,13 +540,16 @@ def explore_tab(person: gr.State, changes: list) -> None:
         listen(looked.then, sides, together, faces, queue=False, **OWN)
 
     size, endpoint = gr.Number(STILL_SIZE, visible=False), gr.Button(visible=False)
-    listen(endpoint.click, render, [person, *camera, background, expression, size], picture, **STILL)
-    listen(endpoint.click, depth, [person, *camera, expression, size], picture, **STILL)
+    listen(endpoint.click, render, [person, *camera, background, expression, size, turn_body], picture, **STILL)
+    listen(endpoint.click, depth, [person, *camera, expression, size, turn_body], picture, **STILL)
     listen(
         orbit_button.click, orbit, [person, expression, background, orbit_size, orbit_mark], [film, orbit_note], **HEAVY
     )
-    outputs = [viewer, mesh_files, mesh_note]
-    listen(mesh_button.click, export_mesh, [person, expression, resolution, kind], outputs, **HEAVY)
+    glb = gr.File(visible=False)
+    outputs = [glb, mesh_files, mesh_note]
+    made = listen(mesh_button.click, export_mesh, [person, expression, resolution, kind], outputs, **HEAVY)
+    # What a generator yields last reaches the page twice, and at the second time Gradio's viewer drops the first.
+    made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
 
 
 def preset(name):
@@ -752,7 +570,7 @@ def launch_options() -> dict:
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return {
         "theme": gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", radius_size="md", **fonts),
-        "css": CSS,
+        "css": style.CSS,
         "max_file_size": MAX_UPLOAD,
         "allowed_paths": [str(EXAMPLES)],
         "footer_links": ["api", "settings"],
@@ -777,15 +595,15 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     if options.model:
-        os.environ["INVERTAVATAR_MODEL"] = options.model
+        os.environ[model.MODEL_VARIABLE] = options.model
     MAX_SECONDS = options.max_seconds
-    threading.Thread(target=model, daemon=True).start()
+    threading.Thread(target=model.load, daemon=True).start()
     page = build().queue(max_size=options.max_queue)
     page.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options())
 
 
-if spaces:
-    model()  # what is put on the GPU here, ZeroGPU hands to its workers
+if model.ON_ZERO_GPU:
+    model.load()  # what is put on the GPU here, ZeroGPU hands to its workers
 
 if __name__ == "__main__":
     main()

@@ -43,7 +43,7 @@ def take_screenshots(
     wanted = only or names
     if unknown := set(wanted) - set(names):
         raise typer.TyperException(f"There is no {', '.join(sorted(unknown))}; use {', '.join(names)}.")
-    app.model()
+    app.model.load()
     page = app.build().queue()
     _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options())
     try:

@@ -1,1 +1,15 @@
-"""What stands behind the page of `app.py`: visitors' people, drivers and sliders. Nothing here knows of Gradio."""
+"""What stands behind the page of `app.py`. Nothing here knows of the page.
+
+`model` computes, on a GPU where there is one; `people` are what visitors build, `building` builds them, `views` and
+`films` show them, `drivers` move them, `sliders` name their expressions; `progress` tells how far a job is, and `style`
+is how all of it looks.
+"""
+
+import os
+
+try:
+    import spaces  # before torch, or ZeroGPU cannot stand in for it
+except ImportError:
+    spaces = None
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, or it does not count; `scripts.console` says why

@@ -11,7 +11,7 @@ from gradio_client import Client
 from PIL import Image
 
 import app
-from invertavatar.app import people
+from invertavatar.app import model, people, views
 from invertavatar.media import VideoReader, VideoWriter, load_image
 from tests.conftest import ROOT
 
@@ -19,6 +19,7 @@ EXAMPLES = ROOT / "assets" / "examples"
 SIZES = (64, 128)
 MAX_UPLOAD = "3mb"
 MAX_SECONDS = 5.0
+ORBIT_RATE = 4
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +29,10 @@ def server(tiny_pipeline, tmp_path_factory):
         cache, scratch = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("scratch")
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
         patch.setattr(app.tempfile, "tempdir", str(scratch))
-        patch.setattr(app, "model", lambda: app.Model(tiny_pipeline, tiny_pipeline.face_model))
-        patch.setattr(app, "surface", functools.partial(coarse_surface, tiny_pipeline))
+        patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.face_model))
+        patch.setattr(model, "surface", functools.partial(coarse_surface, tiny_pipeline))
+        patch.setattr(views, "ORBIT_RATE", ORBIT_RATE)
+        patch.setattr(views, "TURNTABLE", (-20, 20))
         patch.setattr(app, "LIVE_SIZE", SIZES[0])
         patch.setattr(app, "STILL_SIZE", SIZES[1])
         patch.setattr(app, "FILM_SIZES", SIZES)
@@ -43,7 +46,7 @@ def server(tiny_pipeline, tmp_path_factory):
 
 
 def coarse_surface(pipe, avatar, expression, resolution):
-    """What `app.surface` does, a tenth as fine."""
+    """What `model.surface` does, a tenth as fine."""
     return pipe.extract_mesh(avatar, resolution=32, expression=expression, texture_size=256)
 
 

@@ -11,10 +11,10 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-import app
 from invertavatar import Avatar, Motion
+from invertavatar.app import model
 from invertavatar.media import load_image, probe
-from tests.app.conftest import EXAMPLES, SIZES
+from tests.app.conftest import EXAMPLES, ORBIT_RATE, SIZES
 
 ENDPOINTS = {
     *("/check_photos", "/reconstruct", "/update", "/sample", "/save", "/load", "/forget"),
@@ -242,6 +242,16 @@ def test_a_still_follows_pose_and_expression(client):
     assert near[SIZES[0] // 2, SIZES[0] // 2, 0] > near[0, 0, 0]
 
 
+def test_the_body_turns_with_the_head_only_when_asked_to(client):
+    built(client, "anna_1")
+    frontal, whole_frontal, head, whole = (
+        picture(client.predict(yaw=yaw, turn_body=turn_body, size=SIZES[0], api_name="/render"))
+        for yaw, turn_body in ((0, False), (0, True), (25, False), (25, True))
+    )
+    assert np.array_equal(frontal, whole_frontal)
+    assert np.abs(head - whole).max() > 10
+
+
 def test_an_unknown_expression_is_a_sentence(client):
     client.predict(seed=3, api_name="/sample")
     assert "no expression axis grin" in refused(client, "/render", expression={"grin": 1})
@@ -251,7 +261,7 @@ def test_the_orbit_is_a_film(client):
     client.predict(seed=3, api_name="/sample")
     film, status = client.predict(expression={"jawOpen": 0.3}, size=SIZES[0], api_name="/orbit")
     assert "Finished" in status
-    assert probe(film["video"] if isinstance(film, dict) else film).num_frames == 71
+    assert probe(film["video"] if isinstance(film, dict) else film).num_frames == 3.5 * ORBIT_RATE + 1
 
 
 def test_the_mesh_is_there_to_look_at_and_to_download(client):
@@ -280,7 +290,7 @@ def test_two_visitors_never_see_each_others_avatar(client, server):
 def test_what_nobody_foresaw_is_one_general_sentence_and_the_app_goes_on(client, monkeypatch, caplog):
     client.predict(seed=3, api_name="/sample")
     with monkeypatch.context() as patch:
-        patch.setattr(app, "pictures", lambda *_, **__: 1 / 0)
+        patch.setattr(model, "pictures", lambda *_, **__: 1 / 0)
         sentence = refused(client, "/render")
     assert "Something went wrong on the server" in sentence
     assert "division" not in sentence

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 import app
+from invertavatar.app import model
 from invertavatar.media import probe
 from tests.app.conftest import EXAMPLES
 from tests.app.test_endpoints import gone
@@ -122,6 +123,18 @@ def test_a_slider_at_rest_leaves_the_full_size(visit, tmp_path):
     assert page.locator("#eyeBlinkRight input[type=number]").input_value() == "0"
 
 
+def test_the_mesh_is_drawn_in_the_viewer(visit):
+    page = visit()
+    page.get_by_text("Save, load, sample, more").click()
+    page.locator("#sample").click()
+    page.get_by_text("seed 0").first.wait_for()
+    tab(page, "Explore")
+    page.get_by_text("Mesh", exact=True).first.click()
+    page.locator("#mesh").click()
+    page.wait_for_selector("#viewer canvas")
+    page.wait_for_selector("#mesh_files a")
+
+
 def test_two_visitors_at_once_each_get_their_own(visit, tmp_path):
     one, two = visit(), visit()
     for page, name in ((one, "anna_1"), (two, "ben_1")):
@@ -144,7 +157,7 @@ def test_two_visitors_at_once_each_get_their_own(visit, tmp_path):
 
 def test_cancel_stops_the_rendering_and_leaves_no_file(visit, server, monkeypatch):
     rendered, going = [], threading.Event()
-    real = app.frames
+    real = model.frames
 
     def slow(*arguments, **options):
         for frame in real(*arguments, **options):
@@ -157,7 +170,7 @@ def test_cancel_stops_the_rendering_and_leaves_no_file(visit, server, monkeypatc
     page.get_by_text("Save, load, sample, more").click()
     page.locator("#sample").click()
     page.get_by_text("seed 0").first.wait_for()
-    monkeypatch.setattr(app, "frames", slow)
+    monkeypatch.setattr(model, "frames", slow)
     keyframes = "time,jawOpen\n" + "".join(f"{k / 25},{k % 2}\n" for k in range(100))
     drive_with(page, {"name": "talk.csv", "mimeType": "text/csv", "buffer": keyframes.encode()})
     page.locator("#animate").click()

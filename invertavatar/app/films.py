@@ -1,0 +1,139 @@
+"""Films of an avatar: driven by what a visitor gives, or on an orbit; written while they are rendered.
+
+Shapes: S side of a frame, C channels.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Generator, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..face.motion import Motion
+from ..media import VideoReader, VideoWriter, mark_synthetic, save_image, side_by_side
+from ..media.images import over_grey
+from . import drivers, model, views
+from .drivers import Driver
+from .people import Person
+from .progress import NEWS, Report, time_left
+
+PREVIEW_SECONDS = 0.3  # of a video that are tracked first: enough for a neutral face to be relative to
+PREVIEW_SIZE = 256  # pixels at most
+
+
+def animate(
+    person: Person, source: str, folder: Path, options: dict, longest: float, beside: bool = False, mark: bool = True
+) -> Generator[Report, None, tuple[Path, str]]:
+    """Drive an avatar; the motion of a video is saved beside the film.
+
+    Args:
+        person: Whose avatar it is.
+        source: A video, a photo, a saved motion or a table of ARKit scores.
+        folder: Where the results go.
+        options: Of `model.frames`; "height", "background" and "relative_motion" have to be among them.
+        longest: Seconds that a driver may last.
+        beside: Photo and driver stand beside the result.
+        mark: The result says that it is synthetic.
+
+    Returns:
+        The file of the film, or of the picture that a photo gives; and what the visitor should know of the driver.
+
+    Raises:
+        InvertAvatarError: The driver or an option cannot be used.
+    """
+    read = partial(drivers.read_driver, source, model.tracker(), model.load().face_model, longest)
+    stem = folder / Path(source).stem
+    if Path(source).suffix.lower() in drivers.VIDEO_TYPES:
+        yield Report("looking at the first frame", 0)
+        start = yield from read(seconds=PREVIEW_SECONDS)
+        small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1)}
+        yield Report("tracking", 0, next(_rendered(person, start.motion, small)))
+    driver = yield from read()
+    frames = _rendered(person, driver.motion, options)
+    if beside:
+        frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
+    frames = map(mark_synthetic, frames) if mark else frames
+    if driver.photo is not None:
+        picture, file = next(frames), Path(f"{stem}_avatar.png")
+        save_image(file, picture)
+        yield Report("rendered", 1, picture)
+        return file, driver.note
+    film = Path(f"{stem}_avatar{_film_type(options['background'])}")
+    yield from write_film(film, frames, driver.motion, driver.video)
+    if driver.video:
+        driver.motion.save(f"{stem}_motion.safetensors")
+    return film, driver.note
+
+
+def orbit(
+    person: Person, folder: Path, expression: dict[str, float], background: str, size: int, mark: bool = True
+) -> Generator[Report, None, Path]:
+    """Look at an avatar from both sides, from below and from above.
+
+    Args:
+        person: Whose avatar it is.
+        folder: Where the film goes.
+        expression: ARKit name -> score.
+        background: From `views.checked_background`.
+        size: S.
+        mark: The film says that it is synthetic.
+
+    Returns:
+        Its file.
+    """
+    motion, camera = views.orbit(person, expression)
+    options = {"relative_motion": False, "height": size, "background": background}
+    frames = model.frames(person.avatar, motion, **camera, **options)
+    film = folder / f"orbit{_film_type(background)}"
+    yield from write_film(film, map(mark_synthetic, frames) if mark else frames, motion)
+    return film
+
+
+def write_film(
+    path: Path, frames: Iterator[np.ndarray], motion: Motion, sound: str | None = None
+) -> Generator[Report, None, None]:
+    """Write frames as they come; a reader who stops leaves no file behind.
+
+    Args:
+        path: .mp4, or .webm for transparent frames.
+        frames: As many as `motion` has, [S, S, C] uint8.
+        motion: Lends frame rate and number.
+        sound: A video whose sound is added.
+
+    Yields:
+        A report with the first frame, and with the latest every now and then.
+    """
+    start, told = time.perf_counter(), -math.inf
+    with VideoWriter(path, motion.fps, audio_from=sound) as writer:
+        for frame in frames:
+            writer.write(frame)
+            now, count = time.perf_counter(), writer.num_frames
+            if now - told > NEWS and count < motion.num_frames:
+                told = now
+                left = time_left((now - start) / count * (motion.num_frames - count))
+                yield Report(f"frame {count} of {motion.num_frames}, {left}", count / motion.num_frames, frame)
+
+
+def opaque(frame: np.ndarray) -> np.ndarray:
+    """A frame for a preview: what is transparent lies over mid grey."""
+    return over_grey(frame) if frame.shape[2] == 4 else frame
+
+
+def _rendered(person: Person, motion: Motion, options: dict) -> Iterator[np.ndarray]:
+    # One frame has no neutral of its own: a face in a photo is taken as it is.
+    relative = options["relative_motion"] and motion.num_frames > 1
+    return model.frames(person.avatar, motion, **options | {"relative_motion": relative})
+
+
+def _flanked(frames: Iterator[np.ndarray], photo: np.ndarray | None, driver: Driver) -> Iterator[np.ndarray]:
+    """The frames with the person's photo and the driver's frame at their left, as far as there are such."""
+    driving = VideoReader(driver.video, fps=driver.motion.fps) if driver.video else itertools.repeat(driver.photo)
+    for seen, frame in zip(driving, frames, strict=False):
+        yield side_by_side(*(view for view in (photo, seen, frame) if view is not None), height=frame.shape[0])
+
+
+def _film_type(background: str | np.ndarray) -> str:
+    return ".webm" if isinstance(background, str) and background == "transparent" else ".mp4"

@@ -1,0 +1,96 @@
+"""The model, and what is asked of it where the GPU is: on ZeroGPU each function below runs in a worker.
+
+A worker takes and gives what is on the CPU, and no attribute that it sets outlives it.
+
+Shapes: T frames, S side of a picture, C channels.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+import invertavatar
+
+from ..avatar import Avatar
+from ..face.face_model import FaceModel
+from ..face.motion import Motion
+from ..face.portrait import Portrait
+from ..face.tracker import FaceTracker
+from ..rendering.mesh import Mesh
+from . import spaces
+
+if TYPE_CHECKING:
+    from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+
+DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+ON_ZERO_GPU = spaces is not None
+MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; without it the shipped one is taken
+
+
+class Model(NamedTuple):
+    """The pipeline, and its face model once more on the CPU, where faces are tracked."""
+
+    pipe: "InvertAvatarPipeline"
+    face_model: FaceModel
+
+
+_loading, _loaded = threading.Lock(), []
+
+
+def load() -> Model:
+    """The model, loaded by whoever asks first."""
+    with _loading:
+        if not _loaded:
+            pipe = invertavatar.InvertAvatarPipeline.from_pretrained(os.environ.get(MODEL_VARIABLE))
+            pipe.set_progress_bar_config(disable=True)
+            face_model = FaceModel.from_config(pipe.face_model.config)
+            face_model.load_state_dict(pipe.face_model.state_dict())
+            _loaded.append(Model(pipe.to(DEVICE), face_model))
+    return _loaded[0]
+
+
+def tracker() -> FaceTracker:
+    """The face tracker, which works on the CPU."""
+    return load().pipe.face_tracker
+
+
+def gpu(duration: int | Callable[..., int]) -> Callable:
+    """Marks what wants a GPU, and for how many seconds at most; a callable computes them from the arguments."""
+    return spaces.GPU(duration=duration) if spaces else lambda function: function
+
+
+@gpu(lambda avatar, portraits: 10 + 4 * len(portraits))
+def fuse(avatar: Avatar | None, portraits: list[Portrait]) -> Iterator[Avatar]:
+    """The avatar after each further photo."""
+    for portrait in portraits:
+        avatar = load().pipe.add_portrait(avatar, portrait)
+        yield avatar.to("cpu")
+
+
+@gpu(20)
+def sample(seed: int, variety: float) -> Avatar:
+    """`pipe.sample`."""
+    return load().pipe.sample(seed, variety).to("cpu")
+
+
+@gpu(30)
+def pictures(avatar: Avatar, **options) -> tuple[np.ndarray, np.ndarray]:
+    """`pipe.render`: uint8 [T, S, S, C], and depth [T, S, S]."""
+    colours, depths = load().pipe.render(avatar, output_type="np", return_depth=True, **options)
+    return (colours * 255).round().astype(np.uint8), depths
+
+
+@gpu(lambda avatar, motion, **options: 20 + motion.num_frames // 8)
+def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
+    """`pipe.animate_stream`: uint8 [S, S, C], one at a time."""
+    yield from load().pipe.animate_stream(avatar, motion=motion, **options)
+
+
+@gpu(60)
+def surface(avatar: Avatar, expression: dict[str, float], resolution: int) -> Mesh:
+    """`pipe.extract_mesh`."""
+    return load().pipe.extract_mesh(avatar, resolution=resolution, expression=expression)

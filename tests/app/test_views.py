@@ -1,0 +1,73 @@
+"""How a person is looked at, beneath the page."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from invertavatar import Motion
+from invertavatar.app import films, model, people, views
+from invertavatar.app.progress import Job
+from tests.app.conftest import EXAMPLES
+
+SIZE = 64
+OPTIONS = {"relative_motion": True, "height": SIZE, "background": "gray"}
+
+
+@pytest.fixture
+def person(tiny_pipeline, tiny_avatar, monkeypatch):
+    monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.face_model))
+    return people.built(tiny_avatar)
+
+
+def frames(person, motion, **options):
+    return list(model.frames(person.avatar, motion, relative_motion=False, height=SIZE, **options))
+
+
+def test_the_orbit_shows_what_stills_of_the_turned_person_show(person):
+    expression = {"jawOpen": 0.4}
+    motion, camera = views.orbit(person, expression)
+    second = views.ORBIT_RATE * 3 // 4  # the first key frame to the side
+    assert camera["yaw"][second] == pytest.approx(views.ORBIT[1][1], abs=1e-3)
+    assert camera["pitch"][second] == pytest.approx(0, abs=1e-3)
+    whole = {"expression": expression, "height": SIZE, "turn_body": True}
+    film = frames(person, motion[second : second + 1], yaw=camera["yaw"][second])
+    assert np.abs(film[0].astype(int) - model.pictures(person.avatar, yaw=30, **whole)[0][0]).max() <= 1
+
+
+def test_the_camera_of_the_orbit_turns_from_frame_to_frame(person):
+    motion, camera = views.orbit(person, {})
+    clip, camera = motion[:10:9], {name: angles[:10:9] for name, angles in camera.items()}
+    together = frames(person, clip, **camera)
+    alone = [frames(person, clip[k : k + 1], **{name: a[k] for name, a in camera.items()})[0] for k in (0, 1)]
+    assert np.array_equal(together, alone)
+    assert np.abs(together[0].astype(int) - together[1]).mean() > 1
+
+
+def test_depth_is_brighter_the_nearer_and_black_where_there_is_nothing():
+    depth = np.array([[np.nan, -2.0, -0.5], [0.25, 1.0, 3.0]])
+    assert views.depth_picture(depth)[..., 0].tolist() == [[0, 32, 32], [144, 255, 255]]
+
+
+def test_a_photo_drives_as_it_is_and_without_a_warning(person, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        job = Job(films.animate(person, str(EXAMPLES / "ben_2.jpg"), tmp_path, OPTIONS, 60, mark=False))
+        reports = [report for report in job if report.frame is not None]
+    assert not caplog.messages
+    motion = model.load().pipe.track(EXAMPLES / "ben_2.jpg")
+    assert np.array_equal(reports[-1].frame, frames(person, motion)[0])
+
+
+def test_the_first_frame_is_shown_before_the_second_is_rendered(person, tmp_path):
+    motion = Motion(rotation=torch.eye(3).repeat(9, 1, 1), expression=torch.rand(9, 52))
+    rendered = []
+
+    def counted():
+        for frame in frames(person, motion):
+            rendered.append(frame)
+            yield frame
+
+    report = next(films.write_film(tmp_path / "film.mp4", counted(), motion))
+    assert len(rendered) == 1
+    assert np.array_equal(report.frame, rendered[0])
