@@ -352,9 +352,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
         motion_scale: float = 1.0,
         smooth: float = 0.0,
         follow_translation: bool = False,
-        yaw: float = 0.0,
-        pitch: float = 0.0,
-        roll: float = 0.0,
+        yaw: float | Sequence[float] = 0.0,
+        pitch: float | Sequence[float] = 0.0,
+        roll: float | Sequence[float] = 0.0,
         field_of_view: float | None = None,
         zoom: float = 1.0,
         height: int = 512,
@@ -378,7 +378,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             motion_scale: Strength of the motion.
             smooth: 0..1, One-Euro smoothing.
             follow_translation: Let the head also move and grow in the picture as the driver's does.
-            yaw: Degrees by which the camera sees the head turned further, to the picture's right.
+            yaw: Degrees by which the camera sees the whole person turned further, to the picture's right. One
+                number, or one for each rendered frame.
             pitch: Degrees, upwards.
             roll: Degrees, clockwise.
             field_of_view: Degrees of the camera, 0 for weak perspective; the model's own by default.
@@ -418,6 +419,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             smooth=smooth,
             follow_translation=follow_translation,
         )[frames]
+        if view.ndim == 3 and len(view) not in (1, motion.num_frames):
+            raise InvertAvatarError(f"There are {len(view)} angles for the {motion.num_frames} frames of the driver.")
         camera = {"field_of_view": field_of_view, "zoom": zoom}
         rendered = self._stream(avatar, motion, view, camera, height, behind, batch_size, output_type, callback)
         return FrameStream(rendered, motion.num_frames, motion.fps, driver)

@@ -331,6 +331,20 @@ def test_a_turned_camera_adds_to_the_drivers_pose(tiny_pipeline, tiny_avatar):
     assert (a - b)[:, :, 56:].abs().max() > 0.01  # the camera goes around the body, the driver's head turns on its neck
 
 
+def test_the_camera_may_move_from_frame_to_frame(tiny_pipeline, tiny_avatar):
+    three = Motion.concatenate([Motion.from_sliders({})] * 3)
+    moving = tiny_pipeline.animate(
+        tiny_avatar, "pt", motion=three, relative_motion=False, yaw=[0, 10, 20], height=64
+    ).frames
+    for frame, yaw in zip(moving, (0, 10, 20), strict=True):
+        still = tiny_pipeline.animate(
+            tiny_avatar, "pt", motion=three[:1], relative_motion=False, yaw=yaw, height=64
+        ).frames
+        torch.testing.assert_close(frame, still[0], atol=1e-5, rtol=0)
+    with pytest.raises(InvertAvatarError, match="2 angles for the 3 frames"):
+        tiny_pipeline.animate(tiny_avatar, motion=three, yaw=[0, 10], height=64)
+
+
 def test_a_rendered_head_turns_on_its_neck_or_with_the_body(tiny_pipeline, tiny_avatar):
     still, head, both = (
         tiny_pipeline.render(tiny_avatar, yaw=yaw, height=64, output_type="pt", turn_body=body)
