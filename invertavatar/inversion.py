@@ -25,7 +25,7 @@ from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 # See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 100.0), (12.0, 60.0)
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 100.0), (2.0, 60.0, 85.0)
 
 
 class Networks(NamedTuple):

@@ -109,7 +109,8 @@ def inflate(silhouette: Tensor) -> Tensor:
     near = silhouette.sigmoid()
     for _ in range(2):  # two box filters are close to a Gaussian; at a straight edge they give one half
         near = _box(near, reach)
-    return (1 - (2 - 2 * near).clamp(0, 1) ** 2).clamp(min=1e-4).sqrt()
+    # At a straight edge 2 - 2 near is already the square of the way that is left to the inside.
+    return (1 - (2 - 2 * near).clamp(0, 1)).clamp(min=1e-4).sqrt()
 
 
 def _box(x: Tensor, reach: int) -> Tensor:

@@ -102,7 +102,11 @@ def observe(
 
 
 def observed_sums(
-    maps: PhotoMaps, texture_sharpness: float, canonical_sharpness: float, photo_weight: float = 1.0
+    maps: PhotoMaps,
+    texture_sharpness: float,
+    canonical_sharpness: float,
+    turned_sharpness: float = 0.0,
+    photo_weight: float = 1.0,
 ) -> ObservedSums:
     """A photo's contribution to the running sums.
 
@@ -112,9 +116,11 @@ def observed_sums(
             decides alone.
         canonical_sharpness: How fast the weight in the frontal plane falls as the head turns away. Hair is not aligned
             well enough to be averaged, so the most frontal photo should decide wherever it has pixels.
+        turned_sharpness: The same for the weight in the UV map: where each place takes the best photo, the borders
+            between photos had better lie beside the face than along the nose.
         photo_weight: Of the photo as a whole; less for a blurred or tiny one.
     """
-    seen = photo_weight * maps.visibility**texture_sharpness
+    seen = photo_weight * torch.exp(turned_sharpness * (maps.frontal - 1)) * maps.visibility**texture_sharpness
     facing = photo_weight * torch.exp(canonical_sharpness * (maps.frontal - 1)) * maps.inside
     inside = facing * maps.matte
     return ObservedSums(
@@ -126,11 +132,13 @@ def observed_sums(
 def observed_colours(sums: ObservedSums, atlas: UVAtlas) -> ObservedColours:
     """Resolve running sums into colours: the photos, then the mirrored face, then the surroundings."""
     confidence = (sums.texture[:, 3:] * 100).clamp(max=1)
-    texture = sums.texture + MIRROR_WEIGHT * mirror_texture(sums.texture, atlas)
+    # A far turned photo weighs next to nothing, yet all there is where it is alone: weights are relative to the best.
+    tiny = torch.finfo(torch.float32).tiny
+    texture = sums.texture / sums.texture[:, 3:].amax((2, 3), keepdim=True).clamp(min=tiny)
+    texture = texture + MIRROR_WEIGHT * mirror_texture(texture, atlas)
     weight = texture[:, 3:]
     texture = fill_unseen(texture[:, :3] / weight.clamp(min=1e-8), weight * (1 / MIRROR_WEIGHT))
-    # A far turned photo weighs next to nothing, yet all there is where it is alone: weights are relative to the best.
-    best = sums.canonical[:, 4:].amax((2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    best = sums.canonical[:, 4:].amax((2, 3), keepdim=True).clamp(min=tiny)
     inside, facing = (sums.canonical[:, 3:] / best).split(1, 1)
     canonical = fill_unseen(sums.canonical[:, :3] / best / inside.clamp(min=1e-8), inside)
     # Where the frontal photos have no pixels a turned one is a poor witness of what belongs to the head.

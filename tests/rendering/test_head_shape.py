@@ -160,7 +160,7 @@ def test_a_head_is_flat_at_its_silhouette_and_round_deep_inside():
     right, up = pixel_centres(128)
     radius = torch.hypot(right, up)
     assert roundness[radius > 0.83].max() < 0.25
-    assert roundness[radius < 0.5].min() > 0.95
+    assert roundness[radius < 0.5].min() > 0.85 and roundness[radius < 0.35].min() > 0.95
     assert roundness[radius > 1.1].max() <= 0.0101  # its floor
     row = roundness[64, 64:115]  # from the middle out
     assert (row.diff() <= 1e-4).all()

@@ -179,6 +179,7 @@ def test_an_export_is_named_by_its_weights(tmp_path, networks):
         names.append(load_networks(tmp_path).generator.config.weights_id)
         if len(names) == 2:
             next(networks.latent_encoder.parameters()).data[0] += 1
+    assert not [file for file in tmp_path.rglob("*.json") if "_name_or_path" in file.read_text()]
     assert len(names[0]) == 12 and names[0] == names[1] != names[2]
     assert networks.generator.config.weights_id == "untrained"
 
