@@ -45,7 +45,7 @@ class Avatar:
     texture_state: FusionState  # hidden states of E_tex_rec
     triplane_state: FusionState  # hidden states of E_tri_rec
     sums: ObservedSums  # observed colours at the networks' resolution
-    detail_sums: ObservedSums  # at full resolution, of the photo that shows a place best
+    detail_sums: ObservedSums  # at full resolution, at each place of the photo that weighs most there
     rest_sum: Tensor  # [V, 3] sum over photos of the face without expression, head space
     neutral: Tensor  # [V, 3] the person's neutral face, head space
     rest: Motion  # one frame: pose, expression and residual of the first photo

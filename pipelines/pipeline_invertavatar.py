@@ -21,11 +21,10 @@ from torch import Tensor
 from invertavatar.avatar import Avatar, PhotoRecord
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
-from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
 from invertavatar.face.likeness import UNLIKE, likeness
-from invertavatar.face.motion import EXPRESSION_RANGE, Motion, check_retargeting, load_motion, retarget
+from invertavatar.face.motion import Motion, check_retargeting, load_motion, retarget
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker, Track
 from invertavatar.inversion import (
@@ -47,12 +46,13 @@ from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.prior import sample_avatar
 from invertavatar.rendering.background import backdrop, compose, resolve_background, shifted
 from invertavatar.rendering.head_shape import face_window
-from invertavatar.rendering.mesh import CELL, Mesh, isosurface, metres_per_unit
+from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import ObservedColours, observe, observed_colours, observed_sums
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
+from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
 from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_type
 
 logger = logging.getLogger(__name__)
@@ -66,9 +66,6 @@ DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "invertavatar" / "checkpoints"
 
 # What diffusers lets through where the JSON or the weights of a model are not what they should be.
 DAMAGE = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError)
-
-OUTPUT_TYPES = ("pil", "np", "pt")
-TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
 
 
 class InvertAvatarPipeline(DiffusionPipeline):
@@ -402,9 +399,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
         # All that can be wrong is said before a long video is tracked.
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
         self.check_inputs(avatar, driving_video, driving_image, motion, callback_on_step_end_tensor_inputs)
-        self._check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
+        check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
         check_retargeting(animation_region, motion_scale, smooth)
-        view = self._rotations(yaw, pitch, roll)
+        view = rotations(yaw, pitch, roll)
         avatar = avatar.to(self._execution_device)
         behind = resolve_background(background, avatar.backdrop, height)
         driver = motion
@@ -470,8 +467,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             avatar: From `reconstruct`.
             output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
         """
-        if output_type not in OUTPUT_TYPES:
-            raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(OUTPUT_TYPES)}.')
+        check_output_type(output_type)
         stream = self.animate_stream(avatar, output_type="pt", **kwargs)
         frames = as_output_type(torch.stack(list(stream)), output_type)
         return InvertAvatarPipelineOutput(frames, stream.fps, avatar, stream.motion)
@@ -519,9 +515,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
             InvertAvatarError: An input cannot be used, such as an expression without such an axis.
         """
         self._check_avatar(avatar)
-        self._check_frames(field_of_view, zoom, height, batch_size, output_type)
-        rotation = self._rotations(yaw, pitch, roll).reshape(-1, 3, 3)
-        scores, residual = self._posed_expression(avatar, expression)
+        check_frames(field_of_view, zoom, height, batch_size, output_type)
+        rotation = rotations(yaw, pitch, roll).reshape(-1, 3, 3)
+        scores, residual = posed_expression(avatar, expression)
         still = torch.eye(3).expand_as(rotation)
         motion = Motion(
             rotation=still if turn_body else rotation,
@@ -568,13 +564,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             InvertAvatarError: An input cannot be used, or nothing of the avatar is as dense as `threshold`.
         """
         self._check_avatar(avatar)
-        if not isinstance(resolution, int) or resolution % CELL or not 32 <= resolution <= 512:
-            raise InvertAvatarError(f"The resolution must be a multiple of {CELL} from 32 to 512, not {resolution}.")
-        if not threshold > 0:
-            raise InvertAvatarError(f"The threshold must be above 0, not {threshold}.")
-        if texture_size not in TEXTURE_SIZES:
-            raise InvertAvatarError(f"The texture size must be one of {TEXTURE_SIZES} pixels, not {texture_size}.")
-        scores, residual = (x.to(self._execution_device) for x in self._posed_expression(avatar, expression))
+        check_mesh(resolution, threshold, texture_size)
+        scores, residual = (x.to(self._execution_device) for x in posed_expression(avatar, expression))
         avatar = avatar.to(self._execution_device)
         generator, face_model, config = self.generator, self.face_model, self.generator.config
 
@@ -743,48 +734,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 named[name] = values[name]
         return values | (function(self, step, None, named) or {})
 
-    def _check_frames(self, field_of_view, zoom, height, batch_size, output_type, output_types=OUTPUT_TYPES) -> None:
-        if field_of_view is not None and not 0 <= field_of_view <= 90:
-            raise InvertAvatarError(f"The field of view must be between 0 and 90 degrees, not {field_of_view}.")
-        if not zoom > 0:
-            raise InvertAvatarError(f"The zoom must be above 0, not {zoom}.")
-        if not isinstance(height, int) or not 32 <= height <= 4096:
-            raise InvertAvatarError(f"The height of the frames must be between 32 and 4096 pixels, not {height}.")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise InvertAvatarError(f"The batch size must be 1 or more frames, not {batch_size}.")
-        if output_type not in output_types:
-            raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(output_types)}.')
-
     def _check_avatar(self, avatar: Avatar) -> None:
         if not isinstance(avatar, Avatar):
             raise AvatarError(f"An Avatar is needed, not a {type(avatar).__name__}; build one with reconstruct().")
         if avatar.model != self.fingerprint:
             raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
-
-    def _rotations(self, yaw, pitch, roll) -> Tensor:
-        """[..., 3, 3] from degrees, each a number or a list of them."""
-        try:
-            angles = torch.broadcast_tensors(*(torch.as_tensor(a, dtype=torch.float32) for a in (yaw, pitch, roll)))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InvertAvatarError("Give yaw, pitch and roll as one number each or as lists of one length.") from error
-        if not torch.stack(angles).isfinite().all():
-            raise InvertAvatarError("Give yaw, pitch and roll in degrees; one of them is not finite.")
-        return rotation_from_angles(*angles)
-
-    def _posed_expression(self, avatar, expression) -> tuple[Tensor, Tensor]:
-        """Scores [1, 52] and residual [1, K] of an expression by ARKit names; of the first photo for None."""
-        if expression is None:
-            return avatar.rest.expression, avatar.rest.residual
-        unknown = sorted(set(expression) - set(ARKIT_NAMES))
-        if unknown:
-            raise MotionError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names, such as jawOpen.")
-        try:
-            scores = torch.tensor([[float(expression.get(name, 0.0)) for name in ARKIT_NAMES]])
-        except (TypeError, ValueError):
-            scores = torch.tensor([[torch.nan]])
-        if scores.isnan().any():
-            raise MotionError("The scores of an expression are numbers from 0 to 1; one of those given is none.")
-        return scores.clamp(*EXPRESSION_RANGE), torch.zeros_like(avatar.rest.residual)
 
     def _networks(self) -> Networks:
         return Networks(*(getattr(self, name) for name in Networks._fields))

@@ -2,8 +2,8 @@
 
 Shapes: B batch, h w map. The spaces are the UV map of the face and the canonical frontal plane of the whole head.
 
-Each photo adds weighted colours to running sums, and to the fine maps where it shows a place best: the order of photos
-does not matter, and nothing of a photo but its contribution is kept.
+Each photo adds weighted colours to running sums, and to the fine maps where its weight is the largest: the order of
+photos does not matter, and nothing of a photo but its contribution is kept.
 """
 
 from typing import NamedTuple
