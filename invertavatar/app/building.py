@@ -33,8 +33,8 @@ def join(person: Person | None, paths: Sequence[str], face_index: int = 0) -> Ge
     for portrait, sentence in people.read_photos(paths, model.tracker(), face_index):
         if portrait is None:
             left_out.append(sentence)
-        elif people.digest_of(portrait) not in known:
-            fresh[people.digest_of(portrait)] = portrait
+        elif (digest := people.digest_of(portrait)) not in known:
+            fresh[digest] = portrait
     if not fresh:
         raise InvertAvatarError(" ".join(left_out) or "These photos are in the avatar already. Drop another one.")
     before = like_the_photos(person) if person else []
