@@ -5,6 +5,7 @@ Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side o
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from diffusers.utils.torch_utils import get_device
 from safetensors import SafetensorError
 from torch import Tensor
 
+from invertavatar.ahead import ahead, workers_for
 from invertavatar.avatar import Avatar, PhotoRecord
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
@@ -202,12 +204,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
     def _fuse(self, avatar, image, face_index, fusion, callback):
         self._check_callback(callback[1])
         photos, names = load_images(image)
-        steps = list(zip(photos, names, strict=True))
+        steps, tracker = list(zip(photos, names, strict=True)), self._tracker()
+
+        def prepared(step):
+            return prepare_portrait(step[0], tracker, step[1], face_index)
+
         try:
-            for step, (photo, name) in enumerate(self.progress_bar(steps) if len(steps) > 1 else steps):
-                portrait = prepare_portrait(photo, self._tracker(), name, face_index)
-                avatar = self.add_portrait(avatar, portrait, fusion)
-                avatar = self._at_step_end(callback, step, avatar=avatar)["avatar"]
+            with closing(ahead(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:
+                for step, portrait in enumerate(self._with_progress(portraits, len(steps), "Photos")):
+                    avatar = self.add_portrait(avatar, portrait, fusion)
+                    avatar = self._at_step_end(callback, step, avatar=avatar)["avatar"]
         finally:
             self.maybe_free_model_hooks()
         return avatar
@@ -440,22 +446,26 @@ class InvertAvatarPipeline(DiffusionPipeline):
         features, detail = self.canonical_features(avatar)
         moved = bool((motion.translation != 0).any() or (motion.scale != 1).any())
         starts = range(0, motion.num_frames, batch_size)
+
+        def layers(start):
+            clip = motion[start : start + batch_size]
+            turn = clip.rotation.to(avatar.device)
+            rendered = self.render_frames(
+                avatar,
+                features,
+                detail,
+                clip.expression.to(avatar.device),
+                clip.residual.to(avatar.device),
+                view[start : start + batch_size].to(avatar.device) @ turn,
+                height,
+                turn=turn,
+                **camera,
+            )
+            return shifted(torch.cat(rendered, 1), clip).split([3, 1, 1], 1) if moved else rendered
+
         try:
-            for start in self._with_progress(starts, len(starts), "Rendering"):
-                clip = motion[start : start + batch_size]
-                turn = clip.rotation.to(avatar.device)
-                layers = self.render_frames(
-                    avatar,
-                    features,
-                    detail,
-                    clip.expression.to(avatar.device),
-                    clip.residual.to(avatar.device),
-                    view[start : start + batch_size].to(avatar.device) @ turn,
-                    height,
-                    turn=turn,
-                    **camera,
-                )
-                yield shifted(torch.cat(layers, 1), clip).split([3, 1, 1], 1) if moved else layers
+            with closing(ahead(layers, starts, workers_for(avatar.device, len(starts)))) as batches:
+                yield from self._with_progress(batches, len(starts), "Rendering")
         finally:  # also where a stream is left half-way
             self.maybe_free_model_hooks()
 

@@ -28,6 +28,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 PHOTOS = tuple(str(EXAMPLES / f"anna_{k}.jpg") for k in range(1, 5))
 CLIP = EXAMPLES / "talk_a.mp4"
 CLIP_FPS, CLIP_SECONDS = 25, 10
+WINDOW = 4  # batches
 
 
 @dataclass(frozen=True)
@@ -153,14 +154,19 @@ class Measures:
         return found
 
     def frame_times(self, size: int, batch: int) -> list[float]:
-        """Milliseconds of a frame, of several batches; the first one, which prepares what all share, does not count."""
+        """Milliseconds of a frame, each a mean over `WINDOW` batches of a running stream.
+
+        A stream may render on several threads ahead of the one who asks: then frames come in bursts, and the first ones
+        and the last ones of a stream are no measure of the others.
+        """
         from invertavatar import Motion
 
-        num_batches = 1 + max(2, -(-self.plan.frames // batch))
-        motion = Motion.concatenate([self.motion] * -(-num_batches * batch // self.plan.frames))
+        num_windows = max(2, -(-self.plan.frames // (WINDOW * batch)))
+        motion = Motion.concatenate([self.motion] * -(-(num_windows + 3) * WINDOW * batch // self.plan.frames))
         stream = self.pipe.animate_stream(self.avatar, motion=motion, height=size, batch_size=batch)
-        times = self.seconds(lambda: [next(stream) for _ in range(batch)], num_batches)
-        return [1000 * x / batch for x in times[1:]]
+        times = self.seconds(lambda: [next(stream) for _ in range(WINDOW * batch)], 1 + num_windows)
+        stream.close()
+        return [1000 * x / (WINDOW * batch) for x in times[1:]]
 
     def write_clip(self, path: Path) -> None:
         """The example clip over and over, with its sound."""
@@ -191,7 +197,7 @@ def about(device: "torch.device") -> dict:
     half = []
     if device.type == "cuda":
         half = ["bfloat16"] * torch.cuda.is_bf16_supported(including_emulation=False) + ["float16"]
-    elif "amx_bf16" in facts.get("flags", ""):
+    elif {"amx_bf16", "avx512_bf16"} & set(facts.get("flags", "").split()):
         half = ["bfloat16"]
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -1,0 +1,83 @@
+"""With several cores, photos are tracked and frames rendered ahead, and a user notices nothing but the speed."""
+
+import threading
+from itertools import count, islice
+
+import numpy as np
+import pytest
+import torch
+
+from invertavatar.errors import NoFaceError
+from invertavatar.face.motion import Motion
+
+NOD = Motion.from_sliders([{"time": 0}, {"time": 0.4, "jawOpen": 0.8, "yaw": 20, "pitch": -10}])  # 11 frames
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def workers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+@pytest.fixture
+def rendered_in(tiny_pipeline, monkeypatch):
+    """Names of the threads that render frames."""
+    names, original = set(), tiny_pipeline.render_frames
+
+    def render_frames(*args, **kwargs):
+        names.add(threading.current_thread().name)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(tiny_pipeline, "render_frames", render_frames)
+    return names
+
+
+def test_frames_rendered_ahead_are_those_rendered_one_by_one(tiny_pipeline, tiny_avatar, rendered_in):
+    options = {"motion": NOD, "height": 64, "batch_size": 2}
+    alone = list(tiny_pipeline.animate_stream(tiny_avatar, **options))
+    assert rendered_in == {"MainThread"}
+    torch.set_num_threads(2)
+    try:
+        together = list(tiny_pipeline.animate_stream(tiny_avatar, **options))
+    finally:
+        torch.set_num_threads(1)
+    assert len(rendered_in) == 3 and len(together) == len(alone) == NOD.num_frames
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_stream_left_half_way_leaves_no_thread(tiny_pipeline, tiny_avatar, two_threads):
+    stream = tiny_pipeline.animate_stream(tiny_avatar, motion=NOD, height=64)
+    assert len(list(islice(stream, 3))) == 3 and len(workers()) == 2
+    stream.close()
+    assert not workers()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the third"), KeyboardInterrupt()])
+def test_what_stops_the_third_frame_comes_after_two(tiny_pipeline, tiny_avatar, two_threads, monkeypatch, error):
+    def render_frames(*args, **kwargs):
+        number = next(numbers)
+        started.append(number)
+        if number == 2:
+            raise error
+        return original(*args, **kwargs)
+
+    original, numbers, started, got = tiny_pipeline.render_frames, count(), [], []
+    monkeypatch.setattr(tiny_pipeline, "render_frames", render_frames)
+    with pytest.raises(type(error)):
+        for frame in tiny_pipeline.animate_stream(tiny_avatar, motion=NOD, height=64):
+            got.append(frame)
+    assert len(got) == 2 and not workers() and len(started) < NOD.num_frames
+
+
+def test_the_photo_without_a_face_is_refused_after_those_before_it_joined(tiny_pipeline, example, two_threads):
+    photos, joined = [example("anna_1"), np.full((256, 256, 3), 200, np.uint8), example("anna_2")], []
+    with pytest.raises(NoFaceError, match="No face found in photo 2"):
+        tiny_pipeline.reconstruct(photos, callback_on_step_end=lambda pipe, step, _, values: joined.append(step))
+    assert joined == [0] and not workers()
