@@ -4,6 +4,7 @@ Shapes: B batch, F triangles, H W picture.
 """
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -47,13 +48,18 @@ def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple
     return torch.from_numpy(triangle), torch.from_numpy(barycentric)
 
 
-def _compiled(function):
-    """numba.njit, cached on disk where numba finds a writable folder (NUMBA_CACHE_DIR, beside this file, or home)."""
+def compiled(function: Callable, **options) -> Callable:
+    """numba.njit, cached on disk where numba finds a writable folder (NUMBA_CACHE_DIR, beside this file, or home).
+
+    Args:
+        function: Holds no GIL once compiled.
+        **options: Further ones of `numba.njit`.
+    """
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:
-        logger.info("The compiled rasterizer is not cached: set NUMBA_CACHE_DIR to a writable folder to start faster.")
-        return numba.njit(nogil=True)(function)
+        logger.info("A compiled loop is not cached: set NUMBA_CACHE_DIR to a writable folder to start faster.")
+        return numba.njit(nogil=True, **options)(function)
 
 
 def _draw(corners, depths, triangle, barycentric, step):
@@ -104,4 +110,4 @@ def _draw(corners, depths, triangle, barycentric, step):
             row2 += dx2 * step
 
 
-_draw = _compiled(_draw)
+_draw = compiled(_draw)

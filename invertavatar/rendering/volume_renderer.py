@@ -3,6 +3,7 @@
 Shapes: B batch, C plane channels, D feature channels, h w rendered size, N = h w rays, S samples on a ray.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import plane_coordinates, rays
-from .neck import to_rest
+from .neck import CHIN, COLLAR, PIVOT, to_rest
 
 GUIDE_SAMPLES = 24  # on each ray of the half-resolution pass that finds the surface
 SHELL = 0.16  # head units on either side of that surface in which most samples lie
 SURFACE_WIDTH, BACK_WIDTH = 0.03, 0.05  # head units per unit of density logit at the surface and at its back
 HIT, HIT_MARGIN = 0.01, 2  # opacity of the solid alone, and pixels at half resolution around it, that make a ray count
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit
+CONSTANTS = SURFACE_WIDTH, BACK_WIDTH, OPTICAL_DEPTH, PIVOT, COLLAR, CHIN  # that the compiled loop needs to know
 
 
 class Planes(NamedTuple):
@@ -107,7 +109,10 @@ class VolumeRenderer(nn.Module):
         lines = rays(rotation, size, field_of_view, zoom)  # [B, N, 3] each
         hit = None
         if self.guided:
-            surface, hit = self._guide(solid, rotation, size, field_of_view, zoom, turn)
+            compiled = rotation.device.type == "cpu" and not torch.is_grad_enabled()
+            surface, hit = self._guide(solid, rotation, size, field_of_view, zoom, turn, compiled)
+            if compiled and jitter is False and planes.window is not None:
+                return self._traced(planes, solid, *lines, surface, hit, turn)
             # As many rays for each picture as the fullest one needs; those that are too many count for nothing.
             order = hit.byte().argsort(dim=1, descending=True, stable=True)[:, : max(int(hit.sum(1).max()), 1)]
             hit = hit.gather(1, order)[..., None]
@@ -117,7 +122,32 @@ class VolumeRenderer(nn.Module):
         parts = [torch.cat(part, 1) for part in parts]  # [B, N, D], [B, N, 1], [B, N, 1]
         if hit is not None:
             parts = [_scattered(part * hit, order, size**2) for part in parts]
-        return Rendering(*(part.transpose(1, 2).unflatten(-1, (size, size)) for part in parts))
+        return Rendering(*map(_pictures, parts))
+
+    def _traced(self, planes, solid, origin, direction, surface, hit, turn):
+        """What `_trace` and `_scattered` do with guided samples, by a compiled loop and without a gradient."""
+        from . import volume_numba  # numba costs time to import
+
+        pictures = []
+        for b in range(len(hit)):
+            seen = hit[b].nonzero()[:, 0]
+            parts = volume_numba.trace(
+                planes.static[b],
+                planes.window[b],
+                planes.soft[b],
+                self.window,
+                torch.cat([solid.front[b], solid.back[b], solid.silhouette[b]]),
+                self.decoder,
+                origin[b, seen],
+                direction[b, seen],
+                surface[b, seen, 0],
+                [SHELL * (1 - 2 * x) for x in _middles(self.fine_samples)],
+                [1 - 2 * x for x in _middles(self.coarse_samples)],
+                None if turn is None else turn[b],
+                CONSTANTS,
+            )
+            pictures.append([x.new_zeros(hit.shape[1], x.shape[1]).index_copy_(0, seen, x) for x in parts])
+        return Rendering(*(_pictures(torch.stack(part)) for part in zip(*pictures, strict=True)))
 
     def _trace(self, planes, solid, jitter, turn, origin, direction, surface=None):
         """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
@@ -176,17 +206,29 @@ class VolumeRenderer(nn.Module):
         return (start + torch.rand(shape, generator=generator, device=like.device)) / count
 
     @torch.no_grad()
-    def _guide(self, solid, rotation, size, field_of_view, zoom, turn):
+    def _guide(self, solid, rotation, size, field_of_view, zoom, turn, compiled):
         """From the solid alone, at half resolution: the surface's t [B, N, 1] on each ray, 0 where a ray misses it, and
         [B, N] which rays come near it.
         """
         half = size // 2
         origin, direction = rays(rotation, half, field_of_view, zoom)
-        t = torch.linspace(1, -1, GUIDE_SAMPLES, device=origin.device).expand(*origin.shape[:2], -1)
-        points = _points(origin, direction, t, turn)
-        weight = march(solid_logit(solid, points).unflatten(1, t.shape[1:]), t)
-        mass = weight.sum(-1)
-        depth = torch.where(mass > 0.05, (weight * t).sum(-1) / mass.clamp(min=0.01), 0)
+        t = torch.linspace(1, -1, GUIDE_SAMPLES, device=origin.device)
+        if compiled:
+            from . import volume_numba
+
+            maps = torch.cat([solid.front, solid.back, solid.silhouette], 1)
+            turns = [None] * len(maps) if turn is None else turn
+            parts = [
+                volume_numba.guide(*picture, t.tolist(), back, CONSTANTS)
+                for *picture, back in zip(maps, origin, direction, turns, strict=True)
+            ]
+            mass, reached = map(torch.stack, zip(*parts, strict=True))
+        else:
+            t = t.expand(*origin.shape[:2], -1)
+            points = _points(origin, direction, t, turn)
+            weight = march(solid_logit(solid, points).unflatten(1, t.shape[1:]), t)
+            mass, reached = weight.sum(-1), (weight * t).sum(-1)
+        depth = torch.where(mass > 0.05, reached / mass.clamp(min=0.01), 0)
         depth = F.interpolate(depth.unflatten(1, (1, half, half)), size=(size, size), mode="bilinear")
         near = F.max_pool2d(mass.unflatten(1, (1, half, half)), 2 * HIT_MARGIN + 1, 1, HIT_MARGIN)
         near = F.interpolate(near, size=(size, size))
@@ -197,6 +239,17 @@ def _points(origin, direction, t, turn):
     """Points [B, N S, 3] at rest, for t [B, N, S] on rays [B, N, 3]."""
     points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
     return points if turn is None else to_rest(points, turn)
+
+
+def _middles(count):
+    """The middles of `count` equal parts of 0..1."""
+    return [(k + 0.5) / count for k in range(count)]
+
+
+def _pictures(part):
+    """[B, N, D] of square pictures -> [B, D, h, w]."""
+    size = math.isqrt(part.shape[1])
+    return part.transpose(1, 2).unflatten(-1, (size, size))
 
 
 def _scattered(part, order, count):

@@ -262,10 +262,10 @@ def test_other_threads_run_while_numba_draws():
 def test_the_numba_loop_compiles_where_nothing_can_be_cached(monkeypatch):
     from numba.core.caching import CacheImpl
 
-    from invertavatar.rendering.rasterizer_numba import _compiled
+    from invertavatar.rendering.rasterizer_numba import compiled
 
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    assert _compiled(lambda x: x + 1)(1) == 2
+    assert compiled(lambda x: x + 1)(1) == 2
 
 
 class DocumentedNvdiffrast:

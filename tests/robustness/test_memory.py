@@ -1,0 +1,73 @@
+"""Many photos and long videos: memory does not grow with their number.
+
+What a process holds is compared after few and after many; its peak would only tell of the tests before.
+"""
+
+import gc
+from itertools import cycle, islice
+
+import psutil
+import pytest
+import torch
+
+from invertavatar import Motion
+from invertavatar.media import VideoReader, VideoWriter
+from tests.conftest import ROOT
+from tests.robustness.test_extreme_inputs import fused, still
+
+CLIP = ROOT / "assets" / "examples" / "talk_a.mp4"
+MEGABYTE = 2**20
+
+
+def held():
+    """Bytes of memory that this process holds."""
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """A second of the example clip at 256 px."""
+    with VideoReader(CLIP) as video:
+        return [picture[::2, ::2] for picture in islice(video, 25)]
+
+
+def test_sixty_four_photos_take_the_memory_of_sixteen(tiny_pipeline, portrait):
+    portraits = cycle([portrait(f"anna_{k}") for k in (1, 2, 3, 4)])
+    avatar = fused(tiny_pipeline, islice(portraits, 16))
+    before = held()
+    for photo in islice(portraits, 48):
+        avatar = tiny_pipeline.add_portrait(avatar, photo)
+    assert avatar.num_images == 64
+    assert held() - before < 30 * MEGABYTE  # their crops alone are 200 MB
+    still(tiny_pipeline, avatar)
+
+
+def test_tracking_a_longer_video_takes_no_more_memory(tiny_pipeline, pictures, tmp_path):
+    def track(num_frames):
+        path = tmp_path / f"{num_frames}.mp4"
+        with VideoWriter(path, 25, quality="draft") as writer:
+            for picture in islice(cycle(pictures), num_frames):
+                writer.write(picture)
+        assert tiny_pipeline.track(path).num_frames == num_frames
+
+    track(25)
+    before = held()
+    track(250)
+    assert held() - before < 30 * MEGABYTE  # its pictures are 47 MB
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar, threads):
+    clip = Motion.from_sliders([{"time": 0}, {"time": 1, "yaw": 30, "jawOpen": 0.5}])
+    torch.set_num_threads(threads)
+    try:
+        stream = tiny_pipeline.animate_stream(tiny_avatar, motion=Motion.concatenate(5 * [clip]), height=512)
+        for _ in islice(stream, 25):
+            pass
+        before = held()
+        assert sum(1 for _ in islice(stream, 65)) == 65
+        assert held() - before < 30 * MEGABYTE  # these frames are 49 MB
+    finally:
+        stream.close()
+        torch.set_num_threads(1)
