@@ -141,6 +141,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
     def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
         """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
 
+        Guided samples on a CPU are marched by a compiled loop, which has no need of tiles.
+
         Args:
             rays_per_tile: How many rays at a time; a frame has `neural_resolution` squared.
 

@@ -77,12 +77,13 @@ def trace(
     rays = _arrays(origin, direction, surface)
     places = np.array(shell, np.float32), np.array(spread, np.float32)
     count = len(origin)
-    sums = np.zeros((count, hidden), np.float32), np.zeros((count, 3), np.float32), np.zeros((count, 2), np.float32)
+    # Made by torch, whose memory is aligned: a matrix product rounds otherwise where it is not.
+    filled = torch.zeros(count, hidden), torch.zeros(count, 3), torch.zeros(count, 2)
     numbers = np.float32(reach), np.float32(second[1][0]), *_numbers(turn, constants)
-    _in_parts(_trace_loop, count, (*rays, *sums), (*maps, *places, *numbers))
-    mixed, colour, marched = map(torch.from_numpy, sums)
+    _in_parts(_trace_loop, count, (*rays, *(x.numpy() for x in filled)), (*maps, *places, *numbers))
+    mixed, colour, marched = filled
     # The decoder's last layer is linear, so it is applied to the sum over a ray's samples instead of to each.
-    features = torch.addmm(marched[:, :1] * second[1][1:], mixed, second[0][:, 1:])
+    features = torch.addmm(marched[:, :1] * second[1][1:], mixed, second[0][:, 1:].contiguous())
     features[:, :3] += colour
     return features, marched[:, :1].clamp(max=1), marched[:, 1:]
 
