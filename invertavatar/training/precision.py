@@ -6,14 +6,15 @@ import torch
 
 from ..inversion import Networks
 
-CPU_FLAGS = Path("/proc/cpuinfo")
+CPU_INFO = Path("/proc/cpuinfo")
+CPU_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
 def mixed_precision_dtype(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the device multiplies it in hardware (CUDA from Ampere on, CPUs with AMX), None elsewhere."""
+    """bfloat16 where the device multiplies it in hardware (CUDA from Ampere, CPUs with AMX or AVX-512), else None."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if device.type == "cpu" and CPU_FLAGS.is_file() and "amx_bf16" in CPU_FLAGS.read_text():
+    if device.type == "cpu" and CPU_INFO.is_file() and any(flag in CPU_INFO.read_text() for flag in CPU_FLAGS):
         return torch.bfloat16
     return None
 
