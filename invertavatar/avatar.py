@@ -53,6 +53,7 @@ class Avatar:
     backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
     photos: tuple[PhotoRecord, ...]
     model: str  # fingerprint of the pipeline that made it
+    relief_sum: Tensor | None = None  # [1, 2, r, r] reliefs of the head; None without
 
     @property
     def num_images(self) -> int:

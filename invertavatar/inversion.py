@@ -19,13 +19,24 @@ from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.detail import fine_band, surface_colour
 from .rendering.head_shape import canonicalize, face_window
-from .rendering.observation import ObservedColours, ObservedSums, PhotoMaps, observe, observed_colours, observed_sums
+from .rendering.observation import (
+    ObservedColours,
+    ObservedSums,
+    PhotoMaps,
+    observe,
+    observe_relief,
+    observed_colours,
+    observed_sums,
+    relief_sum,
+)
 from .rendering.resize import resize
 from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 # See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 100.0), (2.0, 60.0, 85.0)
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 1500.0), (2.0, 1500.0, 85.0)
+RELIEF_SHARPNESS = 8.0  # see `relief_sum`
+EVEN_SHARPNESS = (1.0, 0.0)  # with fusion "mean" all photos count alike, wherever they show a place
 
 
 class Networks(NamedTuple):
@@ -61,6 +72,7 @@ class Inversion(NamedTuple):
     texture_state: FusionState
     triplane_state: FusionState
     sums: ObservedSums
+    relief_sum: Tensor | None = None  # [B, 2, h, w]; None without relief
 
 
 class Frame(NamedTuple):
@@ -82,7 +94,8 @@ def invert_step(
         state: After the photos so far; None at the first.
         view: The photo; resized here to what each network looks at.
         atlas: At the texture encoder's resolution.
-        fusion: "gru", or the baselines "mean" and "first".
+        fusion: "gru", or the baselines "mean" and "first", which go for all that is fused: features, observed colours
+            and relief.
 
     Returns:
         The state with this photo, and the photo in the two canonical spaces.
@@ -105,7 +118,11 @@ def invert_step(
     residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
-    maps = observe(photo, matte, inside, view.vertices, view.neutral, view.rotation, atlas, face_model, config.window)
+    crop = (photo, matte, inside, view.vertices, view.neutral, view.rotation)
+    relief, head = None, (face_model, config.window)
+    if networks.triplane_encoder.relief_network is not None:
+        relief = observe_relief(networks.triplane_encoder.relief, *crop, *head)
+    maps = observe(*crop, atlas, *head, relief)
     openness = face_model.openness(view.vertices)
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, face_model)
     seen = maps.texture * maps.visibility
@@ -129,8 +146,34 @@ def invert_step(
         state=state and state.triplane_state,
         fusion=fusion,
     )
-    sums = observed_sums(maps, *FUSION_SHARPNESS)
-    return Inversion(ws, texture_state, triplane_state, sums if state is None else state.sums + sums), maps
+    sums = observed_sums(maps, *(EVEN_SHARPNESS if fusion == "mean" else FUSION_SHARPNESS))
+    reliefs = None if relief is None else relief_sum(maps, 0.0 if fusion == "mean" else RELIEF_SHARPNESS)
+    if state is not None and state.texture_state.count:
+        if fusion == "first":
+            sums, reliefs = state.sums, state.relief_sum
+        else:
+            sums, reliefs = state.sums + sums, reliefs if reliefs is None else state.relief_sum + reliefs
+    return Inversion(ws, texture_state, triplane_state, sums, reliefs), maps
+
+
+def fuse_detail(
+    sums: ObservedSums | None, maps: PhotoMaps, photo_weight: float | Tensor, fusion: FusionMode = "gru"
+) -> ObservedSums:
+    """One photo joins the colours of the full-resolution detail.
+
+    Args:
+        sums: After the photos so far; None at the first.
+        maps: The photo in the two spaces, at full resolution.
+        photo_weight: See `observed_sums`.
+        fusion: See `invert_step`; "gru" takes each place from the photo that shows it best.
+    """
+    if sums is not None and fusion == "first":
+        return sums
+    sharpness = EVEN_SHARPNESS if fusion == "mean" else DETAIL_SHARPNESS
+    new = observed_sums(maps, *sharpness, photo_weight=photo_weight)
+    if sums is None:
+        return new
+    return sums + new if fusion == "mean" else sums.best(new)
 
 
 def canonical_features(networks: Networks, state: Inversion, atlas: UVAtlas) -> CanonicalFeatures:
@@ -138,11 +181,16 @@ def canonical_features(networks: Networks, state: Inversion, atlas: UVAtlas) -> 
     ws = state.ws.to(networks.generator.dtype)
     if not state.texture_state.count:  # a sampled person, of whom w+ is all there is
         return networks.generator.canonical(ws)
+    relief = None
+    if state.relief_sum is not None:
+        relief, weight = state.relief_sum.split(1, 1)
+        relief = relief / weight
     return networks.generator.canonical(
         ws,
         networks.texture_encoder.offsets(state.texture_state),
         networks.triplane_encoder.modulation(state.triplane_state),
         observed_colours(state.sums, atlas),
+        relief,
     )
 
 

@@ -30,11 +30,11 @@ from invertavatar.face.motion import Motion, check_retargeting, load_motion, ret
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker, Track
 from invertavatar.inversion import (
-    DETAIL_SHARPNESS,
     Inversion,
     Networks,
     View,
     canonical_features,
+    fuse_detail,
     invert_step,
     render_frame,
 )
@@ -49,7 +49,7 @@ from invertavatar.prior import sample_avatar
 from invertavatar.rendering.background import backdrop, compose, resolve_background, shifted
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
-from invertavatar.rendering.observation import ObservedColours, observe, observed_colours, observed_sums
+from invertavatar.rendering.observation import ObservedColours, observe, observed_colours
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
@@ -130,13 +130,21 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if kwargs.get("device_map") == "balanced":
             kwargs["device_map"] = get_device()
         try:
-            return super().from_pretrained(folder, use_safetensors=True, **kwargs)
+            pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
         except DAMAGE as error:
             reason = str(error).strip().split("\n")[0]
             raise InvertAvatarError(
                 f"The model {folder} cannot be loaded ({reason}): one of its files is damaged or of another version. "
                 "Download it again."
             ) from error
+        for name, part in pipe.components.items():
+            # What a file lacks diffusers leaves without memory, and says so in a log only.
+            if isinstance(part, torch.nn.Module) and any(p.is_meta for p in part.parameters()):
+                raise InvertAvatarError(
+                    f"The model {folder} is of another version: its {name} lacks weights that this version needs. "
+                    "Take the weights that belong to it, or train on from them (docs/training.md)."
+                )
+        return pipe
 
     def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
         """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
@@ -237,15 +245,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
         rest_sum = rest_sum if avatar is None else avatar.rest_sum + rest_sum
         neutral = face_model.neutral(rest_sum, 1 if avatar is None else avatar.num_images + 1)
 
-        state = avatar and Inversion(avatar.ws, avatar.texture_state, avatar.triplane_state, avatar.sums)
+        state = avatar and _inversion(avatar)
         view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
         atlas = self._atlas(self.texture_encoder.config.resolution)
         state, maps = invert_step(self._networks(), state, view, atlas, fusion)
 
         # The observed colours once more, at full resolution.
         detail_atlas = self._atlas(self.generator.config.detail_resolution)
-        detail_maps = observe(*view, detail_atlas, face_model, self.generator.config.window)
-        detail_sums = observed_sums(detail_maps, *DETAIL_SHARPNESS, portrait.sharpness**2)
+        detail_maps = observe(*view, detail_atlas, face_model, self.generator.config.window, maps.relief)
+        detail_sums = avatar.detail_sums if avatar is not None and avatar.photos else None
+        detail_sums = fuse_detail(detail_sums, detail_maps, portrait.sharpness**2, fusion)
         alike = avatar and likeness(avatar.sums.texture, maps.texture, maps.visibility)
         if alike is not None and alike < UNLIKE:
             logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
@@ -274,7 +283,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         return replace(
             avatar,
             **state._asdict(),
-            detail_sums=avatar.detail_sums.best(detail_sums),
+            detail_sums=detail_sums,
             rest_sum=rest_sum,
             neutral=neutral,
             thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
@@ -652,8 +661,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     def canonical_features(self, avatar: Avatar) -> tuple[CanonicalFeatures, ObservedColours]:
         """What all frames of an avatar share: F_tex and F_tri, and the colour maps of the full-resolution detail."""
-        state = Inversion(avatar.ws, avatar.texture_state, avatar.triplane_state, avatar.sums)
-        features = canonical_features(self._networks(), state, self._atlas(avatar.sums.texture.shape[-1]))
+        features = canonical_features(self._networks(), _inversion(avatar), self._atlas(avatar.sums.texture.shape[-1]))
         return features, observed_colours(avatar.detail_sums, self._atlas(avatar.detail_sums.texture.shape[-1]))
 
     def render_frames(
@@ -780,3 +788,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
                     bar.update()
 
         return advance()
+
+
+def _inversion(avatar: Avatar) -> Inversion:
+    """What the networks remember in an avatar."""
+    return Inversion(*(getattr(avatar, name) for name in Inversion._fields))

@@ -13,6 +13,7 @@ from scripts.console import DebugOption, DeviceOption, ModelOption, error_senten
 from scripts.demo import EXAMPLES
 
 PEOPLE = ("anna", "ben", "clara", "dan", "eva", "finn")
+SEEDS, REENACTED, MOMENTS = 24, 4, 6  # of the prior: people shown, people who follow a motion, frames of it
 
 
 def make_figures(
@@ -21,8 +22,12 @@ def make_figures(
     device: DeviceOption = "auto",
     debug: DebugOption = False,
 ) -> None:
-    """Write people.png (photo, avatar, expressions and views of each example person) and expressions.png (52 axes)."""
+    """Write people.png (photo, avatar, expressions and views of each example person), expressions.png (52 axes) and
+    samples.png (people of the prior).
+    """
     with error_sentences(debug):
+        import numpy as np
+
         from invertavatar.media import contact_sheet, load_image, save_image
 
         pipe = load_pipeline(model, device, quiet=True)
@@ -46,6 +51,16 @@ def make_figures(
         cells = [pipe.render(avatar, expression=scores, height=256, zoom=1.4, output_type="np")[0] for scores in poses]
         cells = [(picture * 255).round().astype("uint8") for picture in cells]
         save_image(output / "expressions.png", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
+
+        people = [pipe.sample(seed) for seed in range(SEEDS)]
+        cells = [np.asarray(pipe.render(person, height=200)[0]) for person in people]
+        labels = [f"seed {seed}" for seed in range(SEEDS)]
+        motion = pipe.track(str(EXAMPLES / "talk_a.mp4"))
+        motion = motion[:: -(-motion.num_frames // MOMENTS)]
+        for seed, person in enumerate(people[:REENACTED]):
+            cells += pipe.animate_stream(person, motion=motion, relative_motion=False, height=200)
+            labels += [f"seed {seed}, moved"] * motion.num_frames
+        save_image(output / "samples.png", contact_sheet(cells, MOMENTS, labels, 200))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from invertavatar.inversion import Inversion, Networks, View, canonical_features, invert_step, render_frame
+from invertavatar.camera import rotation_from_angles
+from invertavatar.inversion import (
+    Inversion,
+    Networks,
+    View,
+    canonical_features,
+    fuse_detail,
+    invert_step,
+    render_frame,
+)
 from invertavatar.models.recurrent_unet import FusionState
+from invertavatar.rendering.observation import PhotoMaps, relief_sum
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.uv import uv_atlas
 from tests.tiny import tiny_networks
@@ -128,6 +138,8 @@ def test_fusion_first_keeps_the_first_photos_features(views, atlas, face_model):
     assert torch.equal(flat(one.texture_state), flat(three.texture_state))
     assert torch.equal(flat(one.triplane_state), flat(three.triplane_state))
     assert three.texture_state.count == 3
+    assert torch.equal(one.sums.texture, three.sums.texture)
+    assert torch.equal(one.relief_sum, three.relief_sum)
 
 
 @torch.no_grad()
@@ -153,12 +165,43 @@ def test_fusion_mean_of_one_photo_twice_is_that_photo_once(views, atlas, face_mo
     assert torch.equal(flat(once.texture_state), flat(twice.texture_state))
 
 
+@pytest.mark.parametrize("fusion", ["gru", "mean"])
 @torch.no_grad()
-def test_observed_colours_add_up_in_any_order_whatever_the_fusion(views, atlas, face_model):
+def test_observed_colours_and_reliefs_add_up_in_any_order(fusion, views, atlas, face_model):
     networks = networks_of("compact", face_model)
-    forward, backward = (inverted(networks, order, atlas, "first").sums for order in (views, views[::-1]))
-    assert (forward.texture - backward.texture).abs().max() < 1e-5
-    assert (forward.canonical - backward.canonical).abs().max() < 1e-5
+    forward, backward = (inverted(networks, order, atlas, fusion) for order in (views, views[::-1]))
+    assert (forward.sums.texture - backward.sums.texture).abs().max() < 1e-5
+    assert (forward.sums.canonical - backward.sums.canonical).abs().max() < 1e-5
+    assert (forward.relief_sum - backward.relief_sum).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_fine_detail_is_chosen_by_gru_averaged_by_mean_and_the_first_photos_by_first(face_model):
+    def photo(value, visibility):
+        maps = [torch.full((1, c, 4, 4), v) for c, v in ((3, value), (1, visibility), (3, value), (1, 1.0), (1, 1.0))]
+        return PhotoMaps(*maps, torch.ones(1, 1, 4, 4), torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 4, 4))
+
+    grazing, square = photo(-1.0, 0.25), photo(1.0, 0.75)
+    fused = {}
+    for fusion in ("gru", "mean", "first"):
+        sums = fuse_detail(fuse_detail(None, grazing, 1.0, fusion), square, 1.0, fusion).texture
+        fused[fusion] = (sums[0, 0] / sums[0, 3])[0, 0].item()
+    assert fused == pytest.approx({"gru": 1.0, "mean": 0.5, "first": -1.0})
+
+
+@torch.no_grad()
+def test_the_relief_of_a_turned_photo_counts_less(views, atlas, face_model):
+    networks = networks_of("compact", face_model)
+    view = views[0]
+    turned = view._replace(rotation=rotation_from_angles(40.0)[None])
+    (_, frontal), (_, aside) = (invert_step(networks, None, v, atlas) for v in (view, turned))
+    weights = [relief_sum(maps, 8.0)[:, 1] for maps in (frontal, aside)]
+    assert weights[0].min() > 0 and weights[1].min() > 0
+    assert weights[1].max() < 0.2 * weights[0].max()
+
+
+def test_the_paper_preset_has_no_relief(views, atlas, face_model):
+    assert inverted(networks_of("paper", face_model), views, atlas).relief_sum is None
 
 
 @BOTH

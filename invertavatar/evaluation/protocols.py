@@ -37,13 +37,14 @@ JITTER_FRAMES = 16
 SAME_METRICS = ("psnr", "l1", "lpips", "csim", "akd")
 CROSS_METRICS = ("csim", "akd", "pose", "expression")
 JITTER_METRICS = ("output", "driver", "ratio")
-# The additions of DESIGN 5 and what is switched off for each: guided samples need the mesh-guided density. The small
-# output heads (5.4) are a matter of the start of training and cannot be switched off afterwards.
-ABLATIONS = {
-    "observed_colour": ("observed_colour",),
-    "mesh_guided_density": ("mesh_guided_density", "guided_samples"),
-    "guided_samples": ("guided_samples",),
-    "full_resolution_detail": ("full_resolution_detail",),
+# The additions of DESIGN 5, with the component and what is switched off in it: guided samples need the mesh-guided
+# density. The small output heads (5.4) are a matter of the start of training and cannot be switched off afterwards.
+ABLATIONS: dict[str, tuple[str, dict]] = {
+    "observed_colour": ("generator", {"observed_colour": False}),
+    "mesh_guided_density": ("generator", {"mesh_guided_density": False, "guided_samples": False}),
+    "guided_samples": ("generator", {"guided_samples": False}),
+    "full_resolution_detail": ("generator", {"full_resolution_detail": False}),
+    "relief": ("triplane_encoder", {"relief_channels": ()}),
 }
 
 Scores = dict[str, float]
@@ -284,16 +285,17 @@ def without(pipe: "InvertAvatarPipeline", addition: str) -> "InvertAvatarPipelin
         pipe: Stays as it is.
         addition: A key of `ABLATIONS`.
     """
-    generator = pipe.generator
-    config = {name: value for name, value in generator.config.items() if not name.startswith("_")}
-    ablated = type(generator)(**config | dict.fromkeys(ABLATIONS[addition], False))
-    full = generator.state_dict()
+    name, switches = ABLATIONS[addition]
+    component = pipe.components[name]
+    config = {key: value for key, value in component.config.items() if not key.startswith("_")}
+    ablated = type(component)(**config | switches)
+    full = component.state_dict()
     # Without mesh-guided density G_face has no last channel for the height: that of the others is kept.
     weights = {
-        name: full[name][: len(weight)] if weight.ndim else full[name] for name, weight in ablated.state_dict().items()
+        key: full[key][: len(weight)] if weight.ndim else full[key] for key, weight in ablated.state_dict().items()
     }
     ablated.load_state_dict(weights, assign=True)  # of the same device and precision
-    ablated = ablated.to(generator.device).eval()
-    other = type(pipe)(**{**pipe.components, "generator": ablated})
+    ablated = ablated.to(component.device).eval()
+    other = type(pipe)(**{**pipe.components, name: ablated})
     other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
     return other

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate, silhouette_logit
 from ..rendering.observation import ObservedColours
 from ..rendering.resize import resize
+from ..rendering.uv import fill_unseen
 from ..rendering.volume_renderer import Planes, Rendering, Solid, VolumeRenderer
 from .backbones import SynthesisBackbone
 from .mapping import MappingNetwork
@@ -33,6 +34,7 @@ class CanonicalFeatures(NamedTuple):
     planes: Tensor  # F_tri: [B, 3 C, r, r]
     silhouette: Tensor | None  # [B, 1, r, r] logit of the mesh-guided solid
     roundness: Tensor | None  # [B, 1, r, r] in 0..1, see `head_shape.inflate`
+    relief: Tensor | None  # [B, 1, r, r] head units, see `head_shape.head_solid`
 
 
 class DynamicFace(NamedTuple):
@@ -91,7 +93,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         feature_channels: int = 16,
         decoder_channels: int = 32,
         coarse_samples: int = 2,
-        fine_samples: int = 8,
+        fine_samples: int = 10,
         super_resolution_channels: Sequence[int] = (24, 16),
         field_of_view: float = 0.0,
         observed_colour: bool = True,
@@ -156,6 +158,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         texture_offsets: Mapping[int, Tensor] | None = None,
         modulation: StaticModulation | None = None,
         observed: ObservedColours | None = None,
+        relief: Tensor | None = None,
     ) -> CanonicalFeatures:
         """Canonical features: of the coarse stage from w+ alone, of the fine stage with what the encoders found.
 
@@ -164,8 +167,14 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             texture_offsets: F_tex_off from `TextureEncoder`, resolution -> [B, C, r, r].
             modulation: F_tri-SFT from `TriplaneEncoder`.
             observed: Of the photos: the colours join with `observed_colour`, the matte seeds the silhouette.
+            relief: [B, 1, r, r] of the mesh-guided solid.
         """
         textures = {r: t.float() for r, t in self.texture_backbone(ws).items()}
+        if observed is not None and self.config.observed_colour:
+            finest = max(textures)
+            # The prior's colours stay where no photo shows the face, shifted to meet those around them.
+            replaced = fill_unseen(textures[finest][:, :3], resize(observed.weight, finest))
+            textures[finest] = add_colour(textures[finest], -replaced)
         if texture_offsets is not None:
             textures = {r: t + texture_offsets[r].float() for r, t in textures.items()}
         planes = self.static_backbone(ws, sft=modulation and modulation.sft)[self.plane_resolution].float()
@@ -182,8 +191,8 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         else:
             silhouette = silhouette + silhouette_logit(torch.ones_like(silhouette))  # nothing is known to be background
         if not self.config.mesh_guided_density:
-            return CanonicalFeatures(textures, alpha, planes, None, None)
-        return CanonicalFeatures(textures, alpha, planes, silhouette, inflate(silhouette))
+            return CanonicalFeatures(textures, alpha, planes, None, None, None)
+        return CanonicalFeatures(textures, alpha, planes, silhouette, inflate(silhouette), relief)
 
     @apply_forward_hook
     def face(self, ws: Tensor, features: CanonicalFeatures, window: FaceWindow) -> DynamicFace:
@@ -275,7 +284,9 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         if self.config.mesh_guided_density:
             fine = 2 * self.plane_resolution  # the surface is steeper than the planes' texels are small
             front = driven_heights(resize(head_height, fine), window, self.config.window, face.height)
-            front, back = head_solid(front, window, resize(features.roundness, fine), self.config.window)
+            roundness, relief = resize(features.roundness, fine), features.relief
+            relief = None if relief is None else resize(relief, fine)
+            front, back = head_solid(front, window, roundness, self.config.window, relief)
             solid = Solid(front, back, resize(features.silhouette, fine).expand(batch, -1, -1, -1))
         return Planes(features.planes.expand(batch, -1, -1, -1), face.features, window.soft), solid
 

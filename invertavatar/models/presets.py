@@ -55,6 +55,7 @@ PRESETS: dict[str, dict[str, dict]] = {
             "channels": (32, 64, 128, 256, 512, 512, 512, 512),
             "plane_offsets": False,
             "layers_per_block": 2,
+            "relief_channels": (),
         },
     },
 }

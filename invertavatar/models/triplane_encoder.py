@@ -13,6 +13,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
+from .relief import ReliefNetwork
 
 
 class StaticModulation(NamedTuple):
@@ -42,6 +43,8 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
         plane_channels: C of each of the three planes; matters with `plane_offsets` only.
         recurrent: ConvGRUs in the decoder, so that more than one photo can be fused.
         layers_per_block: Residual blocks per scale.
+        relief_channels: C at each scale of the network that finds the head's relief (DESIGN 5.2); none leaves the head
+            as the template has it.
     """
 
     @register_to_config
@@ -55,8 +58,10 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
         plane_channels: int = 16,
         recurrent: bool = True,
         layers_per_block: int = 1,
+        relief_channels: Sequence[int] = (16, 24, 32, 48, 48),
     ):
         super().__init__()
+        self.relief_network = ReliefNetwork(relief_channels) if relief_channels else None
         self.sft_channels = {int(r): c for r, c in sft_channels.items()}
         self.finest = max(self.sft_channels)
         heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
@@ -97,6 +102,11 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
         x = torch.cat([photo, matte, residual, *([] if visibility is None else [visibility])], -3)
         state = self.unet.forward_sequence(x if x.ndim == 5 else x[:, None], state, fusion)
         return self.modulation(state), state
+
+    @apply_forward_hook
+    def relief(self, picture: Tensor, matte: Tensor, inside: Tensor, facing: Tensor, heights: Tensor) -> Tensor:
+        """What one photo tells of the head's relief: see `ReliefNetwork.forward`."""
+        return self.relief_network(picture, matte, inside, facing, heights)
 
     @apply_forward_hook
     def modulation(self, state: FusionState) -> StaticModulation:

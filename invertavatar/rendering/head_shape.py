@@ -120,7 +120,9 @@ def _box(x: Tensor, reach: int) -> Tensor:
     return F.avg_pool2d(x, (reach, 1), 1, (half, 0))
 
 
-def head_solid(front: Tensor, face: FaceWindow, roundness: Tensor, window: float) -> tuple[Tensor, Tensor]:
+def head_solid(
+    front: Tensor, face: FaceWindow, roundness: Tensor, window: float, relief: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Front and back of the head: outside of the face the front curves back to the ear plane toward the silhouette.
 
     Args:
@@ -128,6 +130,7 @@ def head_solid(front: Tensor, face: FaceWindow, roundness: Tensor, window: float
         face: The driven face, whose heights stay as they are.
         roundness: [B, 1, H, W] from `inflate`.
         window: Half the side of the face window.
+        relief: [B, 1, H, W] how far the front stands before that shape, outside of the face.
 
     Returns:
         Two of [B, 1, H, W]: z of the front and of the back.
@@ -136,6 +139,8 @@ def head_solid(front: Tensor, face: FaceWindow, roundness: Tensor, window: float
     grid = (torch.stack([right, -up], -1) / window).expand(len(front), -1, -1, -1)
     share = F.grid_sample(face.soft, grid, align_corners=False)
     rounded = torch.minimum(front, EAR_PLANE + roundness * (front - EAR_PLANE).clamp(min=0.3))
+    if relief is not None:
+        rounded = rounded + relief
     front = share * front + (1 - share) * rounded
     back = torch.minimum(EAR_PLANE - BACK_OF_HEAD * roundness, front - 0.1)
     return front, back

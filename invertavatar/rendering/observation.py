@@ -6,6 +6,7 @@ Each photo adds weighted colours to running sums, and to the fine maps where its
 photos does not matter, and nothing of a photo but its contribution is kept.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,8 @@ from .uv import UVAtlas, fill_unseen, mirror_texture, unproject
 
 DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 SHAPE_SIZE = 128  # of the picture from which a head's shape is taken
+UNSEEN_RELIEF = 0.1  # weight of the relief where a photo has no pixels, relative to where it has
+TAIL = 16  # of `frontal_weight`: the larger, the more it is an exponential
 MIRROR_WEIGHT = 1e-3  # of the mirrored face: it counts where nothing was seen, and nowhere else
 
 
@@ -32,6 +35,7 @@ class PhotoMaps(NamedTuple):
     inside: Tensor  # [B, 1, h, w] in 0..1, where the photo has pixels for the plane
     frontal: Tensor  # [B, 1, 1, 1] cosine of the angle by which the head is turned away
     heights: Tensor  # [B, 1, h, w] z of the surface in this photo
+    relief: Tensor | None = None  # [B, 1, h, w] head units, see `head_shape.head_solid`
 
 
 class ObservedSums(NamedTuple):
@@ -56,6 +60,7 @@ class ObservedColours(NamedTuple):
 
     texture: Tensor  # [B, 3, h, w] in -1..1
     confidence: Tensor  # [B, 1, h, w] in 0..1: whether any photo showed this texel
+    weight: Tensor  # [B, 1, h, w] in 0..1: that of its own colour, see `fill_unseen`
     canonical: Tensor  # [B, 3, h, w] in -1..1
     matte: Tensor  # [B, 1, h, w] in 0..1, the head seen from the front
 
@@ -70,6 +75,7 @@ def observe(
     atlas: UVAtlas,
     face_model: FaceModel,
     window: float,
+    relief: Tensor | None = None,
 ) -> PhotoMaps:
     """Carry a crop into the two spaces.
 
@@ -85,20 +91,79 @@ def observe(
         rotation: [B, 3, 3] head -> camera.
         atlas: Its size is that of the maps.
         window: Half the side of the face window in head units.
+        relief: [B, 1, h, w] from `observe_relief`, of any size.
     """
     closed = face_model.close(vertices, neutral)
     openness = face_model.openness(vertices)
     texture, visibility = unproject(photo, matte * inside, closed, rotation, openness, atlas, face_model)
-    size = texture.shape[-1]
+    heights = surface_heights(matte, closed, rotation, texture.shape[-1], face_model, window, relief)
+    colours, seen_matte, facing, inside = seen_from_front(photo, matte, inside, heights, rotation)
+    frontal = rotation[:, 2, 2].view(-1, 1, 1, 1)
+    return PhotoMaps(texture, visibility, colours, seen_matte, facing, inside, frontal, heights, relief)
+
+
+def observe_relief(
+    network: Callable[..., Tensor],
+    photo: Tensor,
+    matte: Tensor,
+    inside: Tensor,
+    vertices: Tensor,
+    neutral: Tensor,
+    rotation: Tensor,
+    face_model: FaceModel,
+    window: float,
+) -> Tensor:
+    """How the head in a crop departs from the template: what to give to `observe`.
+
+    Args:
+        network: `TriplaneEncoder.relief`; it looks at the crop in the frontal plane, through the template.
+        photo: See `observe`, as are the others.
+
+    Returns:
+        [B, 1, SHAPE_SIZE, SHAPE_SIZE] head units.
+    """
+    closed = face_model.close(vertices, neutral)
+    heights = surface_heights(matte, closed, rotation, SHAPE_SIZE, face_model, window)
+    colours, matte, facing, inside = seen_from_front(photo, matte, inside, heights, rotation)
+    return network(colours, matte, inside, facing, heights)
+
+
+def relief_sum(maps: PhotoMaps, sharpness: float) -> Tensor:
+    """A photo's contribution to the running sum of reliefs, [B, 2, h, w]: weight * relief, weight.
+
+    Args:
+        maps: The photo in the two spaces.
+        sharpness: How fast the weight falls as the head turns away.
+    """
+    inside = resize(maps.inside, maps.relief.shape[-1])
+    weight = frontal_weight(maps.frontal, sharpness) * (UNSEEN_RELIEF + (1 - UNSEEN_RELIEF) * inside)
+    return torch.cat([maps.relief * weight, weight], 1)
+
+
+def surface_heights(
+    matte: Tensor,
+    closed: Tensor,
+    rotation: Tensor,
+    size: int,
+    face_model: FaceModel,
+    window: float,
+    relief: Tensor | None = None,
+) -> Tensor:
+    """z of the surface of the head in a crop, [B, 1, size, size]; for the arguments see `observe`."""
     face = face_window(closed, face_model, window, size)
     front = driven_heights(resize(face_model.head_height, size), face, window)
     small = resize(matte, SHAPE_SIZE)
     _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), rotation)
-    heights, _ = head_solid(front, face, resize(inflate(silhouette_logit(outline)), size), window)
-    colours, seen_matte, facing = canonicalize(torch.cat([photo, inside], 1), matte, heights, rotation)
-    frontal = rotation[:, 2, 2].view(-1, 1, 1, 1)
-    facing, inside = facing * colours[:, 3:], colours[:, 3:]
-    return PhotoMaps(texture, visibility, colours[:, :3], seen_matte, facing, inside, frontal, heights)
+    roundness = resize(inflate(silhouette_logit(outline)), size)
+    return head_solid(front, face, roundness, window, None if relief is None else resize(relief, size))[0]
+
+
+def seen_from_front(
+    photo: Tensor, matte: Tensor, inside: Tensor, heights: Tensor, rotation: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A crop in the frontal plane, through its surface: what `PhotoMaps` calls canonical, matte, facing and inside."""
+    colours, matte, facing = canonicalize(torch.cat([photo, inside], 1), matte, heights, rotation)
+    return colours[:, :3], matte, facing * colours[:, 3:], colours[:, 3:]
 
 
 def observed_sums(
@@ -120,13 +185,22 @@ def observed_sums(
             between photos had better lie beside the face than along the nose.
         photo_weight: Of the photo as a whole; less for a blurred or tiny one.
     """
-    seen = photo_weight * torch.exp(turned_sharpness * (maps.frontal - 1)) * maps.visibility**texture_sharpness
-    facing = photo_weight * torch.exp(canonical_sharpness * (maps.frontal - 1)) * maps.inside
+    seen = photo_weight * frontal_weight(maps.frontal, turned_sharpness) * maps.visibility**texture_sharpness
+    facing = photo_weight * frontal_weight(maps.frontal, canonical_sharpness) * maps.inside
     inside = facing * maps.matte
     return ObservedSums(
         torch.cat([maps.texture * seen, seen], 1),
         torch.cat([maps.canonical * inside, inside, facing], 1),
     )
+
+
+def frontal_weight(frontal: Tensor, sharpness: float) -> Tensor:
+    """Weight of a photo by the cosine of the angle by which the head is turned away: 1 from the front.
+
+    Near the front it falls like exp(sharpness (cosine - 1)), but its tail is heavier: a profile weighs little beside a
+    frontal photo and is still a number where it is all there is.
+    """
+    return (1 + sharpness * (1 - frontal) / TAIL) ** -TAIL
 
 
 def observed_colours(sums: ObservedSums, atlas: UVAtlas) -> ObservedColours:
@@ -136,10 +210,11 @@ def observed_colours(sums: ObservedSums, atlas: UVAtlas) -> ObservedColours:
     tiny = torch.finfo(torch.float32).tiny
     texture = sums.texture / sums.texture[:, 3:].amax((2, 3), keepdim=True).clamp(min=tiny)
     texture = texture + MIRROR_WEIGHT * mirror_texture(texture, atlas)
-    weight = texture[:, 3:]
-    texture = fill_unseen(texture[:, :3] / weight.clamp(min=1e-8), weight * (1 / MIRROR_WEIGHT))
+    texture, weight = texture.split([3, 1], 1)
+    texture, weight = texture / weight.clamp(min=1e-8), (weight * (1 / MIRROR_WEIGHT)).clamp(max=1)
+    texture = fill_unseen(texture, weight)
     best = sums.canonical[:, 4:].amax((2, 3), keepdim=True).clamp(min=tiny)
     inside, facing = (sums.canonical[:, 3:] / best).split(1, 1)
     canonical = fill_unseen(sums.canonical[:, :3] / best / inside.clamp(min=1e-8), inside)
     # Where the frontal photos have no pixels a turned one is a poor witness of what belongs to the head.
-    return ObservedColours(texture, confidence, canonical, (1 + DOUBT) * inside / (facing + DOUBT))
+    return ObservedColours(texture, confidence, weight, canonical, (1 + DOUBT) * inside / (facing + DOUBT))

@@ -15,7 +15,7 @@ from ..camera import plane_coordinates, rays
 from .neck import CHIN, COLLAR, PIVOT, to_rest
 
 GUIDE_SAMPLES = 24  # on each ray of the half-resolution pass that finds the surface
-SHELL = 0.16  # head units on either side of that surface in which most samples lie
+SHELL = 0.12  # head units on either side of that surface in which most samples lie
 SURFACE_WIDTH, BACK_WIDTH = 0.03, 0.05  # head units per unit of density logit at the surface and at its back
 HIT, HIT_MARGIN = 0.01, 2  # opacity of the solid alone, and pixels at half resolution around it, that make a ray count
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit

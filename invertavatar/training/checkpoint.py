@@ -66,18 +66,27 @@ def digest(parts: Iterable[nn.Module]) -> str:
 
 
 def load_networks(folder: str | Path) -> Networks:
-    """The networks of a pipeline folder, in float32 on the CPU.
+    """The networks of a pipeline folder, in float32 on the CPU; what an older folder lacks is untrained.
 
     Raises:
         InvertAvatarError: The folder holds no pipeline.
     """
     try:
-        parts = {name: kind.from_pretrained(Path(folder) / name) for name, kind in CLASSES.items()}
+        parts = {name: _load(kind, Path(folder) / name) for name, kind in CLASSES.items()}
     except (OSError, ValueError) as error:
         raise InvertAvatarError(
             f"{folder} is no folder of InvertAvatarPipeline; give one that training or save_pretrained wrote."
         ) from error
     return Networks(**{name: part.float() for name, part in parts.items()})
+
+
+def _load(kind: type[nn.Module], folder: Path) -> nn.Module:
+    """A component from its folder; diffusers leaves what a file lacks without values."""
+    part, about = kind.from_pretrained(folder, output_loading_info=True)
+    if about["missing_keys"]:
+        fresh = kind.from_config(part.config).state_dict()
+        part.load_state_dict({name: fresh[name] for name in about["missing_keys"]}, strict=False, assign=True)
+    return part
 
 
 def fresh_networks(preset: str | dict, face_model_folder: str | Path, seed: int = 0) -> Networks:

@@ -20,7 +20,7 @@ from ..face.face_model import FaceModel
 from .augment import Augmentation, Observation
 from .shards import KINDS, Shards, Source, held_out
 
-MIX = {"clip": 0.6, "views": 0.25, "still": 0.15}  # share of each kind in the episodes, where shards have all three
+MIX = {"clip": 0.7, "views": 0.2, "still": 0.1}  # share of each kind in the episodes, where shards have all three
 
 
 class Episode(NamedTuple):

@@ -32,7 +32,10 @@ class LossWeights:
     features: float = 0.0  # L_raw of Eq. 3, on samples of the prior
     adversarial: float = 0.0
     latent_adversarial: float = 0.0
+    colour: float = 0.0  # of G_tex itself against the face as the photos show it, which gives w+ a face to tell of
     deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart
+    consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
+    roughness: float = 0.0  # of the relief
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""
@@ -87,6 +90,11 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
     theta = torch.cat([axes * half, centre], -1)
     grid = F.affine_grid(theta, (len(picture), 3, size, size), align_corners=False)
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+
+
+def roughness(heights: Tensor) -> Tensor:
+    """Mean square of the differences between neighbours in [B, 1, H, W]."""
+    return heights.diff(dim=-1).square().mean() + heights.diff(dim=-2).square().mean()
 
 
 def fooling_loss(logit: Tensor) -> Tensor:

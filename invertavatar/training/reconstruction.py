@@ -10,18 +10,18 @@ from torch import Tensor
 
 from ..face.portrait import FEATHER
 from ..inversion import (
-    DETAIL_SHARPNESS,
     Frame,
     Inversion,
     Networks,
     View,
     canonical_features,
+    fuse_detail,
     invert_step,
     render_frame,
 )
 from ..models.generator import CanonicalFeatures
 from ..rendering.head_shape import face_window
-from ..rendering.observation import ObservedColours, ObservedSums, observe, observed_colours, observed_sums
+from ..rendering.observation import ObservedColours, ObservedSums, PhotoMaps, observe, observed_colours
 from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
 from .episodes import Episode
@@ -76,10 +76,11 @@ class Reconstruction:
         atlas = self.atlas(self.networks.texture_encoder.config.resolution)
         for i, view in enumerate(photos):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i >= len(photos) - learn_from):
-                state, _ = invert_step(self.networks, state, view, atlas)
+                state, maps = invert_step(self.networks, state, view, atlas)
             if self.detail_resolution is not None:
-                sums = self._detail_sums(view, sharpness[:, i])
-                detail = sums if detail is None else detail.best(sums)
+                detail = fuse_detail(
+                    detail, self._detail_maps(view, maps.relief), sharpness[:, i].view(-1, 1, 1, 1) ** 2
+                )
         return Avatars(state, detail)
 
     def features(self, avatars: Avatars) -> tuple[CanonicalFeatures, ObservedColours | None]:
@@ -137,10 +138,9 @@ class Reconstruction:
         return self._atlases[key]
 
     @torch.no_grad()
-    def _detail_sums(self, view: View, sharpness: Tensor) -> ObservedSums:
+    def _detail_maps(self, view: View, relief: Tensor | None) -> PhotoMaps:
         networks, atlas = self.networks, self.atlas(self.detail_resolution)
-        maps = observe(*view, atlas, networks.face_model, networks.generator.config.window)
-        return observed_sums(maps, *DETAIL_SHARPNESS, sharpness.view(-1, 1, 1, 1) ** 2)
+        return observe(*view, atlas, networks.face_model, networks.generator.config.window, relief)
 
 
 def views(episode: Episode) -> list[View]:

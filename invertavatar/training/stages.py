@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ..camera import project
-from ..inversion import Frame, Networks, View
+from ..face.portrait import FEATHER
+from ..inversion import Frame, Inversion, Networks, View
 from ..models.generator import CanonicalFeatures
+from ..rendering.observation import SHAPE_SIZE, observe_relief, observed_colours, seen_from_front, surface_heights
 from ..rendering.resize import resize
 from .critics import Critic
 from .episodes import Episode
-from .losses import LossWeights, face_crop, fooling_loss, masked_l1, perceptual, pyramid_l1
-from .reconstruction import Reconstruction, Truth, repeat, truth, views
+from .losses import LossWeights, face_crop, fooling_loss, masked_l1, perceptual, pyramid_l1, roughness
+from .reconstruction import Reconstruction, Truth, as_colour, real_pixels, repeat, truth, views
 
 IMAGINED_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
 
@@ -72,13 +74,20 @@ STAGES: dict[str, StageSettings] = {
     "recurrent": StageSettings(
         _DECODERS, _ENCODER_WEIGHTS, photos=(4, 32), targets=4, imagined=0.5, adversarial_from=100_000
     ),
+    # Not in the paper: the shape of the head (DESIGN 5.2), without rendering anything.
+    "relief": StageSettings(
+        ("triplane_encoder.relief_network",), LossWeights(l1=0.0, consistency=1.0, roughness=20.0), 1e-3, targets=2
+    ),
     # DESIGN 8
     "joint": StageSettings(
         ("latent_encoder", "texture_encoder", "triplane_encoder", "generator"),
-        LossWeights(l1=1.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, deviation=2e-4, adversarial=0.02),
+        LossWeights(
+            l1=1.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, colour=0.3, deviation=2e-4, adversarial=0.02
+        ),
         4e-4,
         4e-4,
         photos=(1, 4),
+        targets=2,  # photos cost more than targets do
         adversarial_from=10_000,
     ),
 }
@@ -255,6 +264,8 @@ class ReconstructionStage(Stage):
             coarse = reconstruction.coarse_rendering(ws, driven, neutral, rotation, small)
             picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
             terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
+        if weights.colour:
+            terms["colour"] = self._prior_colour(avatars.state)
         if weights.deviation:
             terms["deviation"] = deviation(avatars.state.ws)
         if imagined is not None:
@@ -269,6 +280,14 @@ class ReconstructionStage(Stage):
         if adversarial and weights.adversarial:
             terms["adversarial"], judged = self._judge(drawn, goal, landmarks, tracked)
         return StageOutput(terms, judged, {"gate": drawn.gate.detach().mean()})
+
+    def _prior_colour(self, state: Inversion) -> Tensor:
+        """How far the colours of G_tex are from those that the photos show."""
+        textures = self.generator.texture_backbone(state.ws)
+        prior = textures[max(textures)][:, :3].float()
+        observed = observed_colours(state.sums, self._reconstruction.atlas(state.sums.texture.shape[-1]))
+        target, seen = (resize(x, prior.shape[-1]).detach() for x in (observed.texture, observed.weight))
+        return pyramid_l1(prior, target, seen)
 
     @torch.no_grad()
     def _imagine(
@@ -293,6 +312,37 @@ class ReconstructionStage(Stage):
         )
 
 
+class ReliefStage(Stage):
+    """The relief of a head: right where two pictures of a person, brought to the frontal plane, show the same colours.
+
+    No picture is rendered, so that it learns from many pairs a second.
+    """
+
+    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+        """See `Stage.forward`."""
+        generator, encoder = self.generator, self.networks["triplane_encoder"]
+        head = (self._reconstruction.networks.face_model, generator.config.window)
+        photo, times = views(episode)[0], episode.driven.shape[1]
+        relief = observe_relief(encoder.relief, *photo, *head)
+        picture, matte = as_colour(episode.targets).flatten(0, 1), episode.target_mattes.flatten(0, 1).float() / 255
+        inside = real_pixels(episode.target_inside, picture.shape[-1], FEATHER).flatten(0, 1)
+        rotation = episode.target_rotations.flatten(0, 1)
+        neutral = repeat(photo.neutral, times)
+        target = View(picture, matte, inside, episode.tracked.flatten(0, 1), neutral, rotation)
+        photo, relief = repeat(photo, times), repeat(relief, times)
+        first, other = (self._from_front(view, relief, head) for view in (photo, target))
+        seen = first[1] * other[1]
+        return StageOutput({"consistency": pyramid_l1(first[0], other[0], seen), "roughness": roughness(relief)})
+
+    def _from_front(self, view: View, relief: Tensor, head: tuple) -> tuple[Tensor, Tensor]:
+        """Colours of a crop in the frontal plane, and how far it shows each place of the head."""
+        face_model, _ = head
+        closed = face_model.close(view.vertices, view.neutral)
+        heights = surface_heights(view.matte, closed, view.rotation, SHAPE_SIZE, *head, relief)
+        colours, matte, facing, _ = seen_from_front(view.photo, view.matte, view.inside, heights, view.rotation)
+        return colours, (matte * facing.sqrt()).detach()
+
+
 class Imagined(NamedTuple):
     """What the prior knows of its own samples."""
 
@@ -307,6 +357,7 @@ STAGE_CLASSES: dict[str, type[Stage]] = {
     "latent": LatentStage,
     "oneshot": ReconstructionStage,
     "recurrent": ReconstructionStage,
+    "relief": ReliefStage,
     "joint": ReconstructionStage,
 }
 

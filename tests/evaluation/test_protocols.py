@@ -217,12 +217,13 @@ def pipe():
 
 @pytest.mark.parametrize("addition", ABLATIONS)
 def test_an_ablation_switches_off_in_the_same_weights_and_leaves_the_pipeline_as_it_is(pipe, addition):
-    before = dict(pipe.generator.config)
+    component, switches = ABLATIONS[addition]
+    before = dict(pipe.components[component].config)
     other = without(pipe, addition)
-    assert not any(other.generator.config[switch] for switch in ABLATIONS[addition])
-    assert dict(pipe.generator.config) == before
-    full = pipe.generator.state_dict()
-    for name, weight in other.generator.state_dict().items():
+    assert not any(other.components[component].config[switch] for switch in switches)
+    assert dict(pipe.components[component].config) == before
+    full = pipe.components[component].state_dict()
+    for name, weight in other.components[component].state_dict().items():
         kept = full[name][: len(weight)] if weight.ndim else full[name]
         torch.testing.assert_close(weight, kept, rtol=0, atol=0)
 

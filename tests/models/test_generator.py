@@ -34,7 +34,8 @@ def window_of(generator, closed, face_model):
 def observed(colour=(0.5, -0.25, 0.1), matte=1.0, confidence=1.0):
     """One colour everywhere."""
     colour = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    return ObservedColours(colour, torch.full((1, 1, 32, 32), confidence), colour, torch.full((1, 1, 32, 32), matte))
+    confidence, matte = (torch.full((1, 1, 32, 32), value) for value in (confidence, matte))
+    return ObservedColours(colour, confidence, confidence, colour, matte)
 
 
 def codes(generator, count=1, seed=0):
@@ -79,6 +80,22 @@ def test_with_silent_heads_the_picture_is_the_observed_colour(closed, face_model
     assert rendering.opacity[0, 0, 16, 16] > 0.95
     expected = torch.tensor(colour).view(3, 1, 1) * rendering.opacity[0]
     assert (rendering.features[0, :3] - expected).abs().max() < 1e-3
+
+
+@torch.no_grad()
+def test_the_prior_s_colours_stay_where_no_photo_shows_the_face_and_make_way_where_one_does():
+    generator = build()
+    ws, shown = codes(generator), observed((0.5, 0.5, 0.5))
+    prior = generator.canonical(ws).textures[32]
+    shown.weight[..., 16:] = 0  # the right half was not seen
+    texture = generator.canonical(ws, observed=shown).textures[32]
+    assert (texture[:, :3, :, :16] - 0.5).abs().max() < 1e-5
+    # On the other side the prior is shifted to meet what was seen: its structure stays.
+    unseen, own = texture[:, :3, :, 16:], prior[:, :3, :, 16:]
+    assert own.std((2, 3)).min() > 0.01
+    kept = torch.corrcoef(torch.stack([unseen.diff(dim=2).flatten(), own.diff(dim=2).flatten()]))[0, 1]
+    assert kept > 0.7
+    assert torch.equal(texture[:, 3:], prior[:, 3:])
 
 
 def test_without_the_skip_the_observed_colour_does_not_matter(closed, face_model):

@@ -8,7 +8,13 @@ SFT_CHANNELS = {4: 4, 8: 3, 16: 2}
 
 def encoder(**kwargs):
     torch.manual_seed(0)
-    options = {"resolution": 16, "in_channels": 8, "channels": (4, 6, 8), "plane_channels": 3}
+    options = {
+        "resolution": 16,
+        "in_channels": 8,
+        "channels": (4, 6, 8),
+        "plane_channels": 3,
+        "relief_channels": (4, 4),
+    }
     return TriplaneEncoder(SFT_CHANNELS, **options | kwargs)
 
 
@@ -81,5 +87,6 @@ def test_a_saved_encoder_gives_the_same_bits(tmp_path):
 def test_gradient_reaches_every_parameter():
     net = encoder()
     modulation, _ = net(*maps(1, 2))
-    sum(x.square().sum() for x in tensors(modulation)).backward()
+    relief = net.relief(*maps(1)[:2], *(torch.rand(1, 1, 16, 16) for _ in range(3)))
+    sum(x.square().sum() for x in (*tensors(modulation), relief)).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []

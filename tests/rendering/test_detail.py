@@ -28,7 +28,7 @@ def observed(texture=FACE_COLOUR, canonical=ELSEWHERE, size=128):
         return colour if isinstance(colour, torch.Tensor) else torch.full((1, 3, size, size), float(colour))
 
     one = torch.ones(1, 1, size, size)
-    return ObservedColours(picture(texture), one, picture(canonical), one)
+    return ObservedColours(picture(texture), one, one, picture(canonical), one)
 
 
 # The fine band

@@ -191,6 +191,16 @@ def test_rounding_leaves_the_face_as_it_is_and_brings_the_silhouette_to_the_ear_
     assert (front[outside] - EAR_PLANE).abs().max() < 0.05
 
 
+def test_relief_lifts_the_head_outside_of_the_face_and_leaves_the_face_alone(face_model, window):
+    heights, roundness = driven_heights(face_model.head_height, window, WINDOW), inflate(disc(0.8) * 100)
+    flat, _ = head_solid(heights, window, roundness, WINDOW)
+    lifted, back = head_solid(heights, window, roundness, WINDOW, torch.full_like(heights, 0.2))
+    nose, hair = (pixel(face_model.mean[4], 1.0), pixel(torch.tensor([0.0, 0.7, 0.0]), 1.0))
+    assert (lifted - flat)[0, 0][nose] == pytest.approx(0.0, abs=1e-4)
+    assert (lifted - flat)[0, 0][hair] == pytest.approx(0.2, abs=1e-4)
+    assert (lifted - back).min() > 0.099
+
+
 # Canonicalization
 
 

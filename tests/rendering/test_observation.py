@@ -1,10 +1,19 @@
 """The observed-colour skip: photos carried to both canonical spaces and fused by running sums."""
 
+import math
+
 import pytest
 import torch
 
 from invertavatar.camera import pixel_centres, rotation_from_angles
-from invertavatar.rendering.observation import ObservedSums, PhotoMaps, observe, observed_colours, observed_sums
+from invertavatar.rendering.observation import (
+    ObservedSums,
+    PhotoMaps,
+    frontal_weight,
+    observe,
+    observed_colours,
+    observed_sums,
+)
 from invertavatar.rendering.uv import mirror_texture, uv_atlas
 
 SIZE, WINDOW = 64, 0.65
@@ -223,3 +232,12 @@ def test_of_two_photos_the_one_that_shows_a_place_better_gives_its_fine_detail_u
     frontal, turned = sums(maps(-0.5, frontal=0.99)), sums(maps(0.5, frontal=0.8))
     assert torch.equal(frontal.best(turned).canonical, frontal.canonical)
     assert torch.equal(turned.best(frontal).canonical, frontal.canonical)
+
+
+def test_a_photo_weighs_less_the_further_the_head_is_turned_and_never_nothing():
+    cosines = torch.tensor([1.0, 0.99, 0.9, 0.5, 0.0, -1.0])
+    weights = frontal_weight(cosines, 300.0)
+    assert weights[0] == 1
+    assert (weights.diff() < 0).all()
+    assert weights[-1] > 1e-30  # far above the smallest float32
+    assert weights[1].item() == pytest.approx(math.exp(-3), rel=0.4)

@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from safetensors.torch import load_file, save_file
 
 from invertavatar import Avatar, FaceTracker, InvertAvatarPipeline, Motion
 from invertavatar.avatar import JSON_FILE, TENSOR_FILE
 from invertavatar.errors import AvatarError, InvertAvatarError, MediaError
 from invertavatar.face.motion import load_motion
 from invertavatar.media import VideoReader, VideoWriter, load_image
+from invertavatar.training.checkpoint import load_networks
 from tests.conftest import CHECKPOINTS, ROOT
 from tests.robustness.damage import damaged, fuzz
 
@@ -305,6 +307,15 @@ def test_a_configuration_of_any_shape_is_an_error_that_says_so(checkpoint, name,
     (checkpoint / name).write_text(content)
     with pytest.raises((OSError, ValueError)):
         load(checkpoint)
+
+
+def test_a_model_of_a_version_with_fewer_weights_is_refused_by_the_pipeline_and_completed_for_training(checkpoint):
+    weights = checkpoint / "triplane_encoder" / "diffusion_pytorch_model.safetensors"
+    save_file({name: x for name, x in load_file(weights).items() if "relief" not in name}, weights)
+    with pytest.raises(InvertAvatarError, match="another version: its triplane_encoder lacks weights"):
+        load(checkpoint)
+    parameters = load_networks(checkpoint).trainable.named_parameters()
+    assert all(p.isfinite().all() for _, p in parameters)  # a parameter without memory has no values
 
 
 class Bomb:

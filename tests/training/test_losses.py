@@ -15,6 +15,7 @@ from invertavatar.training.losses import (
     perceptual,
     pyramid_l1,
     r1_penalty,
+    roughness,
 )
 from invertavatar.training.precision import use_mixed_precision
 from invertavatar.training.prior_fit import fit_mapping
@@ -34,6 +35,12 @@ def test_the_pyramid_forgives_what_is_a_pixel_off_and_not_what_has_the_wrong_col
     valid = torch.ones(1, 1, 32, 32)
     assert pyramid_l1(stripes, 1 - stripes, valid).item() == pytest.approx(1 / 4)  # equal from the first halving on
     assert pyramid_l1(stripes, stripes + 0.5, valid).item() == pytest.approx(0.5)
+
+
+def test_a_slope_is_as_rough_as_it_is_steep_and_a_plain_is_not_rough():
+    slope = torch.linspace(0, 1, 11).expand(1, 1, 11, 11)
+    assert roughness(slope).item() == pytest.approx(0.01)
+    assert roughness(torch.full((1, 1, 8, 8), 0.7)).item() == 0
 
 
 def test_nothing_is_asked_where_the_target_has_no_pixels():

@@ -121,10 +121,13 @@ def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
         "oneshot": {"texture_encoder", "triplane_encoder"},
         "latent": {"latent_encoder"},
         "prior": {"generator"},
+        "relief": {"triplane_encoder"},
         "joint": {"latent_encoder", "texture_encoder", "triplane_encoder", "generator"},
     }.items():
         stage = ReconstructionStage(networks, STAGES[name], None, None, None)
         assert {key.split(".")[0] for key, p in stage.networks.named_parameters() if p.requires_grad} == learns
+    stage = ReconstructionStage(networks, STAGES["relief"], None, None, None)
+    assert all("relief" in key for key, p in stage.networks.named_parameters() if p.requires_grad)
     stage = ReconstructionStage(networks, STAGES["recurrent"], None, None, None)
     learning = {key for key, p in stage.networks.named_parameters() if p.requires_grad}
     assert any(".gru." in key for key in learning)
