@@ -13,6 +13,13 @@ from scripts.console import DebugOption, DeviceOption, ModelOption, error_senten
 from scripts.demo import EXAMPLES
 
 PEOPLE = ("anna", "ben", "clara", "dan", "eva", "finn")
+FAILURES = (  # what the weights cannot do yet: label, photos, what is rendered
+    ("far side at yaw 45", ("anna_1", "anna_2", "anna_3", "anna_4"), {"yaw": 45}),
+    ("one turned photo, from the front", ("eva_2",), {}),
+    ("lids no photo shows closed", ("clara_1",), {"expression": {"eyeBlinkLeft": 1, "eyeBlinkRight": 1}}),
+    ("a mouth no photo shows open", ("dan_1",), {"expression": {"jawOpen": 0.7}}),
+    ("above the photo's edge", ("finn_1",), {"pitch": -30}),
+)
 SEEDS, REENACTED, MOMENTS = 24, 4, 6  # of the prior: people shown, people who follow a motion, frames of it
 
 
@@ -22,8 +29,8 @@ def make_figures(
     device: DeviceOption = "auto",
     debug: DebugOption = False,
 ) -> None:
-    """Write people.png (photo, avatar, expressions and views of each example person), expressions.png (52 axes) and
-    samples.png (people of the prior).
+    """Write people.png (photo, avatar, expressions and views of each example person), expressions.png (52 axes),
+    samples.png (people of the prior) and failures.png.
     """
     with error_sentences(debug):
         import numpy as np
@@ -51,6 +58,13 @@ def make_figures(
         cells = [pipe.render(avatar, expression=scores, height=256, zoom=1.4, output_type="np")[0] for scores in poses]
         cells = [(picture * 255).round().astype("uint8") for picture in cells]
         save_image(output / "expressions.png", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
+
+        cells, labels = [], []
+        for label, photos, view in FAILURES:
+            avatar = pipe.reconstruct([EXAMPLES / f"{photo}.jpg" for photo in photos])
+            cells += [load_image(EXAMPLES / f"{photos[0]}.jpg"), np.asarray(pipe.render(avatar, **view, height=256)[0])]
+            labels += [photos[0], label]
+        save_image(output / "failures.png", contact_sheet(cells, 4, labels, 256))
 
         people = [pipe.sample(seed) for seed in range(SEEDS)]
         cells = [np.asarray(pipe.render(person, height=200)[0]) for person in people]

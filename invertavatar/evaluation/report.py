@@ -33,8 +33,9 @@ NOTES = """Normalized crop of 256 px over mid grey, absolute motion; where the t
 PSNR and L1 of colours in 0..1. AKD: mean distance of the 478 tracked landmarks in % of the side; across people after
 the shift, turn and scale that bring them nearest to the driver's, so what two faces differ by in shape is still in it.
 Pose: angle between the tracked head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean
-acceleration of the landmarks. Fusion compares the encoders' states only: neutral face and observed colours are those of
-all photos in each mode. "missed" counts what lacks the metrics of a face because the tracker found none."""
+acceleration of the landmarks. Fusion: "mean" has all photos count alike, "first" takes features, colours and shape of
+the first photo; the neutral face is that of all photos in each mode. "missed" counts what lacks the metrics of a face
+because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 
