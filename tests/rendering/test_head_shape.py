@@ -1,5 +1,7 @@
 """The driven face window, the head's height field, and a turned head resampled into the frontal plane."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -246,6 +248,28 @@ def test_canonicalizing_undoes_a_turn_for_what_lies_on_the_height_field(yaw, pit
     middle = ((right.abs() < 0.6) & (up.abs() < 0.6)).expand_as(facing) & (facing > 0.3)
     assert middle.float().mean() > 0.25
     assert ((colour - truth).abs() * middle).max() < 0.02
+
+
+def test_two_views_of_a_surface_agree_at_its_height_and_nowhere_else():
+    size, height, yaw = 64, 0.3, 20.0
+    right, up = pixel_centres(size)
+
+    def photograph(angle):
+        """A plane at `height` with stripes across, seen at an angle."""
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        return torch.sin(6 * (right - sine * height) / cosine)[None, None]
+
+    def disagreement(assumed):
+        heights, matte = torch.full((1, 1, size, size), assumed), torch.ones(1, 1, size, size)
+        views = [
+            canonicalize(photograph(angle), matte, heights, rotation_from_angles(angle)[None])[0][0, 0]
+            for angle in (-yaw, yaw)
+        ]
+        return (views[0] - views[1])[(up > -0.5) & (right.abs() < 0.7)].abs().mean().item()
+
+    errors = {assumed: disagreement(assumed) for assumed in (0.0, 0.15, height, 0.45, 0.6)}
+    assert errors[height] < 0.03
+    assert min(error for assumed, error in errors.items() if assumed != height) > 10 * errors[height]
 
 
 def test_beyond_the_crop_there_is_neither_matte_nor_facing():
