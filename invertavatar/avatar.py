@@ -1,6 +1,6 @@
 """The avatar: everything that is kept of a person, and enough to add another photo later (DESIGN 6).
 
-Shapes: N photos, L w-layers, V 478 landmarks, K residual axes, r resolution of a map.
+Shapes: N photos, L w-layers, V 478 landmarks, r resolution of a map.
 
 An avatar file is biometric data of a person: treat it as you would their photos.
 """
@@ -19,9 +19,9 @@ from .errors import AvatarError
 from .face.motion import Motion
 from .media.files import written_whole
 from .models.recurrent_unet import FusionState
-from .rendering.observation import ObservedSums
+from .rendering.frontal_views import FrontalViews
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TENSOR_FILE, JSON_FILE = "avatar.safetensors", "avatar.json"
 
 
@@ -44,8 +44,9 @@ class Avatar:
     ws: Tensor  # [1, L, w_dim] w+ of the first photo
     texture_state: FusionState  # hidden states of E_tex_rec
     triplane_state: FusionState  # hidden states of E_tri_rec
-    sums: ObservedSums  # observed colours at the networks' resolution
-    detail_sums: ObservedSums  # at full resolution, at each place of the photo that weighs most there
+    texture_sum: Tensor  # [1, 4, r, r] observed colours of the face at the networks' resolution
+    detail_sum: Tensor  # [1, 4, r, r] at full resolution, at each place of the photo that weighs most there
+    views: FrontalViews | None  # up to eight photos in the frontal plane; None before the first
     rest_sum: Tensor  # [V, 3] sum over photos of the face without expression, head space
     neutral: Tensor  # [V, 3] the person's neutral face, head space
     rest: Motion  # one frame: pose, expression and residual of the first photo
@@ -128,8 +129,8 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
     named = {f.name: getattr(avatar, f.name) for f in fields(avatar) if isinstance(getattr(avatar, f.name), Tensor)}
     for name in ("texture_state", "triplane_state"):
         named |= {f"{name}.{i}": hidden for i, hidden in enumerate(getattr(avatar, name).hidden)}
-    for name in ("sums", "detail_sums"):
-        named |= {f"{name}.{key}": value for key, value in getattr(avatar, name)._asdict().items()}
+    if avatar.views is not None:
+        named |= {f"views.{key}": value for key, value in avatar.views._asdict().items()}
     return named | {f"rest.{key}": getattr(avatar.rest, key) for key in ("rotation", "expression", "residual")}
 
 
@@ -143,7 +144,8 @@ def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: 
     for name, count in counts.items():
         hidden = group(name)
         parts[name] = FusionState([hidden[str(i)] for i in range(len(hidden))], count)
-    parts["sums"], parts["detail_sums"] = ObservedSums(**group("sums")), ObservedSums(**group("detail_sums"))
+    views = group("views")
+    parts["views"] = FrontalViews(**views) if views else None
     parts["rest"] = Motion(**group("rest"), residual_region=residual_region)
     return parts
 

@@ -18,25 +18,25 @@ from .models.recurrent_unet import FusionMode, FusionState
 from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.detail import fine_band, surface_colour
+from .rendering.frontal_views import FrontalViews, from_bytes, frontal_view, joined, nearness
 from .rendering.head_shape import canonicalize, face_window
 from .rendering.observation import (
-    ObservedColours,
-    ObservedSums,
     PhotoMaps,
+    better_seen,
     observe,
     observe_relief,
-    observed_colours,
-    observed_sums,
+    observed_texture,
     relief_sum,
+    texture_sum,
 )
 from .rendering.resize import resize
 from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
-# See `observed_sums`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0, 1500.0), (2.0, 1500.0, 85.0)
+# See `texture_sum`. What the networks see may be averaged, fine detail is never averaged well.
+FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0,), (2.0, 85.0)
+EVEN_SHARPNESS = (1.0,)  # with fusion "mean" all photos count alike, wherever they show a place
 RELIEF_SHARPNESS = 8.0  # see `relief_sum`
-EVEN_SHARPNESS = (1.0, 0.0)  # with fusion "mean" all photos count alike, wherever they show a place
 
 
 class Networks(NamedTuple):
@@ -71,8 +71,10 @@ class Inversion(NamedTuple):
     ws: Tensor  # [B, L, w_dim]
     texture_state: FusionState
     triplane_state: FusionState
-    sums: ObservedSums
+    texture_sum: Tensor  # [B, 4, h, w] the face as the photos show it
+    views: FrontalViews | None  # all else as they show it; None before the first photo
     relief_sum: Tensor | None = None  # [B, 2, h, w]; None without relief
+    detail_sum: Tensor | None = None  # [B, 4, H, W] the face in full resolution, from the photo that shows a place best
 
 
 class Frame(NamedTuple):
@@ -85,7 +87,13 @@ class Frame(NamedTuple):
 
 
 def invert_step(
-    networks: Networks, state: Inversion | None, view: View, atlas: UVAtlas, fusion: FusionMode = "gru"
+    networks: Networks,
+    state: Inversion | None,
+    view: View,
+    atlas: UVAtlas,
+    detail_atlas: UVAtlas | None = None,
+    photo_weight: Tensor | None = None,
+    fusion: FusionMode = "gru",
 ) -> tuple[Inversion, PhotoMaps]:
     """One photo joins the inversion (paper 3.2, 3.3).
 
@@ -94,6 +102,8 @@ def invert_step(
         state: After the photos so far; None at the first.
         view: The photo; resized here to what each network looks at.
         atlas: At the texture encoder's resolution.
+        detail_atlas: At that of the full-resolution detail; None leaves the detail out.
+        photo_weight: [B] what the photo counts as a whole, less for a blurred or tiny one; None for 1.
         fusion: "gru", or the baselines "mean" and "first", which go for all that is fused: features, observed colours
             and relief.
 
@@ -146,34 +156,26 @@ def invert_step(
         state=state and state.triplane_state,
         fusion=fusion,
     )
-    sums = observed_sums(maps, *(EVEN_SHARPNESS if fusion == "mean" else FUSION_SHARPNESS))
-    reliefs = None if relief is None else relief_sum(maps, 0.0 if fusion == "mean" else RELIEF_SHARPNESS)
+    even = fusion == "mean"
+    texture = texture_sum(maps, *(EVEN_SHARPNESS if even else FUSION_SHARPNESS))
+    reliefs = None if relief is None else relief_sum(maps, 0.0 if even else RELIEF_SHARPNESS)
+    weight = view.photo.new_ones(len(view.photo)) if photo_weight is None else photo_weight
+    fine = detail = None
+    if detail_atlas is not None:
+        with torch.no_grad():  # where a surface is shall not be learned from hair strands
+            fine = observe(*view, detail_atlas, *head, relief)
+            sharpness = EVEN_SHARPNESS if even else DETAIL_SHARPNESS
+            detail = texture_sum(fine, *sharpness, photo_weight=weight.view(-1, 1, 1, 1))
+    views = frontal_view(maps, fine, weight, even)
     if state is not None and state.texture_state.count:
         if fusion == "first":
-            sums, reliefs = state.sums, state.relief_sum
-        else:
-            sums, reliefs = state.sums + sums, reliefs if reliefs is None else state.relief_sum + reliefs
-    return Inversion(ws, texture_state, triplane_state, sums, reliefs), maps
-
-
-def fuse_detail(
-    sums: ObservedSums | None, maps: PhotoMaps, photo_weight: float | Tensor, fusion: FusionMode = "gru"
-) -> ObservedSums:
-    """One photo joins the colours of the full-resolution detail.
-
-    Args:
-        sums: After the photos so far; None at the first.
-        maps: The photo in the two spaces, at full resolution.
-        photo_weight: See `observed_sums`.
-        fusion: See `invert_step`; "gru" takes each place from the photo that shows it best.
-    """
-    if sums is not None and fusion == "first":
-        return sums
-    sharpness = EVEN_SHARPNESS if fusion == "mean" else DETAIL_SHARPNESS
-    new = observed_sums(maps, *sharpness, photo_weight=photo_weight)
-    if sums is None:
-        return new
-    return sums + new if fusion == "mean" else sums.best(new)
+            return state._replace(texture_state=texture_state, triplane_state=triplane_state), maps
+        texture = state.texture_sum + texture
+        views = joined(state.views, views)
+        reliefs = None if reliefs is None else state.relief_sum + reliefs
+        if detail is not None:
+            detail = state.detail_sum + detail if even else better_seen(state.detail_sum, detail)
+    return Inversion(ws, texture_state, triplane_state, texture, views, reliefs, detail), maps
 
 
 def canonical_features(networks: Networks, state: Inversion, atlas: UVAtlas) -> CanonicalFeatures:
@@ -185,11 +187,13 @@ def canonical_features(networks: Networks, state: Inversion, atlas: UVAtlas) -> 
     if state.relief_sum is not None:
         relief, weight = state.relief_sum.split(1, 1)
         relief = relief / weight
+    views = state.views if state.views.fine is None else state.views._replace(fine=from_bytes(state.views.fine))
     return networks.generator.canonical(
         ws,
         networks.texture_encoder.offsets(state.texture_state),
         networks.triplane_encoder.modulation(state.triplane_state),
-        observed_colours(state.sums, atlas),
+        observed_texture(state.texture_sum, atlas),
+        views,
         relief,
     )
 
@@ -198,7 +202,7 @@ def render_frame(
     networks: Networks,
     ws: Tensor,
     features: CanonicalFeatures,
-    detail: ObservedColours | None,
+    detail: Tensor | None,
     vertices: Tensor,
     neutral: Tensor,
     rotation: Tensor,
@@ -214,7 +218,7 @@ def render_frame(
         networks: The networks.
         ws: [B, L, w_dim], or [1, L, w_dim] for frames of one person.
         features: Of the same batch, or of 1; so is `detail`.
-        detail: Colour maps of the full-resolution detail; None leaves it out.
+        detail: [B, 3, H, W] the face's texture in full resolution; None leaves the full-resolution detail out.
         vertices: [B, V, 3] the driven face.
         neutral: [B, V, 3] or [V, 3].
         rotation: [B, 3, 3] head -> camera.
@@ -244,9 +248,13 @@ def render_frame(
     upsampled = generator.upsample(rendering, ws, size)
     colour = resize(rendering.features[:, :3].float(), size) + upsampled.residual
     opacity = resize(rendering.opacity, size)
-    if detail is not None and config.full_resolution_detail and size > config.neural_resolution:
+    if upsampled.outline is not None:
+        opacity = (opacity + upsampled.outline).clamp(0, 1)
+    views = features.views
+    if config.full_resolution_detail and detail is not None and views is not None and size > config.neural_resolution:
         with torch.no_grad():  # where the surface is shall not be learned from hair strands
             camera = (size, field_of_view, zoom, turn)
-            surface, trust = surface_colour(detail, closed, rendering, rotation, face_model, *camera)
+            photos = views.fine, nearness(views, rotation)
+            surface, trust = surface_colour(detail, *photos, closed, rendering, rotation, face_model, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
     return Frame(colour, opacity, upsampled.gate, rendering)

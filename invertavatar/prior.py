@@ -17,7 +17,6 @@ from .face.motion import Motion
 from .face.portrait import THUMBNAIL_SIZE
 from .inversion import Networks
 from .models.recurrent_unet import FusionState
-from .rendering.observation import ObservedSums
 
 BACKDROP_SIZE, GREY = 128, 128
 
@@ -45,8 +44,9 @@ def sample_avatar(
         ws=networks.generator.mapping(z, truncation_psi=truncation_psi),
         texture_state=FusionState([], 0),
         triplane_state=FusionState([], 0),
-        sums=empty_sums(networks.texture_encoder.config.resolution, device),
-        detail_sums=empty_sums(config.detail_resolution, device),
+        texture_sum=empty_sum(networks.texture_encoder.config.resolution, device),
+        detail_sum=empty_sum(config.detail_resolution, device),
+        views=None,
         rest_sum=torch.zeros_like(neutral),
         neutral=neutral,
         rest=Motion(
@@ -69,7 +69,6 @@ def sample_identity(face_model: FaceModel, generator: torch.Generator, spread: f
     return face_model.mean + torch.einsum("k,kvc->vc", coefficients, face_model.identity_basis)
 
 
-def empty_sums(resolution: int, device: torch.device) -> ObservedSums:
-    """The running sums before any photo, r = `resolution`."""
-    channels = {"texture": 4, "canonical": 5}
-    return ObservedSums(**{k: torch.zeros(1, c, resolution, resolution, device=device) for k, c in channels.items()})
+def empty_sum(resolution: int, device: torch.device) -> Tensor:
+    """The running sum of the UV map before any photo, r = `resolution`."""
+    return torch.zeros(1, 4, resolution, resolution, device=device)

@@ -34,7 +34,6 @@ from invertavatar.inversion import (
     Networks,
     View,
     canonical_features,
-    fuse_detail,
     invert_step,
     render_frame,
 )
@@ -49,7 +48,7 @@ from invertavatar.prior import sample_avatar
 from invertavatar.rendering.background import backdrop, compose, resolve_background, shifted
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
-from invertavatar.rendering.observation import ObservedColours, observe, observed_colours
+from invertavatar.rendering.observation import observed_texture
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
@@ -248,14 +247,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
         state = avatar and _inversion(avatar)
         view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
         atlas = self._atlas(self.texture_encoder.config.resolution)
-        state, maps = invert_step(self._networks(), state, view, atlas, fusion)
-
-        # The observed colours once more, at full resolution.
         detail_atlas = self._atlas(self.generator.config.detail_resolution)
-        detail_maps = observe(*view, detail_atlas, face_model, self.generator.config.window, maps.relief)
-        detail_sums = avatar.detail_sums if avatar is not None and avatar.photos else None
-        detail_sums = fuse_detail(detail_sums, detail_maps, portrait.sharpness**2, fusion)
-        alike = avatar and likeness(avatar.sums.texture, maps.texture, maps.visibility)
+        weight = neutral.new_tensor([portrait.sharpness**2])
+        state, maps = invert_step(self._networks(), state, view, atlas, detail_atlas, weight, fusion)
+        alike = avatar and likeness(avatar.texture_sum, maps.texture, maps.visibility)
         if alike is not None and alike < UNLIKE:
             logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
         visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
@@ -271,7 +266,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
             )
             return Avatar(
                 **state._asdict(),
-                detail_sums=detail_sums,
                 rest_sum=rest_sum,
                 neutral=neutral,
                 rest=rest,
@@ -283,7 +277,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
         return replace(
             avatar,
             **state._asdict(),
-            detail_sums=detail_sums,
             rest_sum=rest_sum,
             neutral=neutral,
             thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
@@ -659,16 +652,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     # 4. The parts of a frame
 
-    def canonical_features(self, avatar: Avatar) -> tuple[CanonicalFeatures, ObservedColours]:
-        """What all frames of an avatar share: F_tex and F_tri, and the colour maps of the full-resolution detail."""
-        features = canonical_features(self._networks(), _inversion(avatar), self._atlas(avatar.sums.texture.shape[-1]))
-        return features, observed_colours(avatar.detail_sums, self._atlas(avatar.detail_sums.texture.shape[-1]))
+    def canonical_features(self, avatar: Avatar) -> tuple[CanonicalFeatures, Tensor]:
+        """What all frames of an avatar share: F_tex and F_tri, and the face's texture in full resolution."""
+        features = canonical_features(self._networks(), _inversion(avatar), self._atlas(avatar.texture_sum.shape[-1]))
+        return features, observed_texture(avatar.detail_sum, self._atlas(avatar.detail_sum.shape[-1])).texture
 
     def render_frames(
         self,
         avatar: Avatar,
         features: CanonicalFeatures,
-        detail: ObservedColours,
+        detail: Tensor,
         expression: Tensor,
         residual: Tensor,
         rotation: Tensor,
@@ -681,8 +674,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         Args:
             avatar: On the pipeline's device.
-            features: From `canonical_features`, as is `detail`.
-            detail: Colour maps of the full-resolution detail.
+            features: From `canonical_features`.
+            detail: [1, 3, R, R] likewise.
             expression: [B, 52].
             residual: [B, K].
             rotation: [B, 3, 3] head -> camera.

@@ -26,6 +26,7 @@ TINY = {  # a preset in the form of `models.presets`
         "coarse_samples": 4,
         "fine_samples": 4,
         "super_resolution_channels": (8, 8),
+        "context_channels": (8, 8, 8),
         "detail_resolution": 64,
     },
     "latent_encoder": {"image_size": 128, "compact_channels": (4, 4, 8, 8, 8)},

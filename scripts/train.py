@@ -36,6 +36,9 @@ def train(
     preset: Annotated[str, typer.Option(help="Sizes of fresh networks: compact or paper.")] = "compact",
     minutes: Annotated[float | None, typer.Option(help="Stop within so many minutes.", show_default=False)] = None,
     steps: Annotated[int | None, typer.Option(help="Stop at this step.", show_default=False)] = None,
+    anneal: Annotated[
+        int, typer.Option(min=0, help="Lower the learning rate to 0 over so many steps before --steps.")
+    ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="People in a step, for each GPU.")] = 4,
     learning_rate: Annotated[
         float | None, typer.Option(help="Of the networks; the stage's own by default.", show_default=False)
@@ -55,6 +58,13 @@ def train(
         Path | None, typer.Option(help="Weights of LPIPS; see docs/training.md.", show_default=False)
     ] = None,
     perceptual: Annotated[bool, typer.Option(help="Use the LPIPS terms.")] = True,
+    identity: Annotated[
+        float,
+        typer.Option(min=0, help="Weight of the identity loss, which takes SFace and the package onnx; 0: without."),
+    ] = 0.0,
+    sface: Annotated[
+        Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; see docs/training.md.", show_default=False)
+    ] = None,
     detail: Annotated[bool, typer.Option(help="Train with the full-resolution detail in the picture.")] = True,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 2,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
@@ -80,13 +90,16 @@ def train(
         if not shards:
             raise typer.TyperException("Name the shards to train on; scripts/prepare_dataset.py makes them.")
         from invertavatar.training.checkpoint import fresh_networks, load_networks
+        from invertavatar.training.identity import SFace
         from invertavatar.training.perceptual import LPIPS
         from invertavatar.training.runs import fit_prior, train_stage
         from invertavatar.training.shards import Shards
         from invertavatar.training.stages import STAGES
         from invertavatar.training.trainer import RunSettings
 
-        if init is None:
+        if resume:
+            networks = load_networks(output / "pipeline")  # for their sizes; the weights are those of the state
+        elif init is None:
             networks = fresh_networks(preset, SHIPPED / "face_model", seed)
         else:
             networks = load_networks(SHIPPED if init == "shipped" else init)
@@ -98,17 +111,29 @@ def train(
         if stage == "latent" and train_generator:
             weights = replace(settings.weights, latent_adversarial=0.0)  # there is no prior yet to stay close to
             settings = replace(settings, parts=("latent_encoder", "generator"), weights=weights)
+        settings = replace(settings, weights=replace(settings.weights, identity=identity))
         if not perceptual:
             settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))
-        run_settings = RunSettings(output, steps, minutes, interval, workers=workers, seed=seed)
+        if anneal and steps is None:
+            raise typer.TyperException("--anneal counts back from the last step: give --steps too.")
+        run_settings = RunSettings(output, steps, minutes, interval, anneal=anneal, workers=workers, seed=seed)
         data = Shards(shards)
         if stage == "prior" and prior_mode == "fit":
             fit_prior(networks, data, batch_size, run_settings)
             return
-        network = LPIPS.from_file(lpips) if perceptual else None
-        on_cpu = device == "cpu"
         train_stage(
-            stage, settings, networks, data, batch_size, run_settings, network, held_out, detail, on_cpu, resume
+            stage,
+            settings,
+            networks,
+            data,
+            batch_size,
+            run_settings,
+            LPIPS.from_file(lpips) if perceptual else None,
+            held_out,
+            detail,
+            device == "cpu",
+            resume,
+            SFace.from_file(sface) if identity else None,
         )
 
 

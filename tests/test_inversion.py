@@ -10,12 +10,11 @@ from invertavatar.inversion import (
     Networks,
     View,
     canonical_features,
-    fuse_detail,
     invert_step,
     render_frame,
 )
 from invertavatar.models.recurrent_unet import FusionState
-from invertavatar.rendering.observation import PhotoMaps, relief_sum
+from invertavatar.rendering.observation import relief_sum
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.uv import uv_atlas
 from tests.tiny import tiny_networks
@@ -42,7 +41,7 @@ def networks_of(preset, face_model, **generator) -> Networks:
 def inverted(networks, views, atlas, fusion="gru") -> Inversion:
     state = None
     for view in views:
-        state, _ = invert_step(networks, state, view, atlas, fusion)
+        state, _ = invert_step(networks, state, view, atlas, fusion=fusion)
     return state
 
 
@@ -51,10 +50,11 @@ def flat(state: FusionState) -> Tensor:
 
 
 def frame(networks, views, atlas) -> Tensor:
-    """The first photo's own view of an avatar made of all."""
+    """The first photo's own view of an avatar made of all: colours and opacity."""
     state, view = inverted(networks, views, atlas), views[0]
     features = canonical_features(networks, state, atlas)
-    return render_frame(networks, state.ws, features, None, view.vertices, view.neutral, view.rotation, 64).colour
+    drawn = render_frame(networks, state.ws, features, None, view.vertices, view.neutral, view.rotation, 64)
+    return torch.cat([drawn.colour, drawn.opacity], 1)
 
 
 @BOTH
@@ -138,8 +138,9 @@ def test_fusion_first_keeps_the_first_photos_features(views, atlas, face_model):
     assert torch.equal(flat(one.texture_state), flat(three.texture_state))
     assert torch.equal(flat(one.triplane_state), flat(three.triplane_state))
     assert three.texture_state.count == 3
-    assert torch.equal(one.sums.texture, three.sums.texture)
+    assert torch.equal(one.texture_sum, three.texture_sum)
     assert torch.equal(one.relief_sum, three.relief_sum)
+    assert torch.equal(one.views.coarse, three.views.coarse)
 
 
 @torch.no_grad()
@@ -170,23 +171,23 @@ def test_fusion_mean_of_one_photo_twice_is_that_photo_once(views, atlas, face_mo
 def test_observed_colours_and_reliefs_add_up_in_any_order(fusion, views, atlas, face_model):
     networks = networks_of("compact", face_model)
     forward, backward = (inverted(networks, order, atlas, fusion) for order in (views, views[::-1]))
-    assert (forward.sums.texture - backward.sums.texture).abs().max() < 1e-5
-    assert (forward.sums.canonical - backward.sums.canonical).abs().max() < 1e-5
+    assert (forward.texture_sum - backward.texture_sum).abs().max() < 1e-5
+    assert torch.equal(forward.views.coarse, backward.views.coarse.flip(1))
     assert (forward.relief_sum - backward.relief_sum).abs().max() < 1e-5
 
 
 @torch.no_grad()
-def test_fine_detail_is_chosen_by_gru_averaged_by_mean_and_the_first_photos_by_first(face_model):
-    def photo(value, visibility):
-        maps = [torch.full((1, c, 4, 4), v) for c, v in ((3, value), (1, visibility), (3, value), (1, 1.0), (1, 1.0))]
-        return PhotoMaps(*maps, torch.ones(1, 1, 4, 4), torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 4, 4))
-
-    grazing, square = photo(-1.0, 0.25), photo(1.0, 0.75)
-    fused = {}
+def test_fine_detail_is_chosen_by_gru_averaged_by_mean_and_the_first_photos_by_first(views, atlas, face_model):
+    networks, fine, half = networks_of("compact", face_model), uv_atlas(face_model, 64), torch.full((1,), 0.5)
+    dark, light = (views[0]._replace(photo=torch.full_like(views[0].photo, value)) for value in (-1.0, 1.0))
+    shown = {}
     for fusion in ("gru", "mean", "first"):
-        sums = fuse_detail(fuse_detail(None, grazing, 1.0, fusion), square, 1.0, fusion).texture
-        fused[fusion] = (sums[0, 0] / sums[0, 3])[0, 0].item()
-    assert fused == pytest.approx({"gru": 1.0, "mean": 0.5, "first": -1.0})
+        state, _ = invert_step(networks, None, dark, atlas, fine, half, fusion)
+        state, _ = invert_step(networks, state, light, atlas, fine, None, fusion)
+        seen = state.detail_sum[:, 3:] > 0.1
+        shown[fusion] = (state.detail_sum[:, :1] / state.detail_sum[:, 3:])[seen].mean().item()
+        assert state.views.fine.shape == (1, 1 if fusion == "first" else 2, 5, 64, 64)
+    assert shown == pytest.approx({"gru": 1.0, "mean": 1 / 3, "first": -1.0}, abs=1e-4)
 
 
 @torch.no_grad()

@@ -41,6 +41,8 @@ def tiny_sizes(preset: str = "compact") -> dict[str, dict]:
         },
         "triplane_encoder": {"resolution": 64, "channels": (8, 8, 8, 8, 8), "plane_channels": 4},
     }
+    if preset == "compact":
+        small["generator"]["context_channels"] = (8, 8, 8)
     return {name: PRESETS[preset][name] | sizes for name, sizes in small.items()}
 
 

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from ..errors import InvertAvatarError
 from ..face.tracker import Track
+from ..training import identity
 from ..training.auxiliary import find_auxiliary
-
-SFACE_VARIABLE, SFACE_NAME = "INVERTAVATAR_SFACE", "face_recognition_sface_2021dec.onnx"
-SFACE_CURE = "Get it from the model zoo of OpenCV (face_recognition_sface, Apache-2.0)."
-RIGHT_EYE, LEFT_EYE, NOSE_TIP = (33, 133), (362, 263), 1  # landmarks; right and left are the person's own
-MOUTH_CORNERS = (61, 291)
+from ..training.identity import LEFT_EYE, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
@@ -45,11 +42,11 @@ class FaceRecognizer:
         Raises:
             InvertAvatarError: There is no such file, or it is no such network.
         """
-        path = find_auxiliary(path, SFACE_VARIABLE, SFACE_NAME, SFACE_CURE)
+        path = find_auxiliary(path, identity.VARIABLE, identity.FILE_NAME, identity.CURE)
         try:
             self._network = cv2.FaceRecognizerSF.create(str(path), "")
         except cv2.error as error:
-            raise InvertAvatarError(f"{path} is not the network SFace. {SFACE_CURE}") from error
+            raise InvertAvatarError(f"{path} is not the network SFace. {identity.CURE}") from error
 
     def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """The identity of a face: [128], of length 1.

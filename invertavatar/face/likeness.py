@@ -31,7 +31,7 @@ def likeness(texture_sums: Tensor, texture: Tensor, visibility: Tensor) -> float
     """How alike the faces of an avatar and of a photo are.
 
     Args:
-        texture_sums: [1, 4, h, w] `ObservedSums.texture` of the avatar.
+        texture_sums: [1, 4, h, w] `Avatar.texture_sum`.
         texture: [1, 3, h, w] colours of the photo in -1..1.
         visibility: [1, 1, h, w] in 0..1, where the photo shows them.
 

@@ -13,8 +13,9 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
+from ..rendering.frontal_views import FrontalViews, blended, nearness
 from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate, silhouette_logit
-from ..rendering.observation import ObservedColours
+from ..rendering.observation import ObservedTexture
 from ..rendering.resize import resize
 from ..rendering.uv import fill_unseen
 from ..rendering.volume_renderer import Planes, Rendering, Solid, VolumeRenderer
@@ -31,10 +32,10 @@ class CanonicalFeatures(NamedTuple):
 
     textures: dict[int, Tensor]  # F_tex: resolution -> [B, C, r, r]
     alpha: Tensor | None  # [B, 1, r, r] in UV: how far the textures are trusted in eyes and mouth; None everywhere
-    planes: Tensor  # F_tri: [B, 3 C, r, r]
-    silhouette: Tensor | None  # [B, 1, r, r] logit of the mesh-guided solid
-    roundness: Tensor | None  # [B, 1, r, r] in 0..1, see `head_shape.inflate`
+    planes: Tensor  # F_tri: [B, 3 C, r, r], without what the photos show
+    silhouette: Tensor | None  # [B, 1, r, r] what the networks add to the logit of the mesh-guided solid
     relief: Tensor | None  # [B, 1, r, r] head units, see `head_shape.head_solid`
+    views: FrontalViews | None  # the photos; None where there are none
 
 
 class DynamicFace(NamedTuple):
@@ -63,6 +64,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         coarse_samples: Samples spread over each ray.
         fine_samples: Samples where the surface is.
         super_resolution_channels: Width at the neural resolution, twice that, ...
+        context_channels: Widths of the U-Net that looks at the whole rendering first; none leaves it out (paper).
         field_of_view: Degrees of the camera; 0 is weak perspective.
         observed_colour: DESIGN 5.1, the photos' colours join the first three channels of texture and frontal plane.
         mesh_guided_density: DESIGN 5.2.
@@ -95,6 +97,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         coarse_samples: int = 2,
         fine_samples: int = 10,
         super_resolution_channels: Sequence[int] = (24, 16),
+        context_channels: Sequence[int] = (24, 32, 48, 64, 64),
         field_of_view: float = 0.0,
         observed_colour: bool = True,
         mesh_guided_density: bool = True,
@@ -141,7 +144,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             output_gain,
         )
         self.super_resolution = SuperResolution(
-            feature_channels, neural_resolution, super_resolution_channels, w_dim, output_gain
+            feature_channels, neural_resolution, super_resolution_channels, w_dim, output_gain, context_channels
         )
 
     @apply_forward_hook
@@ -157,7 +160,8 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         ws: Tensor,
         texture_offsets: Mapping[int, Tensor] | None = None,
         modulation: StaticModulation | None = None,
-        observed: ObservedColours | None = None,
+        observed: ObservedTexture | None = None,
+        views: FrontalViews | None = None,
         relief: Tensor | None = None,
     ) -> CanonicalFeatures:
         """Canonical features: of the coarse stage from w+ alone, of the fine stage with what the encoders found.
@@ -166,7 +170,9 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             ws: [B, L, w_dim].
             texture_offsets: F_tex_off from `TextureEncoder`, resolution -> [B, C, r, r].
             modulation: F_tri-SFT from `TriplaneEncoder`.
-            observed: Of the photos: the colours join with `observed_colour`, the matte seeds the silhouette.
+            observed: The face in the photos, whose colours join with `observed_colour`.
+            views: The photos in the frontal plane: the colours join with `observed_colour`, the mattes seed the
+                silhouette.
             relief: [B, 1, r, r] of the mesh-guided solid.
         """
         textures = {r: t.float() for r, t in self.texture_backbone(ws).items()}
@@ -177,22 +183,17 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             textures[finest] = add_colour(textures[finest], -replaced)
         if texture_offsets is not None:
             textures = {r: t + texture_offsets[r].float() for r, t in textures.items()}
-        planes = self.static_backbone(ws, sft=modulation and modulation.sft)[self.plane_resolution].float()
-        silhouette = planes.new_zeros(len(planes), 1, self.plane_resolution, self.plane_resolution)
+        planes, silhouette = (
+            self.static_backbone(ws, sft=modulation and modulation.sft)[self.plane_resolution].float(),
+            None,
+        )
         if modulation is not None and modulation.plane_offsets is not None:
             planes, silhouette = planes + modulation.plane_offsets.float(), modulation.silhouette.float()
         alpha = None
         if observed is not None and self.config.observed_colour:
             textures = {r: add_colour(t, observed.texture) for r, t in textures.items()}
-            planes = add_colour(planes, observed.canonical)
             alpha = observed.confidence
-        if observed is not None:
-            silhouette = silhouette + silhouette_logit(resize(observed.matte, self.plane_resolution))
-        else:
-            silhouette = silhouette + silhouette_logit(torch.ones_like(silhouette))  # nothing is known to be background
-        if not self.config.mesh_guided_density:
-            return CanonicalFeatures(textures, alpha, planes, None, None, None)
-        return CanonicalFeatures(textures, alpha, planes, silhouette, inflate(silhouette), relief)
+        return CanonicalFeatures(textures, alpha, planes, silhouette, relief, views)
 
     @apply_forward_hook
     def face(self, ws: Tensor, features: CanonicalFeatures, window: FaceWindow) -> DynamicFace:
@@ -253,7 +254,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             jitter: See `VolumeRenderer.forward`.
             turn: See `VolumeRenderer.forward`.
         """
-        planes, solid = self._volume(features, face, window, head_height)
+        planes, solid = self._volume(features, face, window, head_height, rotation)
         return self.renderer(
             planes,
             solid,
@@ -274,26 +275,38 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         head_height: Tensor,
         points: Tensor,
     ) -> Tensor:
-        """Density logits [B, M] that `render` marches through, at head-space points [B, M, 3]; the rest as there."""
-        logit, _ = self.renderer.query(*self._volume(features, face, window, head_height), points)
+        """Density logits [B, M] that `render` marches through for a frontal head, at head-space points [B, M, 3]; the
+        rest as there.
+        """
+        frontal = torch.eye(3, device=points.device).expand(len(points), -1, -1)
+        logit, _ = self.renderer.query(*self._volume(features, face, window, head_height, frontal), points)
         return logit
 
-    def _volume(self, features, face, window, head_height):
+    def _volume(self, features, face, window, head_height, rotation):
         """What the rays pass through: the planes, and the mesh-guided solid or None."""
-        batch, solid = len(window.mask), None
-        if self.config.mesh_guided_density:
-            fine = 2 * self.plane_resolution  # the surface is steeper than the planes' texels are small
-            front = driven_heights(resize(head_height, fine), window, self.config.window, face.height)
-            roundness, relief = resize(features.roundness, fine), features.relief
-            relief = None if relief is None else resize(relief, fine)
-            front, back = head_solid(front, window, roundness, self.config.window, relief)
-            solid = Solid(front, back, resize(features.silhouette, fine).expand(batch, -1, -1, -1))
-        return Planes(features.planes.expand(batch, -1, -1, -1), face.features, window.soft), solid
+        batch, config = len(window.mask), self.config
+        planes, silhouette = features.planes.expand(batch, -1, -1, -1), features.silhouette
+        outline = planes.new_ones(
+            batch, 1, self.plane_resolution, self.plane_resolution
+        )  # nothing is known to be behind
+        if features.views is not None and (config.observed_colour or config.mesh_guided_density):
+            colour, outline = blended(features.views.coarse, nearness(features.views, rotation))
+            if config.observed_colour:
+                planes = add_colour(planes, colour)
+        if not config.mesh_guided_density:
+            return Planes(planes, face.features, window.soft), None
+        logit = silhouette_logit(resize(outline, self.plane_resolution))
+        silhouette = logit if silhouette is None else silhouette + logit
+        fine = 2 * self.plane_resolution  # the surface is steeper than the planes' texels are small
+        front = driven_heights(resize(head_height, fine), window, config.window, face.height)
+        relief = None if features.relief is None else resize(features.relief, fine)
+        front, back = head_solid(front, window, resize(inflate(silhouette), fine), config.window, relief)
+        return Planes(planes, face.features, window.soft), Solid(front, back, resize(silhouette, fine))
 
     @apply_forward_hook
     def upsample(self, rendering: Rendering, ws: Tensor, size: int) -> Upsampled:
-        """Super-resolution of raw features to `size` pixels; ws [B, L, w_dim] or [1, L, w_dim]."""
-        return self.super_resolution(rendering.features, ws.expand(len(rendering.features), -1, -1), size)
+        """Super-resolution of a rendering to `size` pixels; ws [B, L, w_dim] or [1, L, w_dim]."""
+        return self.super_resolution(*rendering, ws.expand(len(rendering.features), -1, -1), size)
 
     def forward(self, ws: Tensor, window: FaceWindow, head_height: Tensor, rotation: Tensor) -> Rendering:
         """The prior alone: w+ -> raw rendering of a head turned on its neck, as the coarse stage needs it.

@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, dict]] = {
             "coarse_samples": 48,
             "fine_samples": 48,
             "super_resolution_channels": (128, 128, 64),
+            "context_channels": (),
             "field_of_view": EG3D_FIELD_OF_VIEW,
             "observed_colour": False,
             "mesh_guided_density": False,

@@ -91,7 +91,7 @@ class RecurrentUNet(nn.Module):
             self.decoder.append(stage(below + channels[s], channels[s]))
         self.gru = nn.ModuleList(ConvGRU(channels[s]) for s in self.decoder_scales if recurrent)
         self.heads = nn.ModuleDict()
-        for s, out_channels in head_channels.items():
+        for s, out_channels in sorted(head_channels.items()):  # an optimizer knows weights by their order
             self.heads[str(s)] = nn.Sequential(
                 init_scaled(nn.Conv2d(channels[s], channels[s], 1), LEAKY_GAIN),
                 nn.LeakyReLU(LEAKY_SLOPE),

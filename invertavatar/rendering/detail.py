@@ -9,16 +9,18 @@ from torch import Tensor
 
 from ..camera import project, rays
 from ..face.face_model import FaceModel
+from .frontal_views import sampled
 from .head_shape import soften
 from .neck import to_rest
-from .observation import ObservedColours
 from .rasterizer import interpolate, rasterize
 from .uv import layered, vertex_facing
 from .volume_renderer import Rendering
 
 
 def surface_colour(
-    observed: ObservedColours,
+    texture: Tensor,
+    views: Tensor,
+    shown: Tensor,
     closed: Tensor,
     rendering: Rendering,
     rotation: Tensor,
@@ -30,11 +32,13 @@ def surface_colour(
 ) -> tuple[Tensor, Tensor]:
     """The observed colour of the surface behind each output pixel.
 
-    On the face it comes through the UV map of the driven mesh, drawn in this very view; elsewhere through the canonical
+    On the face it comes through the UV map of the driven mesh, drawn in this very view; elsewhere through the frontal
     plane at the point where the rendered depth puts the surface.
 
     Args:
-        observed: At the resolution of the detail maps; batch of 1 serves a whole batch of frames.
+        texture: [B, 3, R, R] of the face, or of a batch of 1 for all frames.
+        views: [B, K, 5, R, R] the photos in the frontal plane, or of a batch of 1.
+        shown: [B, K] how much each of them counts.
         closed: [B, V + E, 3] the driven mesh.
         rendering: Of the same frames.
         rotation: [B, 3, 3] head -> camera.
@@ -54,8 +58,7 @@ def surface_colour(
     grid = torch.stack([points[..., 0], -points[..., 1]], 1).unflatten(-1, (small, small))  # [B, 2, h, w]
     spread = stretching(grid) * zoom**2
     grid, spread = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (grid, spread))
-    canonical = observed.canonical.expand(batch, -1, -1, -1)
-    elsewhere = F.grid_sample(canonical, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    elsewhere = sampled(views, grid.permute(0, 2, 3, 1), shown)
 
     positions = layered(project(closed, rotation, field_of_view, zoom), face_model)
     drawn = rasterize(positions, face_model.triangles, size)
@@ -63,8 +66,7 @@ def surface_colour(
     attributes = torch.cat([face_model.uv.expand(batch, -1, -1), facing], -1)
     attributes = interpolate(attributes, drawn, face_model.triangles)  # [B, 3, H, W]
     grid = attributes[:, :2].permute(0, 2, 3, 1)
-    texture = observed.texture.expand(batch, -1, -1, -1)
-    face = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)
+    face = F.grid_sample(texture.expand(batch, -1, -1, -1), grid, padding_mode="border", align_corners=False)
     share = soften(drawn.mask[:, None].float()) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
     return elsewhere + share * (face - elsewhere), share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1)
 

@@ -1,9 +1,10 @@
-"""The observed-colour skip: what the photos themselves show, fused in the two canonical spaces (DESIGN 5.1, 5.5).
+"""The observed-colour skip: what the photos themselves show, in the two canonical spaces (DESIGN 5.1, 5.5).
 
 Shapes: B batch, h w map. The spaces are the UV map of the face and the canonical frontal plane of the whole head.
 
-Each photo adds weighted colours to running sums, and to the fine maps where its weight is the largest: the order of
-photos does not matter, and nothing of a photo but its contribution is kept.
+In the UV map each photo adds weighted colours to a running sum, or to the fine map where its weight is the largest: the
+order of photos does not matter, and nothing of a photo but its contribution is kept. How the frontal plane is fused
+stands in `frontal_views`.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,9 @@ from .head_shape import canonicalize, driven_heights, face_window, head_solid, i
 from .resize import resize
 from .uv import UVAtlas, fill_unseen, mirror_texture, unproject
 
-DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 SHAPE_SIZE = 128  # of the picture from which a head's shape is taken
 UNSEEN_RELIEF = 0.1  # weight of the relief where a photo has no pixels, relative to where it has
-TAIL = 16  # of `frontal_weight`: the larger, the more it is an exponential
+TAIL = 16  # of `log_angle_weight`: the larger, the more the weight is an exponential
 MIRROR_WEIGHT = 1e-3  # of the mirrored face: it counts where nothing was seen, and nowhere else
 
 
@@ -33,36 +33,17 @@ class PhotoMaps(NamedTuple):
     matte: Tensor  # [B, 1, h, w] in 0..1
     facing: Tensor  # [B, 1, h, w] in 0..1, how squarely the photo shows the place; 0 where it does not
     inside: Tensor  # [B, 1, h, w] in 0..1, where the photo has pixels for the plane
-    frontal: Tensor  # [B, 1, 1, 1] cosine of the angle by which the head is turned away
+    rotation: Tensor  # [B, 3, 3] head -> camera
     heights: Tensor  # [B, 1, h, w] z of the surface in this photo
     relief: Tensor | None = None  # [B, 1, h, w] head units, see `head_shape.head_solid`
 
 
-class ObservedSums(NamedTuple):
-    """What photos contribute at one resolution; part of the avatar's state."""
-
-    texture: Tensor  # [B, 4, h, w]: sum of weight * colour, sum of weight
-    canonical: Tensor  # [B, 5, h, w]: sum of weight * matte * colour, of weight * matte, of weight
-
-    def __add__(self, other: "ObservedSums") -> "ObservedSums":
-        return ObservedSums(self.texture + other.texture, self.canonical + other.canonical)
-
-    def best(self, other: "ObservedSums") -> "ObservedSums":
-        """Of two contributions the heavier one at each place, where a mean would be blurred."""
-        return ObservedSums(
-            torch.where(other.texture[:, 3:] > self.texture[:, 3:], other.texture, self.texture),
-            torch.where(other.canonical[:, 4:] > self.canonical[:, 4:], other.canonical, self.canonical),
-        )
-
-
-class ObservedColours(NamedTuple):
-    """The fused colours; unseen places are filled from their surroundings."""
+class ObservedTexture(NamedTuple):
+    """The fused colours of the face; unseen places are filled from their surroundings."""
 
     texture: Tensor  # [B, 3, h, w] in -1..1
     confidence: Tensor  # [B, 1, h, w] in 0..1: whether any photo showed this texel
     weight: Tensor  # [B, 1, h, w] in 0..1: that of its own colour, see `fill_unseen`
-    canonical: Tensor  # [B, 3, h, w] in -1..1
-    matte: Tensor  # [B, 1, h, w] in 0..1, the head seen from the front
 
 
 def observe(
@@ -98,8 +79,7 @@ def observe(
     texture, visibility = unproject(photo, matte * inside, closed, rotation, openness, atlas, face_model)
     heights = surface_heights(matte, closed, rotation, texture.shape[-1], face_model, window, relief)
     colours, seen_matte, facing, inside = seen_from_front(photo, matte, inside, heights, rotation)
-    frontal = rotation[:, 2, 2].view(-1, 1, 1, 1)
-    return PhotoMaps(texture, visibility, colours, seen_matte, facing, inside, frontal, heights, relief)
+    return PhotoMaps(texture, visibility, colours, seen_matte, facing, inside, rotation, heights, relief)
 
 
 def observe_relief(
@@ -136,7 +116,7 @@ def relief_sum(maps: PhotoMaps, sharpness: float) -> Tensor:
         sharpness: How fast the weight falls as the head turns away.
     """
     inside = resize(maps.inside, maps.relief.shape[-1])
-    weight = frontal_weight(maps.frontal, sharpness) * (UNSEEN_RELIEF + (1 - UNSEEN_RELIEF) * inside)
+    weight = turned_weight(maps.rotation, sharpness) * (UNSEEN_RELIEF + (1 - UNSEEN_RELIEF) * inside)
     return torch.cat([maps.relief * weight, weight], 1)
 
 
@@ -166,55 +146,48 @@ def seen_from_front(
     return colours[:, :3], matte, facing * colours[:, 3:], colours[:, 3:]
 
 
-def observed_sums(
-    maps: PhotoMaps,
-    texture_sharpness: float,
-    canonical_sharpness: float,
-    turned_sharpness: float = 0.0,
-    photo_weight: float = 1.0,
-) -> ObservedSums:
-    """A photo's contribution to the running sums.
+def texture_sum(
+    maps: PhotoMaps, sharpness: float, turned_sharpness: float = 0.0, photo_weight: float | Tensor = 1.0
+) -> Tensor:
+    """A photo's contribution to the running sum of the UV map, [B, 4, h, w]: weight * colour, weight.
 
     Args:
         maps: The photo in the two spaces.
-        texture_sharpness: Power of the visibility in the weight: the higher, the more the squarest view of a place
-            decides alone.
-        canonical_sharpness: How fast the weight in the frontal plane falls as the head turns away. Hair is not aligned
-            well enough to be averaged, so the most frontal photo should decide wherever it has pixels.
-        turned_sharpness: The same for the weight in the UV map: where each place takes the best photo, the borders
-            between photos had better lie beside the face than along the nose.
+        sharpness: Power of the visibility in the weight: the higher, the more the squarest view of a place decides
+            alone.
+        turned_sharpness: How fast the weight falls as the head turns away: where each place takes the best photo, the
+            borders between photos had better lie beside the face than along the nose.
         photo_weight: Of the photo as a whole; less for a blurred or tiny one.
     """
-    seen = photo_weight * frontal_weight(maps.frontal, turned_sharpness) * maps.visibility**texture_sharpness
-    facing = photo_weight * frontal_weight(maps.frontal, canonical_sharpness) * maps.inside
-    inside = facing * maps.matte
-    return ObservedSums(
-        torch.cat([maps.texture * seen, seen], 1),
-        torch.cat([maps.canonical * inside, inside, facing], 1),
-    )
+    seen = photo_weight * turned_weight(maps.rotation, turned_sharpness) * maps.visibility**sharpness
+    return torch.cat([maps.texture * seen, seen], 1)
 
 
-def frontal_weight(frontal: Tensor, sharpness: float) -> Tensor:
-    """Weight of a photo by the cosine of the angle by which the head is turned away: 1 from the front.
+def better_seen(texture_sum: Tensor, other: Tensor) -> Tensor:
+    """Of two contributions [B, 4, h, w] the heavier one at each place, where a mean would be blurred."""
+    return torch.where(other[:, 3:] > texture_sum[:, 3:], other, texture_sum)
 
-    Near the front it falls like exp(sharpness (cosine - 1)), but its tail is heavier: a profile weighs little beside a
-    frontal photo and is still a number where it is all there is.
+
+def turned_weight(rotation: Tensor, sharpness: float) -> Tensor:
+    """Weight [B, 1, 1, 1] of a photo by how far the head is turned away, 1 from the front: see `log_angle_weight`."""
+    return log_angle_weight(rotation[:, 2, 2].view(-1, 1, 1, 1), sharpness).exp()
+
+
+def log_angle_weight(cosine: Tensor, sharpness: float, tail: float = TAIL) -> Tensor:
+    """Logarithm of the weight of a photo by the cosine of an angle, 0 where there is none.
+
+    For small angles the weight falls like exp(sharpness (cosine - 1)), but its tail is heavier: a profile weighs little
+    beside a frontal photo and is still a number where it is all there is.
     """
-    return (1 + sharpness * (1 - frontal) / TAIL) ** -TAIL
+    return -tail * torch.log1p(sharpness * (1 - cosine) / tail)
 
 
-def observed_colours(sums: ObservedSums, atlas: UVAtlas) -> ObservedColours:
-    """Resolve running sums into colours: the photos, then the mirrored face, then the surroundings."""
-    confidence = (sums.texture[:, 3:] * 100).clamp(max=1)
+def observed_texture(texture_sum: Tensor, atlas: UVAtlas) -> ObservedTexture:
+    """Resolve a running sum [B, 4, h, w] into colours: the photos, then the mirrored face, then the surroundings."""
+    confidence = (texture_sum[:, 3:] * 100).clamp(max=1)
     # A far turned photo weighs next to nothing, yet all there is where it is alone: weights are relative to the best.
-    tiny = torch.finfo(torch.float32).tiny
-    texture = sums.texture / sums.texture[:, 3:].amax((2, 3), keepdim=True).clamp(min=tiny)
+    texture = texture_sum / texture_sum[:, 3:].amax((2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     texture = texture + MIRROR_WEIGHT * mirror_texture(texture, atlas)
     texture, weight = texture.split([3, 1], 1)
     texture, weight = texture / weight.clamp(min=1e-8), (weight * (1 / MIRROR_WEIGHT)).clamp(max=1)
-    texture = fill_unseen(texture, weight)
-    best = sums.canonical[:, 4:].amax((2, 3), keepdim=True).clamp(min=tiny)
-    inside, facing = (sums.canonical[:, 3:] / best).split(1, 1)
-    canonical = fill_unseen(sums.canonical[:, :3] / best / inside.clamp(min=1e-8), inside)
-    # Where the frontal photos have no pixels a turned one is a poor witness of what belongs to the head.
-    return ObservedColours(texture, confidence, weight, canonical, (1 + DOUBT) * inside / (facing + DOUBT))
+    return ObservedTexture(fill_unseen(texture, weight), confidence, weight)

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from invertavatar.rendering.fixed_point import SUBPIXELS
 
-CHUNK = 1 << 18  # candidates at a time: some 50 MB
+CHUNK, CUDA_CHUNK = (
+    1 << 18,
+    1 << 22,
+)  # candidates at a time: some 50 MB, and 800 MB where launches cost more than memory
 
 
 def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -30,9 +33,9 @@ def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple
     nearest = torch.full((batch * height * width,), -torch.inf, device=device)
     # Triangle numbers are reduced as float32 (exact below 2**24), the one type whose minimum every device can scatter.
     winner = torch.full_like(nearest, torch.inf)
-    total = int(candidates.sum())
-    for start in range(0, total, CHUNK):
-        number = torch.arange(start, min(start + CHUNK, total), device=device)  # [N]
+    total, chunk = int(candidates.sum()), CUDA_CHUNK if device.type == "cuda" else CHUNK
+    for start in range(0, total, chunk):
+        number = torch.arange(start, min(start + chunk, total), device=device)  # [N]
         face = torch.searchsorted(ends, number, right=True)
         within = number - (ends - candidates)[face]
         column = first[face, 0] + within % columns[face]

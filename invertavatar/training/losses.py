@@ -23,7 +23,8 @@ class LossWeights:
 
     l1: float = 1.0
     lpips: float = 0.0
-    face: float = 0.0  # LPIPS of the face alone: see `face_crop` on why it stands for the paper's identity loss
+    face: float = 0.0  # LPIPS of the face alone, see `face_crop`
+    identity: float = 0.0  # cosine distance of identities, by SFace where the paper has ArcFace
     raw: float = 0.0  # I_raw
     matte: float = 0.0
     coarse: float = 0.0  # the coarse stage's own picture, which keeps w+ and the prior meaningful
@@ -64,12 +65,17 @@ def perceptual(network: nn.Module, prediction: Tensor, target: Tensor, valid: Te
     return network(prediction, target).mean()
 
 
-def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tensor:
-    """The face alone, upright and filling its square, for the perceptual loss on identity.
+def identity_distance(network: nn.Module, prediction: Tensor, target: Tensor, landmarks: Tensor) -> Tensor:
+    """1 - cosine of the identities in two pictures [B, 3, H, W] in -1..1; for the others see `SFace.embed`."""
+    with torch.no_grad():
+        goal = network.embed(target, landmarks)
+    return (1 - (network.embed(prediction, landmarks) * goal).sum(1)).mean()
 
-    The paper's identity loss compares ArcFace embeddings. No recognition network with gradients and a free licence is
-    at hand (SFace comes as ONNX and stays a metric), so identity is held by LPIPS of the aligned face: what makes a
-    person recognisable, at the size and place in which a recognition network would look.
+
+def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tensor:
+    """The face alone, upright and filling its square, for the perceptual loss of the face.
+
+    What makes a person recognisable, at the size and place in which a recognition network would look.
 
     Args:
         picture: [B, 3, H, W].

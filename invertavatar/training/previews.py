@@ -53,9 +53,9 @@ def validate(
         episode = episode.to(device)
         times, size = episode.driven.shape[1], episode.targets.shape[-1]
         goal = truth(episode, torch.zeros(episode.driven.shape[0] * times, 3, 1, 1, device=device))
-        avatars = reconstruction.fuse(views(episode), episode.sharpness)
-        features, detail = (repeat(x, times) for x in reconstruction.features(avatars))
-        ws, neutral = repeat(avatars.state.ws, times), repeat(episode.neutrals[:, -1], times)
+        state = reconstruction.fuse(views(episode), episode.sharpness)
+        features, detail = (repeat(x, times) for x in reconstruction.features(state))
+        ws, neutral = repeat(state.ws, times), repeat(episode.neutrals[:, -1], times)
         face = (episode.driven.flatten(0, 1), neutral, episode.target_rotations.flatten(0, 1))
         coarse = reconstruction.coarse(ws, *face, size)
         drawn = coarse if coarse_only else reconstruction.draw(ws, features, detail, *face, size)

@@ -9,29 +9,13 @@ import torch
 from torch import Tensor
 
 from ..face.portrait import FEATHER
-from ..inversion import (
-    Frame,
-    Inversion,
-    Networks,
-    View,
-    canonical_features,
-    fuse_detail,
-    invert_step,
-    render_frame,
-)
+from ..inversion import Frame, Inversion, Networks, View, canonical_features, invert_step, render_frame
 from ..models.generator import CanonicalFeatures
 from ..rendering.head_shape import face_window
-from ..rendering.observation import ObservedColours, ObservedSums, PhotoMaps, observe, observed_colours
+from ..rendering.observation import observed_texture
 from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
 from .episodes import Episode
-
-
-class Avatars(NamedTuple):
-    """What is known of the people of an episode after their photos."""
-
-    state: Inversion
-    detail: ObservedSums | None  # None without full-resolution detail
 
 
 class Truth(NamedTuple):
@@ -63,7 +47,7 @@ class Reconstruction:
         self.detail_resolution = detail_resolution if networks.generator.config.full_resolution_detail else None
         self._atlases: dict[tuple[int, torch.device], UVAtlas] = {}
 
-    def fuse(self, photos: list[View], sharpness: Tensor, learn_from: int = 4) -> Avatars:
+    def fuse(self, photos: list[View], sharpness: Tensor, learn_from: int = 4) -> Inversion:
         """Invert N photos of each person, one after the other (paper 3.3).
 
         Args:
@@ -72,29 +56,25 @@ class Reconstruction:
             learn_from: Gradients flow through the last so many photos; the ones before set the hidden state only
                 (supplement 6.2.3).
         """
-        state, detail = None, None
-        atlas = self.atlas(self.networks.texture_encoder.config.resolution)
+        state, atlas = None, self.atlas(self.networks.texture_encoder.config.resolution)
+        detail_atlas = self.detail_resolution and self.atlas(self.detail_resolution)
         for i, view in enumerate(photos):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i >= len(photos) - learn_from):
-                state, maps = invert_step(self.networks, state, view, atlas)
-            if self.detail_resolution is not None:
-                detail = fuse_detail(
-                    detail, self._detail_maps(view, maps.relief), sharpness[:, i].view(-1, 1, 1, 1) ** 2
-                )
-        return Avatars(state, detail)
+                state, _ = invert_step(self.networks, state, view, atlas, detail_atlas, sharpness[:, i] ** 2)
+        return state
 
-    def features(self, avatars: Avatars) -> tuple[CanonicalFeatures, ObservedColours | None]:
-        """What all frames of a person share: features, and colours of the detail maps."""
-        features = canonical_features(self.networks, avatars.state, self.atlas(avatars.state.sums.texture.shape[-1]))
-        if avatars.detail is None:
+    def features(self, state: Inversion) -> tuple[CanonicalFeatures, Tensor | None]:
+        """What all frames of a person share: features, and the face's texture in full resolution."""
+        features = canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]))
+        if state.detail_sum is None:
             return features, None
-        return features, observed_colours(avatars.detail, self.atlas(self.detail_resolution))
+        return features, observed_texture(state.detail_sum, self.atlas(self.detail_resolution)).texture
 
     def draw(
         self,
         ws: Tensor,
         features: CanonicalFeatures,
-        detail: ObservedColours | None,
+        detail: Tensor | None,
         vertices: Tensor,
         neutral: Tensor,
         rotation: Tensor,
@@ -136,11 +116,6 @@ class Reconstruction:
         if key not in self._atlases:
             self._atlases[key] = uv_atlas(face_model, size)
         return self._atlases[key]
-
-    @torch.no_grad()
-    def _detail_maps(self, view: View, relief: Tensor | None) -> PhotoMaps:
-        networks, atlas = self.networks, self.atlas(self.detail_resolution)
-        return observe(*view, atlas, networks.face_model, networks.generator.config.window, relief)
 
 
 def views(episode: Episode) -> list[View]:

@@ -36,6 +36,7 @@ def train_stage(
     detail: bool = True,
     on_cpu: bool = False,
     resume: bool = False,
+    recognizer: nn.Module | None = None,
 ) -> None:
     """Train one stage, on all GPUs that `accelerate launch` gives this process's group, else on one or the CPU.
 
@@ -51,6 +52,7 @@ def train_stage(
         detail: Have the full-resolution detail in the pictures.
         on_cpu: Leave GPUs alone.
         resume: Go on with the run in the output folder.
+        recognizer: `SFace`; None where no term of the loss needs it.
 
     Raises:
         InvertAvatarError: See `Episodes`, `Trainer.resume` and `Trainer.run`.
@@ -71,11 +73,12 @@ def train_stage(
         critic = Critic.latent(networks.generator.config.w_dim).to(accelerator.device)
     elif settings.weights.adversarial:
         critic = Critic.dual(size).to(accelerator.device)
+    torch.backends.cudnn.benchmark = True  # the sizes of a run hardly change
     for part in networks:
         part.to(accelerator.device)
     detail_resolution = size if detail else None
-    lpips = lpips and lpips.to(accelerator.device)
-    stage = STAGE_CLASSES[name](networks, settings, lpips, critic, detail_resolution)
+    lpips, recognizer = (network and network.to(accelerator.device) for network in (lpips, recognizer))
+    stage = STAGE_CLASSES[name](networks, settings, lpips, critic, detail_resolution, recognizer)
     trainer = Trainer(name, stage, networks, training, validation, run, accelerator, detail_resolution)
     if resume:
         trainer.resume()

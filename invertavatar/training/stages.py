@@ -16,11 +16,20 @@ from ..camera import project
 from ..face.portrait import FEATHER
 from ..inversion import Frame, Inversion, Networks, View
 from ..models.generator import CanonicalFeatures
-from ..rendering.observation import SHAPE_SIZE, observe_relief, observed_colours, seen_from_front, surface_heights
+from ..rendering.observation import SHAPE_SIZE, observe_relief, observed_texture, seen_from_front, surface_heights
 from ..rendering.resize import resize
 from .critics import Critic
 from .episodes import Episode
-from .losses import LossWeights, face_crop, fooling_loss, masked_l1, perceptual, pyramid_l1, roughness
+from .losses import (
+    LossWeights,
+    face_crop,
+    fooling_loss,
+    identity_distance,
+    masked_l1,
+    perceptual,
+    pyramid_l1,
+    roughness,
+)
 from .reconstruction import Reconstruction, Truth, as_colour, real_pixels, repeat, truth, views
 
 IMAGINED_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
@@ -82,7 +91,7 @@ STAGES: dict[str, StageSettings] = {
     "joint": StageSettings(
         ("latent_encoder", "texture_encoder", "triplane_encoder", "generator"),
         LossWeights(
-            l1=1.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, colour=0.3, deviation=2e-4, adversarial=0.02
+            l1=2.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, colour=0.3, deviation=2e-4, adversarial=0.02
         ),
         4e-4,
         4e-4,
@@ -118,6 +127,7 @@ class Stage(nn.Module):
         lpips: The perceptual network, or None where no term needs it.
         critic: The discriminator, or None where no term needs it.
         detail_resolution: See `Reconstruction`.
+        recognizer: `SFace`, or None where no term needs it.
     """
 
     def __init__(
@@ -127,11 +137,12 @@ class Stage(nn.Module):
         lpips: nn.Module | None,
         critic: Critic | None,
         detail_resolution: int | None,
+        recognizer: nn.Module | None = None,
     ):
         super().__init__()
         self.settings = settings
         self.networks = networks.trainable
-        self.lpips = lpips
+        self.lpips, self.recognizer = lpips, recognizer
         self._critic = [critic]  # in a list: its parameters are not the stage's
         self._reconstruction = Reconstruction(networks, detail_resolution)
         for name, parameter in self.networks.named_parameters():
@@ -172,6 +183,8 @@ class Stage(nn.Module):
         if weights.face:
             faces = (face_crop(x, landmarks) for x in (picture, target, valid.expand_as(picture)))
             terms["face"] = perceptual(self.lpips, *faces)
+        if weights.identity:
+            terms["identity"] = identity_distance(self.recognizer, picture, target, landmarks)
         if weights.matte:
             terms["matte"] = masked_l1(drawn.opacity, resize(goal.matte, picture.shape[-1]), valid)
         if weights.raw:
@@ -252,9 +265,9 @@ class ReconstructionStage(Stage):
             goal = goal._replace(picture=imagined.picture, matte=imagined.matte, valid=torch.ones_like(goal.valid))
             tracked = landmarks
 
-        avatars = reconstruction.fuse(photos, episode.sharpness)
-        features, detail = reconstruction.features(avatars)
-        ws = repeat(avatars.state.ws, times)
+        state = reconstruction.fuse(photos, episode.sharpness)
+        features, detail = reconstruction.features(state)
+        ws = repeat(state.ws, times)
         drawn = reconstruction.draw(
             ws, repeat(features, times), repeat(detail, times), driven, neutral, rotation, goal.picture.shape[-1], True
         )
@@ -265,9 +278,9 @@ class ReconstructionStage(Stage):
             picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
             terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
         if weights.colour:
-            terms["colour"] = self._prior_colour(avatars.state)
+            terms["colour"] = self._prior_colour(state)
         if weights.deviation:
-            terms["deviation"] = deviation(avatars.state.ws)
+            terms["deviation"] = deviation(state.ws)
         if imagined is not None:
             skipped = 3 if self.generator.config.observed_colour else 0  # channels that hold the photos' own colours
             terms["planes"] = (features.planes - imagined.features.planes)[:, skipped:].abs().mean()
@@ -285,7 +298,7 @@ class ReconstructionStage(Stage):
         """How far the colours of G_tex are from those that the photos show."""
         textures = self.generator.texture_backbone(state.ws)
         prior = textures[max(textures)][:, :3].float()
-        observed = observed_colours(state.sums, self._reconstruction.atlas(state.sums.texture.shape[-1]))
+        observed = observed_texture(state.texture_sum, self._reconstruction.atlas(state.texture_sum.shape[-1]))
         target, seen = (resize(x, prior.shape[-1]).detach() for x in (observed.texture, observed.weight))
         return pyramid_l1(prior, target, seen)
 

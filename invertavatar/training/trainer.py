@@ -49,6 +49,7 @@ class RunSettings:
         minutes: Stop, with everything written, within so many minutes of the call; None for no limit.
         interval: Steps between two checkpoints, previews and lines of the log.
         warmup: Steps over which the learning rate rises from 0.
+        anneal: Steps before the last one over which it falls back to 0; needs `steps`.
         ema_decay: Of the averaged weights, which are what is exported.
         workers: Processes that prepare episodes.
         validation_steps: Episodes of people held out that are measured.
@@ -60,10 +61,17 @@ class RunSettings:
     minutes: float | None = None
     interval: int = 500
     warmup: int = 100
+    anneal: int = 0
     ema_decay: float = 0.999
     workers: int = 2
     validation_steps: int = 4
     seed: int = 0
+
+    def pace(self, step: int) -> float:
+        """Share of the full learning rate at a step: it depends on nothing else, so that a run can go on exactly."""
+        rise = (step + 1) / max(self.warmup, 1)
+        fall = (self.steps - step) / self.anneal if self.anneal and self.steps is not None else 1.0
+        return min(1.0, rise, max(fall, 0.0))
 
 
 class Trainer:
@@ -164,7 +172,7 @@ class Trainer:
         settings, stage = self.settings, self.stage.settings
         torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)))
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * min(1.0, (self.step + 1) / max(settings.warmup, 1))
+            group["lr"] = stage.learning_rate * settings.pace(self.step)
         adversarial = critic is not None and self.step >= stage.adversarial_from
         learner.train()
         output = learner(episode, adversarial)

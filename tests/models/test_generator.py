@@ -6,8 +6,9 @@ import torch
 from invertavatar.camera import rotation_from_angles
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.models.generator import AvatarGenerator, add_colour
+from invertavatar.rendering.frontal_views import FrontalViews
 from invertavatar.rendering.head_shape import face_window
-from invertavatar.rendering.observation import ObservedColours
+from invertavatar.rendering.observation import ObservedTexture
 from invertavatar.rendering.resize import resize
 from tests.tiny import tiny_networks, tiny_sizes
 
@@ -32,10 +33,12 @@ def window_of(generator, closed, face_model):
 
 
 def observed(colour=(0.5, -0.25, 0.1), matte=1.0, confidence=1.0):
-    """One colour everywhere."""
+    """One colour everywhere, in the texture and in one photo."""
     colour = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    confidence, matte = (torch.full((1, 1, 32, 32), value) for value in (confidence, matte))
-    return ObservedColours(colour, confidence, confidence, colour, matte)
+    confidence, matte, inside = (torch.full((1, 1, 32, 32), value) for value in (confidence, matte, 1.0))
+    photo = torch.cat([colour, matte, inside], 1)[:, None]
+    texture = ObservedTexture(colour, confidence, confidence)
+    return {"observed": texture, "views": FrontalViews(FRONTAL[:, None], torch.ones(1, 1), photo, None)}
 
 
 def codes(generator, count=1, seed=0):
@@ -46,7 +49,7 @@ def codes(generator, count=1, seed=0):
 @torch.no_grad()
 def render(generator, closed, face_model, rotation=FRONTAL, observed=None, **camera):
     ws = codes(generator)
-    features = generator.canonical(ws, observed=observed)
+    features = generator.canonical(ws, **(observed or {}))
     window = window_of(generator, closed, face_model)
     face = generator.face(ws, features, window)
     return generator.render(features, face, window, face_model.head_height, rotation, **camera)
@@ -61,7 +64,7 @@ def test_shapes_follow_the_configuration(preset, closed, face_model):
     features = generator.canonical(ws)
     assert {r: t.shape for r, t in features.textures.items()} == {r: (1, 4, r, r) for r in (8, 16, 32)}
     assert features.planes.shape == (1, 12, 32, 32)
-    assert (features.silhouette is None) == (preset == "paper")
+    assert features.silhouette is None and features.views is None  # which photos bring
     window = window_of(generator, closed, face_model)
     face = generator.face(ws, features, window)
     assert face.features.shape == (3, 4, 32, 32)
@@ -87,8 +90,8 @@ def test_the_prior_s_colours_stay_where_no_photo_shows_the_face_and_make_way_whe
     generator = build()
     ws, shown = codes(generator), observed((0.5, 0.5, 0.5))
     prior = generator.canonical(ws).textures[32]
-    shown.weight[..., 16:] = 0  # the right half was not seen
-    texture = generator.canonical(ws, observed=shown).textures[32]
+    shown["observed"].weight[..., 16:] = 0  # the right half was not seen
+    texture = generator.canonical(ws, **shown).textures[32]
     assert (texture[:, :3, :, :16] - 0.5).abs().max() < 1e-5
     # On the other side the prior is shifted to meet what was seen: its structure stays.
     unseen, own = texture[:, :3, :, 16:], prior[:, :3, :, 16:]
@@ -116,7 +119,7 @@ def test_what_the_matte_calls_background_is_empty(closed, face_model):
 def test_the_silhouette_alone_bounds_the_head(closed, face_model):
     generator = build(output_gain=0.0)
     half = observed()
-    half.matte[..., :16] = 0  # the left half of the head, seen from the front, is background
+    half["views"].coarse[:, :, 3, :, :16] = 0  # the left half of the head, seen from the front, is background
     opacity = render(generator, closed[:1], face_model, observed=half).opacity[0, 0]
     assert opacity[12:20, :12].max() < HAZE
     assert opacity[12:20, 20:26].min() > 0.9
@@ -126,7 +129,7 @@ def test_the_silhouette_alone_bounds_the_head(closed, face_model):
 def test_the_mesh_outside_the_window_cannot_change_the_frontal_plane(closed, face_model):
     generator = build(window=0.25)
     ws = codes(generator)
-    features = generator.canonical(ws, observed=observed())
+    features = generator.canonical(ws, **observed())
     before = generator.face(ws, features, window_of(generator, closed[:1], face_model))
     # A triangle is outside for sure where all its corners are beyond the same side of the window.
     xy = closed[0, :, :2][face_model.triangles]  # [F, 3, 2]
@@ -148,7 +151,7 @@ def test_the_mesh_outside_the_window_cannot_change_the_frontal_plane(closed, fac
 def test_frames_of_one_avatar_do_not_see_each_other(closed, face_model):
     generator = build()
     ws = codes(generator)
-    features = generator.canonical(ws, observed=observed())
+    features = generator.canonical(ws, **observed())
     together = generator.face(ws, features, window_of(generator, closed, face_model)).features
     alone = [generator.face(ws, features, window_of(generator, frame[None], face_model)).features for frame in closed]
     assert (together - torch.cat(alone)).abs().max() < 1e-5
@@ -166,7 +169,7 @@ def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(closed, fac
         hook = generator.face_backbone.register_forward_pre_hook(
             lambda module, args, kwargs: shown.update(kwargs["condition"]), with_kwargs=True
         )
-        generator.face(ws, generator.canonical(ws, observed=observed(confidence=confidence)), window)
+        generator.face(ws, generator.canonical(ws, **observed(confidence=confidence)), window)
         hook.remove()
         return shown[32][1]
 

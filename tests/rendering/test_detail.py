@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres, rotation_from_angles
 from invertavatar.rendering.detail import fine_band, stretching, surface_colour
-from invertavatar.rendering.observation import ObservedColours
 from invertavatar.rendering.volume_renderer import Rendering
 
 SIZE, SMALL = 256, 64
@@ -22,13 +21,13 @@ def flat_head(depth=0.0):
 
 
 def observed(texture=FACE_COLOUR, canonical=ELSEWHERE, size=128):
-    """Maps of constant colour, or as given."""
+    """The texture, one photo in the frontal plane and its share; of constant colour, or as given."""
 
     def picture(colour):
         return colour if isinstance(colour, torch.Tensor) else torch.full((1, 3, size, size), float(colour))
 
-    one = torch.ones(1, 1, size, size)
-    return ObservedColours(picture(texture), one, one, picture(canonical), one)
+    seen = torch.cat([picture(canonical), torch.ones(1, 2, size, size)], 1)
+    return picture(texture), seen[:, None], torch.ones(1, 1)
 
 
 # The fine band
@@ -81,7 +80,7 @@ def test_where_the_canonical_plane_is_stretched_to_twice_its_width_a_pixel_cover
 def surface(face_model, maps, rotation=None, rendering=None, size=SIZE, **camera):
     closed = face_model.close(face_model.mean[None], face_model.mean)
     rotation = torch.eye(3)[None] if rotation is None else rotation
-    return surface_colour(maps, closed, rendering or flat_head(), rotation, face_model, size, **camera)
+    return surface_colour(*maps, closed, rendering or flat_head(), rotation, face_model, size, **camera)
 
 
 def test_the_face_takes_its_colour_from_the_texture_and_the_rest_from_the_canonical_plane(face_model):
@@ -126,8 +125,10 @@ def test_one_set_of_maps_serves_a_whole_batch_of_frames(face_model):
     closed = face_model.close(face_model.mean[None], face_model.mean).expand(2, -1, -1)
     rotation = rotation_from_angles(torch.tensor([0.0, 30.0]))
     rendering = Rendering(*(x.expand(2, -1, -1, -1) for x in flat_head()))
-    colour, _ = surface_colour(observed(), closed, rendering, rotation, face_model, 64)
-    alone, _ = surface_colour(observed(), closed[1:], flat_head(), rotation[1:], face_model, 64)
+    texture, views, _ = observed()
+    shown = texture, views, torch.ones(2, 1)
+    colour, _ = surface_colour(*shown, closed, rendering, rotation, face_model, 64)
+    alone, _ = surface_colour(*observed(), closed[1:], flat_head(), rotation[1:], face_model, 64)
     torch.testing.assert_close(colour[1:], alone)
 
 

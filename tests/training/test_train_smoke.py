@@ -158,10 +158,10 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_
         canonical, turned = pipe.canonical_features(avatar), rotations[1:]
         expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, turn=turned)
         reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
-        avatars = reconstruction.fuse(views(episode), episode.sharpness)
-        features, detail = reconstruction.features(avatars)
+        state = reconstruction.fuse(views(episode), episode.sharpness)
+        features, detail = reconstruction.features(state)
         neutral = neutrals[1:]
-        drawn = reconstruction.draw(avatars.state.ws, features, detail, neutral, neutral, rotations[1:], size)
+        drawn = reconstruction.draw(state.ws, features, detail, neutral, neutral, rotations[1:], size)
     torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(drawn.opacity, expected[1], atol=1e-4, rtol=0)
 

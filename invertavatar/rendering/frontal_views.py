@@ -1,0 +1,135 @@
+"""What the photos show in the frontal plane, each kept apart, and which of them a frame is made of.
+
+Shapes: B batch (of people, or of frames), K photos kept, h w map.
+
+Hair and shoulders of several photos never lie well enough on each other to be averaged: perspective, swaying hair and
+a body that moves by itself are beyond the template. A photo whose pose is that of the frame has all of them in place,
+so a frame takes the nearest photos. The more photos there are, the nearer is one of them.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .observation import PhotoMaps, log_angle_weight
+from .uv import fill_unseen
+
+LIMIT = 8  # K at most: more photos than that are of poses that are there already
+SHARPNESS = 6000.0  # how fast a photo's weight falls with the angle between its pose and the frame's
+TAIL = 4  # far from all photos it falls with this power of the squared angle: two photos change over between them
+NEGLIGIBLE = 0.01  # weight, relative to the nearest photo's, that does not show
+DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
+
+
+class FrontalViews(NamedTuple):
+    """Photos in the frontal plane; part of the avatar's state. Channels: colour in -1..1 (filled in from its
+    surroundings beside the person), the person's matte in 0..1, and in 0..1 where the photo has pixels.
+    """
+
+    rotation: Tensor  # [B, K, 3, 3] head -> camera; zero where all photos shall count alike
+    weight: Tensor  # [B, K] of a photo as a whole
+    coarse: Tensor  # [B, K, 5, h, w] as the networks see it
+    fine: Tensor | None  # [B, K, 5, h, w] uint8 at full resolution; None without full-resolution detail
+
+
+def frontal_view(maps: PhotoMaps, fine: PhotoMaps | None, photo_weight: Tensor, even: bool) -> FrontalViews:
+    """One photo, K = 1.
+
+    Args:
+        maps: The photo in the two spaces.
+        fine: The same at full resolution.
+        photo_weight: [B].
+        even: It shall count alike for frames of any pose.
+    """
+    rotation = torch.zeros_like(maps.rotation) if even else maps.rotation.clone()  # saved apart
+    fine = None if fine is None else _to_bytes(_picture(fine))[:, None]
+    return FrontalViews(rotation[:, None], photo_weight[:, None], _picture(maps)[:, None], fine)
+
+
+def joined(views: FrontalViews | None, new: FrontalViews) -> FrontalViews:
+    """One photo more. Beyond `LIMIT` the two nearest to each other in pose give up the one that weighs less."""
+    if views is None:
+        return new
+    views = FrontalViews(*(None if a is None else torch.cat([a, b], 1) for a, b in zip(views, new, strict=True)))
+    count = views.weight.shape[1]
+    if count <= LIMIT:
+        return views
+    alike = torch.einsum("bkij,blij->bkl", views.rotation, views.rotation)  # 1 + 2 cos of the angle between two poses
+    alike = alike.masked_fill(torch.eye(count, dtype=torch.bool, device=alike.device), -torch.inf)
+    nearest = alike.flatten(1).argmax(1)
+    pair = torch.stack([nearest // count, nearest % count], 1)  # [B, 2], the earlier photo first
+    lighter = views.weight.gather(1, pair).argmin(1, keepdim=True)
+    dropped = pair.gather(1, lighter)  # [B, 1]
+    left = torch.arange(count - 1, device=pair.device)
+    left = left + (left >= dropped)  # [B, K]
+    person = torch.arange(len(left), device=pair.device)[:, None]
+    return FrontalViews(*(None if x is None else x[person, left] for x in views))
+
+
+def nearness(views: FrontalViews, rotation: Tensor) -> Tensor:
+    """How much each photo counts for frames: rotation [B, 3, 3] -> [B, K], the most 1."""
+    cosine = (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
+    share = views.weight.clamp(min=1e-6).log() + log_angle_weight(cosine, SHARPNESS, TAIL)
+    return (share - share.amax(1, keepdim=True)).exp()
+
+
+def blended(pictures: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Photos in the frontal plane become one.
+
+    Args:
+        pictures: [B, K, 5, h, w] see `FrontalViews`, or of a batch of 1.
+        share: [B, K] from `nearness`.
+
+    Returns:
+        [B, 3, h, w] colours in -1..1 and [B, 1, h, w] the person's matte.
+    """
+    share = share[:, :, None, None, None]
+    shown = share * pictures[:, :, 4:]
+    person = shown * pictures[:, :, 3:4]
+    # A photo's surroundings count where none shows the person, and only the nearest one's.
+    weight = person + share * 1e-4
+    colour = (pictures[:, :, :3] * weight).sum(1) / weight.sum(1)
+    # Where the near photos have no pixels a far one is a poor witness of what belongs to the head.
+    shown, person = shown.sum(1), person.sum(1)
+    return colour, (1 + DOUBT) * person / (shown + DOUBT)
+
+
+def sampled(fine: Tensor, grid: Tensor, share: Tensor) -> Tensor:
+    """Colours of the frontal plane at single places, of those photos only that show there.
+
+    Args:
+        fine: [B, K, 5, H, W] or of a batch of 1, not bytes.
+        grid: [B, h, w, 2] x right, y down in -1..1.
+        share: [B, K] from `nearness`.
+
+    Returns:
+        [B, 3, h, w].
+    """
+    used = (share > NEGLIGIBLE).any(0)
+    share, fine = share[:, used], fine[:, used].expand(len(grid), -1, -1, -1, -1)
+    count = share.shape[1]
+    looks = F.grid_sample(
+        fine.flatten(0, 1), grid.repeat_interleave(count, 0), padding_mode="border", align_corners=False
+    )
+    return blended(looks.unflatten(0, (-1, count)), share)[0]
+
+
+def from_bytes(pictures: Tensor) -> Tensor:
+    """What `FrontalViews.fine` holds -> [B, K, 5, H, W] as `coarse` has it."""
+    scale = pictures.new_tensor([2, 2, 2, 1, 1], dtype=torch.float32).view(-1, 1, 1) / 255
+    shift = pictures.new_tensor([1, 1, 1, 0, 0], dtype=torch.float32).view(-1, 1, 1)
+    return pictures * scale - shift
+
+
+def _to_bytes(picture: Tensor) -> Tensor:
+    shift = picture.new_tensor([1, 1, 1, 0, 0]).view(-1, 1, 1)
+    scale = picture.new_tensor([127.5, 127.5, 127.5, 255, 255]).view(-1, 1, 1)
+    return ((picture + shift) * scale).round().clamp(0, 255).byte()
+
+
+def _picture(maps: PhotoMaps) -> Tensor:
+    """[B, 5, h, w]."""
+    colour = fill_unseen(maps.canonical, maps.matte * maps.inside)
+    return torch.cat([colour, maps.matte, maps.inside], 1)
