@@ -18,7 +18,7 @@ from .models.recurrent_unet import FusionMode, FusionState
 from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.detail import fine_band, surface_colour
-from .rendering.frontal_views import FrontalViews, from_bytes, frontal_view, joined, nearness
+from .rendering.frontal_views import FrontalViews, from_bytes, frontal_view, joined, nearness, weighed
 from .rendering.head_shape import canonicalize, face_window
 from .rendering.observation import (
     PhotoMaps,
@@ -171,7 +171,7 @@ def invert_step(
         if fusion == "first":
             return state._replace(texture_state=texture_state, triplane_state=triplane_state), maps
         texture = state.texture_sum + texture
-        views = joined(state.views, views)
+        views = joined(state.views, views if even else weighed(state.views, views))
         reliefs = None if reliefs is None else state.relief_sum + reliefs
         if detail is not None:
             detail = state.detail_sum + detail if even else better_seen(state.detail_sum, detail)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..camera import pixel_centres
 from .observation import PhotoMaps, log_angle_weight
 from .uv import fill_unseen
 
@@ -20,6 +21,11 @@ LIMIT = 8  # K at most: more photos than that are of poses that are there alread
 SHARPNESS = 6000.0  # how fast a photo's weight falls with the angle between its pose and the frame's
 TAIL = 4  # far from all photos it falls with this power of the squared angle: two photos change over between them
 NEGLIGIBLE = 0.01  # weight, relative to the nearest photo's, that does not show
+FACE = 0.62  # |x| and |y| within which lies the face, which looks another way with each expression
+CELL, MIN_CELLS = 1 / 16, 4  # side of the squares by whose mean colours photos are compared, and how many are enough
+UNLIKE = (
+    0.25  # mean difference of those colours, in -1..1, from which on a photo hardly counts; within a clip 0.02 to 0.19
+)
 DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 
 
@@ -29,7 +35,7 @@ class FrontalViews(NamedTuple):
     """
 
     rotation: Tensor  # [B, K, 3, 3] head -> camera; zero where all photos shall count alike
-    weight: Tensor  # [B, K] of a photo as a whole
+    weight: Tensor  # [B, K] of a photo as a whole, by its sharpness and its likeness to the first
     coarse: Tensor  # [B, K, 5, h, w] as the networks see it
     fine: Tensor | None  # [B, K, 5, h, w] uint8 at full resolution; None without full-resolution detail
 
@@ -49,7 +55,9 @@ def frontal_view(maps: PhotoMaps, fine: PhotoMaps | None, photo_weight: Tensor, 
 
 
 def joined(views: FrontalViews | None, new: FrontalViews) -> FrontalViews:
-    """One photo more. Beyond `LIMIT` the two nearest to each other in pose give up the one that weighs less."""
+    """One photo more. Beyond `LIMIT` the two nearest to each other in pose give up the one that weighs less, though
+    never the first.
+    """
     if views is None:
         return new
     views = FrontalViews(*(None if a is None else torch.cat([a, b], 1) for a, b in zip(views, new, strict=True)))
@@ -60,7 +68,8 @@ def joined(views: FrontalViews | None, new: FrontalViews) -> FrontalViews:
     alike = alike.masked_fill(torch.eye(count, dtype=torch.bool, device=alike.device), -torch.inf)
     nearest = alike.flatten(1).argmax(1)
     pair = torch.stack([nearest // count, nearest % count], 1)  # [B, 2], the earlier photo first
-    lighter = views.weight.gather(1, pair).argmin(1, keepdim=True)
+    first = torch.arange(count, device=alike.device) == 0
+    lighter = views.weight.masked_fill(first, torch.inf).gather(1, pair).argmin(1, keepdim=True)
     dropped = pair.gather(1, lighter)  # [B, 1]
     left = torch.arange(count - 1, device=pair.device)
     left = left + (left >= dropped)  # [B, K]
@@ -68,10 +77,26 @@ def joined(views: FrontalViews | None, new: FrontalViews) -> FrontalViews:
     return FrontalViews(*(None if x is None else x[person, left] for x in views))
 
 
+def weighed(views: FrontalViews, new: FrontalViews) -> FrontalViews:
+    """A new photo, whose weight falls where hair and clothes have other colours than in the first one."""
+    first, other = views.coarse[:, 0], new.coarse[:, 0]
+    right, up = pixel_centres(first.shape[-1], first.device)
+    beside = torch.maximum(right.abs(), up.abs()) > FACE
+    both = first[:, 3:4] * first[:, 4:] * other[:, 3:4] * other[:, 4:] * beside
+    cell = max(round(first.shape[-1] * CELL), 1)
+    share = F.avg_pool2d(both, cell)
+    one, two = (F.avg_pool2d(x[:, :3] * both, cell) / share.clamp(min=1e-6) for x in (first, other))
+    counts = (share > 0.3).float().flatten(1)  # [B, cells]
+    apart = (one - two).abs().mean(1).flatten(1)
+    difference = (apart * counts).sum(1) / counts.sum(1).clamp(min=1)
+    difference = difference * (counts.sum(1) >= MIN_CELLS)
+    return new._replace(weight=new.weight * torch.exp(-((difference / UNLIKE) ** 6))[:, None].detach())
+
+
 def nearness(views: FrontalViews, rotation: Tensor) -> Tensor:
     """How much each photo counts for frames: rotation [B, 3, 3] -> [B, K], the most 1."""
     cosine = (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
-    share = views.weight.clamp(min=1e-6).log() + log_angle_weight(cosine, SHARPNESS, TAIL)
+    share = views.weight.clamp(min=1e-12).log() + log_angle_weight(cosine, SHARPNESS, TAIL)
     return (share - share.amax(1, keepdim=True)).exp()
 
 

@@ -13,6 +13,7 @@ from invertavatar.rendering.frontal_views import (
     joined,
     nearness,
     sampled,
+    weighed,
 )
 from invertavatar.rendering.observation import PhotoMaps
 
@@ -98,15 +99,34 @@ def test_background_colours_do_not_enter_and_the_matte_is_the_weighted_share_of_
     assert (matte - 0.5).abs().max() < 0.02
 
 
+def test_a_photo_in_other_clothes_stays_out_even_in_its_own_pose_and_one_in_a_little_other_light_does_not():
+    first = photo(-0.5)
+    dressed, lit = weighed(first, photo(0.5, 20.0)), weighed(first, photo(-0.38, 20.0))
+    assert (seen(joined(first, dressed), 20.0)[0] + 0.5).abs().max() < 0.01
+    assert (seen(joined(first, lit), 20.0)[0] + 0.38).abs().max() < 0.01
+
+
+def test_photos_that_share_too_little_to_be_compared_count_as_alike():
+    top = torch.zeros(SIZE, SIZE)
+    top[0] = 1
+    assert weighed(photo(-0.5, inside=top), photo(0.5, inside=top.flip(0))).weight == 1
+
+
 def test_more_photos_than_the_limit_give_up_the_lighter_of_the_two_nearest_poses():
     yaws = [10.0 * k for k in range(LIMIT)]
     views = album(*(photo(k / 10, yaw) for k, yaw in enumerate(yaws)), photo(-1.0, 31.0, weight=0.5))
     assert views.weight.shape == (1, LIMIT) and views.weight.min() == 1  # the new one is lighter than that of 30
     views = album(*(photo(k / 10, yaw) for k, yaw in enumerate(yaws)), photo(-1.0, 31.0, weight=2.0))
     assert views.weight.max() == 2
+    assert torch.equal(views.coarse[:, 0], photo(0.0, 0.0).coarse[:, 0])
     assert (seen(views, 31.0)[0] + 1).abs().max() < 0.01
     kept = torch.stack([seen(views, yaw)[0].mean() for yaw in yaws if yaw != 30.0])
     assert torch.allclose(kept, torch.tensor([k / 10 for k in range(LIMIT) if k != 3]), atol=0.02)
+
+
+def test_the_first_photo_stays_whatever_comes_near_it():
+    views = album(photo(0.3, 0.0, weight=0.1), *(photo(-1.0, 1.0 + k, weight=1.0) for k in range(LIMIT + 3)))
+    assert (views.coarse[0, 0, :3] == 0.3).all()
 
 
 def test_people_of_a_batch_drop_photos_of_their_own():
