@@ -42,13 +42,13 @@ def make_figures(
         for person in PEOPLE:
             photos = [EXAMPLES / f"{person}_{k}.jpg" for k in range(1, 5)]
             avatar = pipe.reconstruct(photos)
-            views = pipe.render(avatar, yaw=(-30, 0, 30), height=256, output_type="np")
+            views = pipe.render(avatar, yaw=(-20, 0, 20), height=256, output_type="np")
             faces = [
                 pipe.render(avatar, expression=scores, height=256, output_type="np")[0]
                 for scores in ({"mouthSmileLeft": 1, "mouthSmileRight": 1}, {"jawOpen": 0.6}, {"eyeBlinkLeft": 1})
             ]
             rows += [load_image(photos[0]), *((picture * 255).round().astype("uint8") for picture in (*views, *faces))]
-            labels += ["photo 1 of 4", "yaw -30", "yaw 0", "yaw 30", "smile", "jaw open", "wink"]
+            labels += ["photo 1 of 4", "yaw -20", "yaw 0", "yaw 20", "smile", "jaw open", "wink"]
         save_image(output / "people.png", contact_sheet(rows, 7, labels, 256))
 
         from invertavatar.face.arkit import ARKIT_NAMES

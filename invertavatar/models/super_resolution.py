@@ -93,7 +93,9 @@ class SuperResolution(nn.Module):
             maps = torch.cat([maps, self.outline(x, w)], 1)
         maps = maps.float()
         if self.context is not None:
-            near = F.max_pool2d(opacity.float(), 2 * self.REACH + 1, 1, self.REACH)
+            # Not downward: there the photo's edge cuts the body, and what lies below it is anyone's guess.
+            near = F.pad(opacity.float(), (self.REACH, self.REACH, 0, self.REACH))
+            near = F.max_pool2d(near, (self.REACH + 1, 2 * self.REACH + 1), 1)
             near = F.interpolate(near, size=maps.shape[-2:], mode="bilinear", align_corners=False)
             maps = torch.cat([maps[:, :3] * near, maps[:, 3:4], maps[:, 4:] * near], 1)
         if maps.shape[-1] != size:

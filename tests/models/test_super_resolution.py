@@ -101,3 +101,14 @@ def test_nothing_is_painted_far_beside_the_head(inputs):
     for painted in (residual, outline):
         assert painted[..., :12].abs().max() > 0.01
         assert (painted[..., end:] == 0).all()
+
+
+@torch.no_grad()
+def test_nothing_is_painted_below_the_edge_where_the_photo_cuts_the_body(inputs):
+    features, opacity, depth, ws = inputs
+    network, opacity = build(context=(8, 8)), opacity.clone()
+    opacity[..., 10:, :] = 0
+    opacity[..., :4, :] = 0
+    _, _, outline = network(features, opacity, depth, ws, 16)
+    assert (outline[..., 12:, :] == 0).all()
+    assert outline[..., 4 - network.REACH, :].abs().max() > 0.01  # above it, hair may stand off

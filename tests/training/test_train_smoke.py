@@ -194,3 +194,39 @@ def test_a_state_written_by_the_program_can_be_resumed(shard_folder, tmp_path, n
         run = RunSettings(tmp_path, steps=last, interval=1, workers=0)
         train_stage(stage, settings, networks, data, 1, run, held_out=0.0, on_cpu=True, resume=resume)
     assert [line["step"] for line in read_log(tmp_path / "metrics_latent.csv")] == ["1", "2"]
+
+
+def test_a_run_resumes_from_its_own_folder_with_the_order_of_weights_it_began_with(tmp_path, networks):
+    save_pipeline(networks, tmp_path)
+    names = [[name for name, _ in part.trainable.named_parameters()] for part in (networks, load_networks(tmp_path))]
+    assert names[0] == names[1]  # an optimizer's state knows weights by their order alone
+
+
+def test_the_learning_rate_rises_at_first_and_falls_to_nothing_at_last():
+    run = RunSettings(Path("run"), steps=100, warmup=10, anneal=20)
+    assert [run.pace(step) for step in (0, 9, 50, 80, 90, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.05])
+    assert replace(run, anneal=0).pace(99) == replace(run, steps=None).pace(99) == 1
+    assert run.pace(120) == 0  # a run that is resumed beyond its end
+
+
+def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, networks):
+    class MeanColour(torch.nn.Module):
+        def embed(self, picture, landmarks):
+            assert landmarks.shape[1:] == (478, 2) and landmarks.abs().max() < 2
+            return torch.nn.functional.normalize(picture.mean((2, 3)) + 2, dim=1)
+
+    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, identity=1.0)
+    settings = replace(STAGES["joint"], weights=weights)
+    run = RunSettings(tmp_path, 1, workers=0)
+    train_stage(
+        "joint", settings, networks, Shards([shard_folder]), 1, run, held_out=0.0, on_cpu=True, recognizer=MeanColour()
+    )
+    (line,) = read_log(tmp_path / "metrics_joint.csv")
+    assert 0 < float(line["identity"]) < 1
+
+
+def test_annealing_needs_an_end(shard_folder, tmp_path):
+    command = [sys.executable, "scripts/train.py", "joint", str(shard_folder), "-o", str(tmp_path), "--anneal", "5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "--anneal counts back from the last step: give --steps too." in " ".join(done.stderr.split())
