@@ -211,6 +211,7 @@ def render_frame(
     zoom: float = 1.0,
     jitter: torch.Generator | bool = False,
     turn: Tensor | None = None,
+    shown: Tensor | None = None,
 ) -> Frame:
     """Render driven faces.
 
@@ -227,13 +228,16 @@ def render_frame(
         zoom: Above 1 the head grows.
         jitter: See `VolumeRenderer.forward`.
         turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the head.
+        shown: [B, K] how much each photo counts for hair and shoulders; by default as its pose is near to `rotation`.
     """
     generator, face_model = networks.generator, networks.face_model
     config, ws = generator.config, ws.to(generator.dtype)
     field_of_view = config.field_of_view if field_of_view is None else field_of_view
     closed = face_model.close(vertices, neutral)
     window = face_window(closed, face_model, config.window, generator.window_resolution)
-    face = generator.face(ws, features, window)
+    face, views = generator.face(ws, features, window), features.views
+    if shown is None and views is not None:
+        shown = nearness(views, rotation)
     rendering = generator.render(
         features,
         face,
@@ -244,17 +248,16 @@ def render_frame(
         zoom=zoom,
         jitter=jitter,
         turn=turn,
+        shown=shown,
     )
     upsampled = generator.upsample(rendering, ws, size)
     colour = resize(rendering.features[:, :3].float(), size) + upsampled.residual
     opacity = resize(rendering.opacity, size)
     if upsampled.outline is not None:
         opacity = (opacity + upsampled.outline).clamp(0, 1)
-    views = features.views
     if config.full_resolution_detail and detail is not None and views is not None and size > config.neural_resolution:
         with torch.no_grad():  # where the surface is shall not be learned from hair strands
             camera = (size, field_of_view, zoom, turn)
-            photos = views.fine, nearness(views, rotation)
-            surface, trust = surface_colour(detail, *photos, closed, rendering, rotation, face_model, *camera)
+            surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, face_model, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
     return Frame(colour, opacity, upsampled.gate, rendering)

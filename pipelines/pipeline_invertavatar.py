@@ -46,6 +46,7 @@ from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.prior import sample_avatar
 from invertavatar.rendering.background import backdrop, compose, resolve_background, shifted
+from invertavatar.rendering.frontal_views import crossfaded, nearness
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import observed_texture
@@ -368,6 +369,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
         batch_size: int = 1,
         frames: slice = slice(None),
+        crossfade: float = 0.4,
         output_type: str = "uint8",
         callback_on_step_end: Callable | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("avatar", "frames"),
@@ -395,6 +397,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             background: "original", "blur", "transparent", a colour ("gray", "#3366cc") or a picture.
             batch_size: Frames rendered at a time.
             frames: Which of the driver's frames are rendered; the driver's neutral and the smoothing come from all.
+            crossfade: Seconds in which hair and shoulders change over from one photo to the next as the head turns; 0
+                where frames do not follow each other.
             output_type: "uint8" for arrays [S, S, 3 or 4], "pt" for tensors [3 or 4, S, S] in 0..1.
             callback_on_step_end: Called after each frame; see the class.
             callback_on_step_end_tensor_inputs: See the class.
@@ -411,6 +415,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self.check_inputs(avatar, driving_video, driving_image, motion, callback_on_step_end_tensor_inputs)
         check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
         check_retargeting(animation_region, motion_scale, smooth)
+        if crossfade < 0:
+            raise InvertAvatarError(f"crossfade is a time in seconds, 0 or more, not {crossfade}.")
         view = rotations(yaw, pitch, roll)
         avatar = avatar.to(self._execution_device)
         behind = resolve_background(background, avatar.backdrop, height)
@@ -425,17 +431,26 @@ class InvertAvatarPipeline(DiffusionPipeline):
             motion_scale=motion_scale,
             smooth=smooth,
             follow_translation=follow_translation,
-        )[frames]
+        )
+        rotation, fps = motion.rotation.to(avatar.device), float(motion.fps)
+        motion = motion[frames]
         if view.ndim == 3 and len(view) not in (1, motion.num_frames):
             raise InvertAvatarError(f"There are {len(view)} angles for the {motion.num_frames} frames of the driver.")
+        shown = None
+        if avatar.views is not None:
+            alone = view.ndim == 3 and len(view) > 1  # each rendered frame has an angle of its own
+            seen = view.to(avatar.device) @ (rotation[frames] if alone else rotation)
+            shown = crossfaded(nearness(avatar.views, seen), crossfade * fps)
+            shown = shown if alone else shown[frames]
         camera = {"field_of_view": field_of_view, "zoom": zoom}
-        rendered = self._stream(avatar, motion, view, camera, height, behind, batch_size, output_type, callback)
+        layers = self._layers(avatar, motion, view, camera, height, batch_size, shown)
+        rendered = self._stream(layers, behind, output_type, callback)
         return FrameStream(rendered, motion.num_frames, motion.fps, driver)
 
     @torch.no_grad()
-    def _stream(self, avatar, motion, view, camera, height, behind, batch_size, output_type, callback):
+    def _stream(self, layers, behind, output_type, callback):
         steps = count()
-        for colour, opacity, _ in self._layers(avatar, motion, view, camera, height, batch_size):
+        for colour, opacity, _ in layers:
             frames = compose(colour, opacity, behind).split(1)
             frames = torch.cat([self._at_step_end(callback, next(steps), frames=frame)["frames"] for frame in frames])
             if output_type == "uint8":
@@ -444,7 +459,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 yield from frames
 
     @torch.no_grad()
-    def _layers(self, avatar, motion, view, camera, height, batch_size):
+    def _layers(self, avatar, motion, view, camera, height, batch_size, shown=None):
         """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
         view = view.expand_as(motion.rotation)
         features, detail = self.canonical_features(avatar)
@@ -463,6 +478,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 view[start : start + batch_size].to(avatar.device) @ turn,
                 height,
                 turn=turn,
+                shown=None if shown is None else shown[start : start + batch_size],
                 **camera,
             )
             return shifted(torch.cat(rendered, 1), clip).split([3, 1, 1], 1) if moved else rendered
@@ -669,6 +685,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         field_of_view: float | None = None,
         zoom: float = 1.0,
         turn: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Render frames of one avatar over nothing.
 
@@ -684,6 +701,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             zoom: See `animate_stream`.
             turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the
                 head.
+            shown: [B, K] see `inversion.render_frame`.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
@@ -702,6 +720,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             field_of_view=field_of_view,
             zoom=zoom,
             turn=turn,
+            shown=shown,
         )
         return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
 

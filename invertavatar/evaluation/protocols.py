@@ -251,7 +251,13 @@ class Evaluation:
         for start in range(0, len(targets), BATCH_SIZE):
             motion = Motion.concatenate([target.motion for target in targets[start : start + BATCH_SIZE]])
             pictures += pipe.animate_stream(
-                avatar, motion=motion, relative_motion=False, height=SIZE, background="gray", batch_size=BATCH_SIZE
+                avatar,
+                motion=motion,
+                relative_motion=False,
+                height=SIZE,
+                background="gray",
+                batch_size=BATCH_SIZE,
+                crossfade=0,  # test frames lie apart
             )
         return [
             np.where(target.inside[..., None], picture, np.uint8(GREY))

@@ -183,10 +183,8 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             textures[finest] = add_colour(textures[finest], -replaced)
         if texture_offsets is not None:
             textures = {r: t + texture_offsets[r].float() for r, t in textures.items()}
-        planes, silhouette = (
-            self.static_backbone(ws, sft=modulation and modulation.sft)[self.plane_resolution].float(),
-            None,
-        )
+        planes = self.static_backbone(ws, sft=modulation and modulation.sft)[self.plane_resolution].float()
+        silhouette = None
         if modulation is not None and modulation.plane_offsets is not None:
             planes, silhouette = planes + modulation.plane_offsets.float(), modulation.silhouette.float()
         alpha = None
@@ -239,6 +237,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         zoom: float = 1.0,
         jitter: torch.Generator | bool = False,
         turn: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Rendering:
         """R without super-resolution.
 
@@ -253,8 +252,11 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             zoom: Above 1 the head grows.
             jitter: See `VolumeRenderer.forward`.
             turn: See `VolumeRenderer.forward`.
+            shown: [B, K] how much each photo counts; by default as its pose is near to `rotation`.
         """
-        planes, solid = self._volume(features, face, window, head_height, rotation)
+        if shown is None and features.views is not None:
+            shown = nearness(features.views, rotation)
+        planes, solid = self._volume(features, face, window, head_height, shown)
         return self.renderer(
             planes,
             solid,
@@ -278,19 +280,19 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         """Density logits [B, M] that `render` marches through for a frontal head, at head-space points [B, M, 3]; the
         rest as there.
         """
-        frontal = torch.eye(3, device=points.device).expand(len(points), -1, -1)
-        logit, _ = self.renderer.query(*self._volume(features, face, window, head_height, frontal), points)
+        shown = None
+        if features.views is not None:
+            shown = nearness(features.views, torch.eye(3, device=points.device).expand(len(points), -1, -1))
+        logit, _ = self.renderer.query(*self._volume(features, face, window, head_height, shown), points)
         return logit
 
-    def _volume(self, features, face, window, head_height, rotation):
+    def _volume(self, features, face, window, head_height, shown):
         """What the rays pass through: the planes, and the mesh-guided solid or None."""
         batch, config = len(window.mask), self.config
         planes, silhouette = features.planes.expand(batch, -1, -1, -1), features.silhouette
-        outline = planes.new_ones(
-            batch, 1, self.plane_resolution, self.plane_resolution
-        )  # nothing is known to be behind
+        outline = torch.ones_like(planes[:, :1])  # nothing is known to be background
         if features.views is not None and (config.observed_colour or config.mesh_guided_density):
-            colour, outline = blended(features.views.coarse, nearness(features.views, rotation))
+            colour, outline = blended(features.views.coarse, shown)
             if config.observed_colour:
                 planes = add_colour(planes, colour)
         if not config.mesh_guided_density:

@@ -7,6 +7,7 @@ a body that moves by itself are beyond the template. A photo whose pose is that 
 so a frame takes the nearest photos. The more photos there are, the nearer is one of them.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,9 +24,7 @@ TAIL = 4  # far from all photos it falls with this power of the squared angle: t
 NEGLIGIBLE = 0.01  # weight, relative to the nearest photo's, that does not show
 FACE = 0.62  # |x| and |y| within which lies the face, which looks another way with each expression
 CELL, MIN_CELLS = 1 / 16, 4  # side of the squares by whose mean colours photos are compared, and how many are enough
-UNLIKE = (
-    0.25  # mean difference of those colours, in -1..1, from which on a photo hardly counts; within a clip 0.02 to 0.19
-)
+UNLIKE = 0.25  # mean difference of those colours from which on a photo counts little; within a clip it is 0.02 to 0.19
 DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 
 
@@ -98,6 +97,26 @@ def nearness(views: FrontalViews, rotation: Tensor) -> Tensor:
     cosine = (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
     share = views.weight.clamp(min=1e-12).log() + log_angle_weight(cosine, SHARPNESS, TAIL)
     return (share - share.amax(1, keepdim=True)).exp()
+
+
+def crossfaded(share: Tensor, frames: float) -> Tensor:
+    """Photos change over gradually in time too, as a fast turn of the head takes them past half-way within a frame.
+
+    Args:
+        share: [T, K] from `nearness`, of frames in a row.
+        frames: That one change from a tenth to nine tenths takes; 0 leaves the shares as they are.
+
+    Returns:
+        [T, K], the most of a frame 1.
+    """
+    if frames <= 0 or len(share) < 2:
+        return share
+    deviation = frames / 2.56  # of the Gaussian whose integral rises so
+    radius = math.ceil(3 * deviation)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=share.device) / deviation) ** 2)
+    share = F.pad((share / share.sum(1, keepdim=True)).T[:, None], (radius, radius), mode="replicate")
+    share = F.conv1d(share, (kernel / kernel.sum())[None, None])[:, 0].T
+    return share / share.amax(1, keepdim=True)
 
 
 def blended(pictures: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

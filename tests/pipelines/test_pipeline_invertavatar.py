@@ -335,7 +335,7 @@ def test_a_turned_camera_adds_to_the_drivers_pose(tiny_pipeline, tiny_avatar):
 def test_the_camera_may_move_from_frame_to_frame(tiny_pipeline, tiny_avatar):
     three = Motion.concatenate([Motion.from_sliders({})] * 3)
     moving = tiny_pipeline.animate(
-        tiny_avatar, "pt", motion=three, relative_motion=False, yaw=[0, 10, 20], height=64
+        tiny_avatar, "pt", motion=three, relative_motion=False, yaw=[0, 10, 20], height=64, crossfade=0
     ).frames
     for frame, yaw in zip(moving, (0, 10, 20), strict=True):
         still = tiny_pipeline.animate(
@@ -344,6 +344,25 @@ def test_the_camera_may_move_from_frame_to_frame(tiny_pipeline, tiny_avatar):
         torch.testing.assert_close(frame, still[0], atol=1e-5, rtol=0)
     with pytest.raises(InvertAvatarError, match="2 angles for the 3 frames"):
         tiny_pipeline.animate(tiny_avatar, motion=three, yaw=[0, 10], height=64)
+
+
+def test_photos_change_over_in_time_unless_told_otherwise(tiny_pipeline, tiny_avatar):
+    yaws = [record.yaw for record in tiny_avatar.photos]
+    frames = [{"time": k / 25, "yaw": yaws[0] if k < 10 else yaws[1]} for k in range(20)]  # a jump between two photos
+
+    def steps(**options):
+        motion = Motion.from_sliders(frames)
+        shown = tiny_pipeline.animate(tiny_avatar, "pt", motion=motion, relative_motion=False, height=64, **options)
+        return shown.frames.diff(dim=0).abs().mean((1, 2, 3))
+
+    at_once, gradual = steps(crossfade=0), steps()
+    assert (at_once[[7, 11]] == 0).all() and (gradual[[7, 11]] > 0).all()
+    part = tiny_pipeline.animate(
+        tiny_avatar, "pt", motion=Motion.from_sliders(frames), relative_motion=False, height=64, frames=slice(8, 12)
+    ).frames  # a part of a video is what it is in the whole
+    assert part.diff(dim=0).abs().mean((1, 2, 3)).tolist() == pytest.approx(gradual[8:11].tolist(), abs=1e-5)
+    with pytest.raises(InvertAvatarError, match="crossfade is a time in seconds, 0 or more, not -1"):
+        steps(crossfade=-1)
 
 
 def test_a_rendered_head_turns_on_its_neck_or_with_the_body(tiny_pipeline, tiny_avatar):

@@ -8,6 +8,7 @@ from invertavatar.rendering.frontal_views import (
     LIMIT,
     FrontalViews,
     blended,
+    crossfaded,
     from_bytes,
     frontal_view,
     joined,
@@ -127,6 +128,23 @@ def test_more_photos_than_the_limit_give_up_the_lighter_of_the_two_nearest_poses
 def test_the_first_photo_stays_whatever_comes_near_it():
     views = album(photo(0.3, 0.0, weight=0.1), *(photo(-1.0, 1.0 + k, weight=1.0) for k in range(LIMIT + 3)))
     assert (views.coarse[0, 0, :3] == 0.3).all()
+
+
+def test_a_jump_from_one_photo_to_another_is_spread_over_the_frames_of_the_crossfade():
+    share = torch.zeros(40, 2)
+    share[:20, 0] = share[20:, 1] = 1
+    faded = crossfaded(share, 10)
+    second = (faded / faded.sum(1, keepdim=True))[:, 1]
+    assert (second.diff() >= -1e-6).all() and second[0] < 1e-3 and second[-1] > 0.999
+    assert 8 <= ((second > 0.1) & (second < 0.9)).sum() <= 11
+    assert torch.equal(faded.amax(1), torch.ones(40))
+
+
+def test_without_a_crossfade_or_in_a_still_the_shares_stay():
+    share = torch.rand(5, 3)
+    assert crossfaded(share, 0) is share
+    assert crossfaded(share[:1], 10).shape == (1, 3)
+    assert torch.equal(crossfaded(share[:1], 10), share[:1])
 
 
 def test_people_of_a_batch_drop_photos_of_their_own():
