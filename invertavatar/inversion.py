@@ -22,6 +22,7 @@ from .rendering.frontal_views import FrontalViews, from_bytes, frontal_view, joi
 from .rendering.head_shape import canonicalize, face_window
 from .rendering.observation import (
     PhotoMaps,
+    View,
     better_seen,
     observe,
     observe_relief,
@@ -34,8 +35,8 @@ from .rendering.uv import UVAtlas, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 # See `texture_sum`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = (4.0,), (2.0, 85.0)
-EVEN_SHARPNESS = (1.0,)  # with fusion "mean" all photos count alike, wherever they show a place
+FUSION_SHARPNESS, DETAIL_SHARPNESS = 4.0, (2.0, 85.0)
+EVEN_SHARPNESS = 1.0  # with fusion "mean" all photos count alike, wherever they show a place
 RELIEF_SHARPNESS = 8.0  # see `relief_sum`
 
 
@@ -52,17 +53,6 @@ class Networks(NamedTuple):
     def trainable(self) -> nn.ModuleDict:
         """The networks without the face model, which is learned apart."""
         return nn.ModuleDict({name: part for name, part in self._asdict().items() if name != "face_model"})
-
-
-class View(NamedTuple):
-    """A crop with what the tracker and the face model know of it."""
-
-    photo: Tensor  # [B, 3, S, S] in -1..1
-    matte: Tensor  # [B, 1, S, S] in 0..1, the person; 0 where there are no pixels
-    inside: Tensor  # [B, 1, S, S] in 0..1, real pixels, fading out toward the border of the photo
-    vertices: Tensor  # [B, V, 3] head space
-    neutral: Tensor  # [B, V, 3] or [V, 3] the person's neutral face
-    rotation: Tensor  # [B, 3, 3] head -> camera
 
 
 class Inversion(NamedTuple):
@@ -113,6 +103,7 @@ def invert_step(
     generator, face_model = networks.generator, networks.face_model
     config, dtype = generator.config, generator.dtype
     photo, matte, inside = (resize(x, config.image_resolution) for x in (view.photo, view.matte, view.inside))
+    crop = view._replace(photo=photo, matte=matte, inside=inside)
 
     # Coarse stage: the first photo is inverted to w+, and rendered as each photo shows the head.
     if state is None:
@@ -128,11 +119,10 @@ def invert_step(
     residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
-    crop = (photo, matte, inside, view.vertices, view.neutral, view.rotation)
     relief, head = None, (face_model, config.window)
     if networks.triplane_encoder.relief_network is not None:
-        relief = observe_relief(networks.triplane_encoder.relief, *crop, *head)
-    maps = observe(*crop, atlas, *head, relief)
+        relief = observe_relief(networks.triplane_encoder.relief, crop, *head)
+    maps = observe(crop, atlas, *head, relief)
     openness = face_model.openness(view.vertices)
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, face_model)
     seen = maps.texture * maps.visibility
@@ -157,14 +147,14 @@ def invert_step(
         fusion=fusion,
     )
     even = fusion == "mean"
-    texture = texture_sum(maps, *(EVEN_SHARPNESS if even else FUSION_SHARPNESS))
+    texture = texture_sum(maps, EVEN_SHARPNESS if even else FUSION_SHARPNESS)
     reliefs = None if relief is None else relief_sum(maps, 0.0 if even else RELIEF_SHARPNESS)
     weight = view.photo.new_ones(len(view.photo)) if photo_weight is None else photo_weight
     fine = detail = None
     if detail_atlas is not None:
         with torch.no_grad():  # where a surface is shall not be learned from hair strands
-            fine = observe(*view, detail_atlas, *head, relief)
-            sharpness = EVEN_SHARPNESS if even else DETAIL_SHARPNESS
+            fine = observe(view, detail_atlas, *head, relief)
+            sharpness = (EVEN_SHARPNESS, 0.0) if even else DETAIL_SHARPNESS
             detail = texture_sum(fine, *sharpness, photo_weight=weight.view(-1, 1, 1, 1))
     views = frontal_view(maps, fine, weight, even)
     if state is not None and state.texture_state.count:

@@ -3,10 +3,8 @@
 Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side of the output.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -20,23 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from invertavatar.ahead import ahead, workers_for
-from invertavatar.avatar import Avatar, PhotoRecord
+from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
-from invertavatar.face.likeness import UNLIKE, likeness
 from invertavatar.face.motion import Motion, check_retargeting, load_motion, retarget
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker, Track
-from invertavatar.inversion import (
-    Inversion,
-    Networks,
-    View,
-    canonical_features,
-    invert_step,
-    render_frame,
-)
+from invertavatar.inversion import Networks, canonical_features, render_frame
 from invertavatar.media import VideoReader, load_images
 from invertavatar.media.images import VIDEO_SUFFIXES
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
@@ -44,8 +34,9 @@ from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
+from invertavatar.photos import inversion_of, with_photo
 from invertavatar.prior import sample_avatar
-from invertavatar.rendering.background import backdrop, compose, resolve_background, shifted
+from invertavatar.rendering.background import compose, resolve_background, shifted
 from invertavatar.rendering.frontal_views import crossfaded, nearness
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
@@ -56,8 +47,6 @@ from invertavatar.rendering.uv import uv_atlas
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
 from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_type
-
-logger = logging.getLogger(__name__)
 
 # With these entries `model_index.json` names each component ["invertavatar", class], which diffusers then finds from
 # the Hub too, and the tracker, which is no ModelMixin, is saved and loaded like the networks.
@@ -237,52 +226,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
             portrait: From `prepare_portrait`.
             fusion: See `reconstruct`.
         """
+        sizes = self.texture_encoder.config.resolution, self.generator.config.detail_resolution
+        atlases = map(self._atlas, sizes)
         portrait = portrait.to(self._execution_device)
-        face_model = self.face_model
-
-        # The person's neutral face over all photos so far.
-        rest_sum = face_model.at_rest(portrait.vertices, portrait.expression)[0]
-        rest_sum = rest_sum if avatar is None else avatar.rest_sum + rest_sum
-        neutral = face_model.neutral(rest_sum, 1 if avatar is None else avatar.num_images + 1)
-
-        state = avatar and _inversion(avatar)
-        view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
-        atlas = self._atlas(self.texture_encoder.config.resolution)
-        detail_atlas = self._atlas(self.generator.config.detail_resolution)
-        weight = neutral.new_tensor([portrait.sharpness**2])
-        state, maps = invert_step(self._networks(), state, view, atlas, detail_atlas, weight, fusion)
-        alike = avatar and likeness(avatar.texture_sum, maps.texture, maps.visibility)
-        if alike is not None and alike < UNLIKE:
-            logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
-        visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
-        record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
-        if avatar is None or not avatar.photos:
-            picture = (portrait.photo[0].permute(1, 2, 0).cpu().numpy() + 1) * 127.5
-            behind = backdrop(picture.round().astype(np.uint8), portrait.matte[0, 0].cpu().numpy())
-            rest = Motion(
-                rotation=portrait.rotation,
-                expression=portrait.expression,
-                residual=face_model.residual(portrait.vertices, neutral, portrait.expression),
-                residual_region=face_model.residual_region,
-            )
-            return Avatar(
-                **state._asdict(),
-                rest_sum=rest_sum,
-                neutral=neutral,
-                rest=rest,
-                thumbnails=portrait.thumbnail[None],
-                backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(neutral.device),
-                photos=(record,),
-                model=self.fingerprint,
-            )
-        return replace(
-            avatar,
-            **state._asdict(),
-            rest_sum=rest_sum,
-            neutral=neutral,
-            thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
-            photos=(*avatar.photos, record),
-        )
+        return with_photo(self._networks(), avatar, portrait, *atlases, fusion, self.fingerprint)
 
     @torch.no_grad()
     def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:
@@ -670,7 +617,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     def canonical_features(self, avatar: Avatar) -> tuple[CanonicalFeatures, Tensor]:
         """What all frames of an avatar share: F_tex and F_tri, and the face's texture in full resolution."""
-        features = canonical_features(self._networks(), _inversion(avatar), self._atlas(avatar.texture_sum.shape[-1]))
+        features = canonical_features(self._networks(), inversion_of(avatar), self._atlas(avatar.texture_sum.shape[-1]))
         return features, observed_texture(avatar.detail_sum, self._atlas(avatar.detail_sum.shape[-1])).texture
 
     def render_frames(
@@ -800,8 +747,3 @@ class InvertAvatarPipeline(DiffusionPipeline):
                     bar.update()
 
         return advance()
-
-
-def _inversion(avatar: Avatar) -> Inversion:
-    """What the networks remember in an avatar."""
-    return Inversion(*(getattr(avatar, name) for name in Inversion._fields))

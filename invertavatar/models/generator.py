@@ -252,10 +252,8 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             zoom: Above 1 the head grows.
             jitter: See `VolumeRenderer.forward`.
             turn: See `VolumeRenderer.forward`.
-            shown: [B, K] how much each photo counts; by default as its pose is near to `rotation`.
+            shown: [B, K] from `frontal_views.nearness`; needed where the features hold photos.
         """
-        if shown is None and features.views is not None:
-            shown = nearness(features.views, rotation)
         planes, solid = self._volume(features, face, window, head_height, shown)
         return self.renderer(
             planes,

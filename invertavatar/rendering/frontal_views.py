@@ -36,7 +36,7 @@ class FrontalViews(NamedTuple):
     rotation: Tensor  # [B, K, 3, 3] head -> camera; zero where all photos shall count alike
     weight: Tensor  # [B, K] of a photo as a whole, by its sharpness and its likeness to the first
     coarse: Tensor  # [B, K, 5, h, w] as the networks see it
-    fine: Tensor | None  # [B, K, 5, h, w] uint8 at full resolution; None without full-resolution detail
+    fine: Tensor | None  # [B, K, 5, h, w] at full resolution, uint8 in an avatar; None without full-resolution detail
 
 
 def frontal_view(maps: PhotoMaps, fine: PhotoMaps | None, photo_weight: Tensor, even: bool) -> FrontalViews:

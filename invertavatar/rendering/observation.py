@@ -24,6 +24,17 @@ TAIL = 16  # of `log_angle_weight`: the larger, the more the weight is an expone
 MIRROR_WEIGHT = 1e-3  # of the mirrored face: it counts where nothing was seen, and nowhere else
 
 
+class View(NamedTuple):
+    """A crop with what the tracker and the face model know of it."""
+
+    photo: Tensor  # [B, 3, S, S] in -1..1
+    matte: Tensor  # [B, 1, S, S] in 0..1, the person; 0 where there are no pixels
+    inside: Tensor  # [B, 1, S, S] in 0..1, real pixels, fading out toward the border of the photo
+    vertices: Tensor  # [B, V, 3] head space
+    neutral: Tensor  # [B, V, 3] or [V, 3] the person's neutral face
+    rotation: Tensor  # [B, 3, 3] head -> camera
+
+
 class PhotoMaps(NamedTuple):
     """One photo in the two spaces, at one resolution."""
 
@@ -47,16 +58,7 @@ class ObservedTexture(NamedTuple):
 
 
 def observe(
-    photo: Tensor,
-    matte: Tensor,
-    inside: Tensor,
-    vertices: Tensor,
-    neutral: Tensor,
-    rotation: Tensor,
-    atlas: UVAtlas,
-    face_model: FaceModel,
-    window: float,
-    relief: Tensor | None = None,
+    view: View, atlas: UVAtlas, face_model: FaceModel, window: float, relief: Tensor | None = None
 ) -> PhotoMaps:
     """Carry a crop into the two spaces.
 
@@ -64,47 +66,34 @@ def observe(
     front gives its outline, and the outline how the head curves back.
 
     Args:
-        photo: [B, 3, H, W] normalized crop in -1..1.
-        matte: [B, 1, H, W] in 0..1, the person; zero where the crop has no pixels.
-        inside: [B, 1, H, W] in 0..1, where the crop has real pixels.
-        vertices: [B, V, 3] the face in this photo, head space.
-        neutral: [B, V, 3] or [V, 3] the person's neutral face.
-        rotation: [B, 3, 3] head -> camera.
+        view: The crop.
         atlas: Its size is that of the maps.
+        face_model: The person's.
         window: Half the side of the face window in head units.
         relief: [B, 1, h, w] from `observe_relief`, of any size.
     """
-    closed = face_model.close(vertices, neutral)
-    openness = face_model.openness(vertices)
-    texture, visibility = unproject(photo, matte * inside, closed, rotation, openness, atlas, face_model)
-    heights = surface_heights(matte, closed, rotation, texture.shape[-1], face_model, window, relief)
-    colours, seen_matte, facing, inside = seen_from_front(photo, matte, inside, heights, rotation)
-    return PhotoMaps(texture, visibility, colours, seen_matte, facing, inside, rotation, heights, relief)
+    closed = face_model.close(view.vertices, view.neutral)
+    openness = face_model.openness(view.vertices)
+    valid = view.matte * view.inside
+    texture, visibility = unproject(view.photo, valid, closed, view.rotation, openness, atlas, face_model)
+    heights = surface_heights(view, closed, texture.shape[-1], face_model, window, relief)
+    colours, matte, facing, inside = seen_from_front(view, heights)
+    return PhotoMaps(texture, visibility, colours, matte, facing, inside, view.rotation, heights, relief)
 
 
-def observe_relief(
-    network: Callable[..., Tensor],
-    photo: Tensor,
-    matte: Tensor,
-    inside: Tensor,
-    vertices: Tensor,
-    neutral: Tensor,
-    rotation: Tensor,
-    face_model: FaceModel,
-    window: float,
-) -> Tensor:
+def observe_relief(network: Callable[..., Tensor], view: View, face_model: FaceModel, window: float) -> Tensor:
     """How the head in a crop departs from the template: what to give to `observe`.
 
     Args:
         network: `TriplaneEncoder.relief`; it looks at the crop in the frontal plane, through the template.
-        photo: See `observe`, as are the others.
+        view: See `observe`, as are the others.
 
     Returns:
         [B, 1, SHAPE_SIZE, SHAPE_SIZE] head units.
     """
-    closed = face_model.close(vertices, neutral)
-    heights = surface_heights(matte, closed, rotation, SHAPE_SIZE, face_model, window)
-    colours, matte, facing, inside = seen_from_front(photo, matte, inside, heights, rotation)
+    closed = face_model.close(view.vertices, view.neutral)
+    heights = surface_heights(view, closed, SHAPE_SIZE, face_model, window)
+    colours, matte, facing, inside = seen_from_front(view, heights)
     return network(colours, matte, inside, facing, heights)
 
 
@@ -121,28 +110,21 @@ def relief_sum(maps: PhotoMaps, sharpness: float) -> Tensor:
 
 
 def surface_heights(
-    matte: Tensor,
-    closed: Tensor,
-    rotation: Tensor,
-    size: int,
-    face_model: FaceModel,
-    window: float,
-    relief: Tensor | None = None,
+    view: View, closed: Tensor, size: int, face_model: FaceModel, window: float, relief: Tensor | None = None
 ) -> Tensor:
-    """z of the surface of the head in a crop, [B, 1, size, size]; for the arguments see `observe`."""
+    """z of the surface of the head in a crop, [B, 1, size, size]; `closed` is its mesh, the rest as in `observe`."""
     face = face_window(closed, face_model, window, size)
     front = driven_heights(resize(face_model.head_height, size), face, window)
-    small = resize(matte, SHAPE_SIZE)
-    _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), rotation)
+    small = resize(view.matte, SHAPE_SIZE)
+    _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), view.rotation)
     roundness = resize(inflate(silhouette_logit(outline)), size)
     return head_solid(front, face, roundness, window, None if relief is None else resize(relief, size))[0]
 
 
-def seen_from_front(
-    photo: Tensor, matte: Tensor, inside: Tensor, heights: Tensor, rotation: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def seen_from_front(view: View, heights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A crop in the frontal plane, through its surface: what `PhotoMaps` calls canonical, matte, facing and inside."""
-    colours, matte, facing = canonicalize(torch.cat([photo, inside], 1), matte, heights, rotation)
+    picture = torch.cat([view.photo, view.inside], 1)
+    colours, matte, facing = canonicalize(picture, view.matte, heights, view.rotation)
     return colours[:, :3], matte, facing * colours[:, 3:], colours[:, 3:]
 
 

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from invertavatar.rendering.fixed_point import SUBPIXELS
 
-CHUNK, CUDA_CHUNK = (
-    1 << 18,
-    1 << 22,
-)  # candidates at a time: some 50 MB, and 800 MB where launches cost more than memory
+CHUNK = 1 << 18  # candidates at a time: some 50 MB
+CUDA_CHUNK = 1 << 22  # the same on CUDA, where a launch costs more than memory
 
 
 def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

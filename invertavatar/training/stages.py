@@ -336,7 +336,7 @@ class ReliefStage(Stage):
         generator, encoder = self.generator, self.networks["triplane_encoder"]
         head = (self._reconstruction.networks.face_model, generator.config.window)
         photo, times = views(episode)[0], episode.driven.shape[1]
-        relief = observe_relief(encoder.relief, *photo, *head)
+        relief = observe_relief(encoder.relief, photo, *head)
         picture, matte = as_colour(episode.targets).flatten(0, 1), episode.target_mattes.flatten(0, 1).float() / 255
         inside = real_pixels(episode.target_inside, picture.shape[-1], FEATHER).flatten(0, 1)
         rotation = episode.target_rotations.flatten(0, 1)
@@ -351,8 +351,8 @@ class ReliefStage(Stage):
         """Colours of a crop in the frontal plane, and how far it shows each place of the head."""
         face_model, _ = head
         closed = face_model.close(view.vertices, view.neutral)
-        heights = surface_heights(view.matte, closed, view.rotation, SHAPE_SIZE, *head, relief)
-        colours, matte, facing, _ = seen_from_front(view.photo, view.matte, view.inside, heights, view.rotation)
+        heights = surface_heights(view, closed, SHAPE_SIZE, *head, relief)
+        colours, matte, facing, _ = seen_from_front(view, heights)
         return colours, (matte * facing.sqrt()).detach()
 
 

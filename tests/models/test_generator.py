@@ -52,7 +52,8 @@ def render(generator, closed, face_model, rotation=FRONTAL, observed=None, **cam
     features = generator.canonical(ws, **(observed or {}))
     window = window_of(generator, closed, face_model)
     face = generator.face(ws, features, window)
-    return generator.render(features, face, window, face_model.head_height, rotation, **camera)
+    shown = observed and torch.ones(len(window.mask), 1)
+    return generator.render(features, face, window, face_model.head_height, rotation, shown=shown, **camera)
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])

@@ -8,6 +8,7 @@ import torch
 from invertavatar.camera import pixel_centres, rotation_from_angles
 from invertavatar.rendering.observation import (
     PhotoMaps,
+    View,
     better_seen,
     log_angle_weight,
     observe,
@@ -58,17 +59,9 @@ def photograph(face_model, atlas, yaw=0.0, matte=None, inside=None):
     right, up = pixel_centres(128)
     photo = torch.stack([right, up, torch.zeros_like(up)])[None]
     one = torch.ones(1, 1, 128, 128)
-    return observe(
-        photo,
-        one if matte is None else matte,
-        one if inside is None else inside,
-        face_model.mean[None],
-        face_model.mean,
-        rotation_from_angles(yaw)[None],
-        atlas,
-        face_model,
-        WINDOW,
-    )
+    seen = photo, one if matte is None else matte, one if inside is None else inside
+    view = View(*seen, face_model.mean[None], face_model.mean, rotation_from_angles(yaw)[None])
+    return observe(view, atlas, face_model, WINDOW)
 
 
 # One photo

@@ -1,0 +1,88 @@
+"""A photo joins an avatar, the first as the hundredth (paper 3.3); `prior` makes one before its first photo."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .avatar import Avatar, PhotoRecord
+from .face.likeness import UNLIKE, likeness
+from .face.motion import Motion
+from .face.portrait import Portrait
+from .inversion import Inversion, Networks, View, invert_step
+from .models.recurrent_unet import FusionMode
+from .rendering.background import backdrop
+from .rendering.uv import UVAtlas
+
+logger = logging.getLogger(__name__)
+
+
+def with_photo(
+    networks: Networks,
+    avatar: Avatar | None,
+    portrait: Portrait,
+    atlas: UVAtlas,
+    detail_atlas: UVAtlas,
+    fusion: FusionMode,
+    model: str,
+) -> Avatar:
+    """An avatar and one photo more; the avatar given stays as it is.
+
+    Args:
+        networks: Of a pipeline.
+        avatar: What is known so far; None at the first photo.
+        portrait: The tracked photo, on the networks' device.
+        atlas: At the texture encoder's resolution.
+        detail_atlas: At that of the full-resolution detail.
+        fusion: See `invert_step`.
+        model: `InvertAvatarPipeline.fingerprint`.
+    """
+    face_model = networks.face_model
+
+    # The person's neutral face over all photos so far.
+    rest_sum = face_model.at_rest(portrait.vertices, portrait.expression)[0]
+    rest_sum = rest_sum if avatar is None else avatar.rest_sum + rest_sum
+    neutral = face_model.neutral(rest_sum, 1 if avatar is None else avatar.num_images + 1)
+
+    state = avatar and inversion_of(avatar)
+    view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
+    weight = neutral.new_tensor([portrait.sharpness**2])
+    state, maps = invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
+    alike = avatar and likeness(avatar.texture_sum, maps.texture, maps.visibility)
+    if alike is not None and alike < UNLIKE:
+        logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
+    visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
+    record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
+    if avatar is None or not avatar.photos:
+        picture = (portrait.photo[0].permute(1, 2, 0).cpu().numpy() + 1) * 127.5
+        behind = backdrop(picture.round().astype(np.uint8), portrait.matte[0, 0].cpu().numpy())
+        rest = Motion(
+            rotation=portrait.rotation,
+            expression=portrait.expression,
+            residual=face_model.residual(portrait.vertices, neutral, portrait.expression),
+            residual_region=face_model.residual_region,
+        )
+        return Avatar(
+            **state._asdict(),
+            rest_sum=rest_sum,
+            neutral=neutral,
+            rest=rest,
+            thumbnails=portrait.thumbnail[None],
+            backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(neutral.device),
+            photos=(record,),
+            model=model,
+        )
+    return replace(
+        avatar,
+        **state._asdict(),
+        rest_sum=rest_sum,
+        neutral=neutral,
+        thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
+        photos=(*avatar.photos, record),
+    )
+
+
+def inversion_of(avatar: Avatar) -> Inversion:
+    """What the networks remember in an avatar."""
+    return Inversion(*(getattr(avatar, name) for name in Inversion._fields))
