@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .identity import LEFT_EYE, RIGHT_EYE
+
 FACE_MARGIN = 1.15  # of the aligned face, relative to the landmarks' extent
 FACE_SIZE = 128  # pixels
 
@@ -85,7 +87,7 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
     Returns:
         [B, 3, size, size].
     """
-    right, left = (landmarks[:, list(eye)].mean(1) for eye in ((33, 133), (362, 263)))  # the person's own sides
+    right, left = (landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE, LEFT_EYE))
     across = F.normalize(left - right, dim=-1)  # [B, 2]
     down = torch.stack([-across[:, 1], across[:, 0]], -1)
     axes = torch.stack([across, down], -1)  # [B, 2, 2] columns
