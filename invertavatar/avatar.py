@@ -21,7 +21,7 @@ from .media.files import written_whole
 from .models.recurrent_unet import FusionState
 from .rendering.frontal_views import FrontalViews
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 TENSOR_FILE, JSON_FILE = "avatar.safetensors", "avatar.json"
 
 
@@ -49,7 +49,7 @@ class Avatar:
     views: FrontalViews | None  # up to eight photos in the frontal plane; None before the first
     rest_sum: Tensor  # [V, 3] sum over photos of the face without expression, head space
     neutral: Tensor  # [V, 3] the person's neutral face, head space
-    rest: Motion  # one frame: pose, expression and residual of the first photo
+    rest: Motion  # one frame: pose, expression, residual and posture of the first photo
     thumbnails: Tensor  # [N, 3, 96, 96] uint8
     backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
     photos: tuple[PhotoRecord, ...]
@@ -131,7 +131,9 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
         named |= {f"{name}.{i}": hidden for i, hidden in enumerate(getattr(avatar, name).hidden)}
     if avatar.views is not None:
         named |= {f"views.{key}": value for key, value in avatar.views._asdict().items()}
-    return named | {f"rest.{key}": getattr(avatar.rest, key) for key in ("rotation", "expression", "residual")}
+    return named | {
+        f"rest.{key}": getattr(avatar.rest, key) for key in ("rotation", "expression", "residual", "posture")
+    }
 
 
 def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: tuple[str, ...]) -> dict:

@@ -76,6 +76,12 @@ class Frame(NamedTuple):
     rendering: Rendering
 
 
+def posture_of(networks: Networks, view: View) -> Tensor | None:
+    """How shoulders and hair lie in pictures, [B, 12] (`rest_pose`); None where nothing was learned of it."""
+    looks = view.photo, view.matte, view.inside, view.rotation
+    return networks.triplane_encoder.posture(*looks, networks.face_model.head_height)
+
+
 def invert_step(
     networks: Networks,
     state: Inversion | None,
@@ -136,7 +142,7 @@ def invert_step(
         fusion=fusion,
     )
     if networks.triplane_encoder.canonical:
-        residual_plane, _, _ = canonicalize(residual, person, maps.heights, view.rotation)
+        residual_plane, _, _ = canonicalize(residual, person, maps.heights, view.rotation, view.posture)
         looks = (maps.canonical * maps.matte, maps.matte, residual_plane * maps.matte, maps.facing)
     else:
         looks = (photo * matte, matte, residual)
@@ -156,7 +162,7 @@ def invert_step(
             fine = observe(view, detail_atlas, *head, relief)
             sharpness = (EVEN_SHARPNESS, 0.0) if even else DETAIL_SHARPNESS
             detail = texture_sum(fine, *sharpness, photo_weight=weight.view(-1, 1, 1, 1))
-    views = frontal_view(maps, fine, weight, even)
+    views = frontal_view(maps, fine, view.posture, weight, even)
     if state is not None and state.texture_state.count:
         if fusion == "first":
             return state._replace(texture_state=texture_state, triplane_state=triplane_state), maps
@@ -202,6 +208,7 @@ def render_frame(
     jitter: torch.Generator | bool = False,
     turn: Tensor | None = None,
     shown: Tensor | None = None,
+    posture: Tensor | None = None,
 ) -> Frame:
     """Render driven faces.
 
@@ -218,7 +225,8 @@ def render_frame(
         zoom: Above 1 the head grows.
         jitter: See `VolumeRenderer.forward`.
         turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the head.
-        shown: [B, K] how much each photo counts for hair and shoulders; by default as its pose is near to `rotation`.
+        shown: [B, K] how much each photo counts for hair and shoulders; by default as its pose and posture are near.
+        posture: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
     """
     generator, face_model = networks.generator, networks.face_model
     config, ws = generator.config, ws.to(generator.dtype)
@@ -227,7 +235,7 @@ def render_frame(
     window = face_window(closed, face_model, config.window, generator.window_resolution)
     face, views = generator.face(ws, features, window), features.views
     if shown is None and views is not None:
-        shown = nearness(views, rotation)
+        shown = nearness(views, rotation, posture)
     rendering = generator.render(
         features,
         face,
@@ -239,6 +247,7 @@ def render_frame(
         jitter=jitter,
         turn=turn,
         shown=shown,
+        posture=posture,
     )
     upsampled = generator.upsample(rendering, ws, size)
     colour = resize(rendering.features[:, :3].float(), size) + upsampled.residual
@@ -247,7 +256,7 @@ def render_frame(
         opacity = (opacity + upsampled.outline).clamp(0, 1)
     if config.full_resolution_detail and detail is not None and views is not None and size > config.neural_resolution:
         with torch.no_grad():  # where the surface is shall not be learned from hair strands
-            camera = (size, field_of_view, zoom, turn)
+            camera = (size, field_of_view, zoom, turn, posture)
             surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, face_model, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
     return Frame(colour, opacity, upsampled.gate, rendering)

@@ -10,7 +10,7 @@ from .avatar import Avatar, PhotoRecord
 from .face.likeness import UNLIKE, likeness
 from .face.motion import Motion
 from .face.portrait import Portrait
-from .inversion import Inversion, Networks, View, invert_step
+from .inversion import Inversion, Networks, View, invert_step, posture_of
 from .models.recurrent_unet import FusionMode
 from .rendering.background import backdrop
 from .rendering.uv import UVAtlas
@@ -47,6 +47,7 @@ def with_photo(
 
     state = avatar and inversion_of(avatar)
     view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
+    view = view._replace(posture=posture_of(networks, view))
     weight = neutral.new_tensor([portrait.sharpness**2])
     state, maps = invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
     alike = avatar and likeness(avatar.texture_sum, maps.texture, maps.visibility)
@@ -62,6 +63,7 @@ def with_photo(
             expression=portrait.expression,
             residual=face_model.residual(portrait.vertices, neutral, portrait.expression),
             residual_region=face_model.residual_region,
+            posture=view.posture,
         )
         return Avatar(
             **state._asdict(),

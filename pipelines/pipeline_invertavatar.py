@@ -25,7 +25,8 @@ from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
 from invertavatar.face.motion import Motion, check_retargeting, load_motion, retarget
 from invertavatar.face.portrait import Portrait, prepare_portrait
-from invertavatar.face.tracker import FaceTracker, Track
+from invertavatar.face.recorder import Recorder
+from invertavatar.face.tracker import FaceTracker
 from invertavatar.inversion import Networks, canonical_features, render_frame
 from invertavatar.media import VideoReader, load_images
 from invertavatar.media.images import VIDEO_SUFFIXES
@@ -283,14 +284,13 @@ class InvertAvatarPipeline(DiffusionPipeline):
             name = Path(driving).name
             with VideoReader(driving, fps=fps) as video:
                 total = min(video.num_frames, max_frames or video.num_frames)
-                tracks = self._tracker().detect_video(islice(video, max_frames), float(video.fps), face_index, name)
+                tracks = self.recorder.detect_video(islice(video, max_frames), float(video.fps), face_index, name)
                 return capture(self._with_progress(tracks, total, "Tracking"), self.face_model, video.fps, name)
         frames, names = load_images(driving)
-        tracks: list[Track | None] = []
         if len(frames) == 1:
-            tracks = [self._tracker().detect(frames[0], names[0], face_index)]
+            tracks = [self.recorder.detect(frames[0], names[0], face_index)]
         else:
-            tracks = list(self._tracker().detect_video(frames[:max_frames], fps or 25.0, face_index))
+            tracks = self.recorder.detect_video(frames[:max_frames], fps or 25.0, face_index)
         return capture(tracks, self.face_model, fps or 25, names[0])
 
     # 3. Avatar and motion -> pictures
@@ -379,15 +379,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
             smooth=smooth,
             follow_translation=follow_translation,
         )
-        rotation, fps = motion.rotation.to(avatar.device), float(motion.fps)
-        motion = motion[frames]
+        whole, motion = motion, motion[frames]
         if view.ndim == 3 and len(view) not in (1, motion.num_frames):
             raise InvertAvatarError(f"There are {len(view)} angles for the {motion.num_frames} frames of the driver.")
         shown = None
         if avatar.views is not None:
             alone = view.ndim == 3 and len(view) > 1  # each rendered frame has an angle of its own
-            seen = view.to(avatar.device) @ (rotation[frames] if alone else rotation)
-            shown = crossfaded(nearness(avatar.views, seen), crossfade * fps)
+            moved = motion if alone else whole
+            seen = view.to(avatar.device) @ moved.rotation.to(avatar.device)
+            shown = nearness(avatar.views, seen, _posture(moved, avatar.device))
+            shown = crossfaded(shown, crossfade * float(whole.fps))
             shown = shown if alone else shown[frames]
         camera = {"field_of_view": field_of_view, "zoom": zoom}
         layers = self._layers(avatar, motion, view, camera, height, batch_size, shown)
@@ -426,6 +427,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 height,
                 turn=turn,
                 shown=None if shown is None else shown[start : start + batch_size],
+                posture=_posture(clip, avatar.device),
                 **camera,
             )
             return shifted(torch.cat(rendered, 1), clip).split([3, 1, 1], 1) if moved else rendered
@@ -501,6 +503,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             expression=scores.expand(len(rotation), -1),
             residual=residual.expand(len(rotation), -1),
             residual_region=avatar.rest.residual_region,
+            posture=avatar.rest.posture.expand(len(rotation), -1),
         )
         avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
         behind = resolve_background(background, avatar.backdrop, height)
@@ -633,6 +636,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         zoom: float = 1.0,
         turn: Tensor | None = None,
         shown: Tensor | None = None,
+        posture: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Render frames of one avatar over nothing.
 
@@ -649,6 +653,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the
                 head.
             shown: [B, K] see `inversion.render_frame`.
+            posture: [B, 12] likewise.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
@@ -668,6 +673,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             zoom=zoom,
             turn=turn,
             shown=shown,
+            posture=posture,
         )
         return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
 
@@ -719,6 +725,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if avatar.model != self.fingerprint:
             raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
 
+    @property
+    def recorder(self) -> Recorder:
+        """What drivers are read with."""
+        return Recorder(self._tracker(), self.face_model, self.triplane_encoder.posture)
+
     def _networks(self) -> Networks:
         return Networks(*(getattr(self, name) for name in Networks._fields))
 
@@ -747,3 +758,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
                     bar.update()
 
         return advance()
+
+
+def _posture(motion: Motion, device: torch.device) -> Tensor | None:
+    """[T, 12], or None where nothing is known of it."""
+    return motion.posture.to(device) if motion.posture.shape[1] else None

@@ -19,7 +19,7 @@ from scripts.console import DebugOption, QuietOption, error_sentences, new_app, 
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "invertavatar" / "checkpoints"
-StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "joint"])
+StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "posture", "joint"])
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
 
 

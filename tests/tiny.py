@@ -43,6 +43,7 @@ def tiny_sizes(preset: str = "compact") -> dict[str, dict]:
     }
     if preset == "compact":
         small["generator"]["context_channels"] = (8, 8, 8)
+        small["triplane_encoder"]["posture_channels"] = (4, 4, 4, 8, 8)
     return {name: PRESETS[preset][name] | sizes for name, sizes in small.items()}
 
 

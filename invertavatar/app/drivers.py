@@ -15,9 +15,8 @@ import numpy as np
 
 from ..errors import MotionError
 from ..face.capture import capture
-from ..face.face_model import FaceModel
 from ..face.motion import Motion, load_motion
-from ..face.tracker import FaceTracker
+from ..face.recorder import Recorder
 from ..media import VideoReader, load_image, probe
 from .progress import NEWS, Report
 
@@ -37,14 +36,13 @@ class Driver(NamedTuple):
 
 
 def read_driver(
-    path: str, tracker: FaceTracker, face_model: FaceModel, longest: float, seconds: float = math.inf
+    path: str, recorder: Recorder, longest: float, seconds: float = math.inf
 ) -> Generator[Report, None, Driver]:
     """Read a driver; returns it and yields reports meanwhile.
 
     Args:
         path: A video, a photo, a saved motion or a table of ARKit scores.
-        tracker: Finds the faces.
-        face_model: On the CPU.
+        recorder: On the CPU.
         longest: Seconds that a driver may last.
         seconds: Read no more than this of a video.
 
@@ -58,18 +56,18 @@ def read_driver(
         return Driver(motion[:: _step(motion.fps)], note=_thinned(name, motion.fps))
     if suffix in PHOTO_TYPES:
         photo = load_image(path)
-        return Driver(capture([tracker.detect(photo, name)], face_model, name=name), photo=photo)
+        return Driver(capture([recorder.detect(photo, name)], recorder.face_model, name=name), photo=photo)
     info = probe(path)
     _check_length(name, info.duration, longest)
     tracks, told = [], time.perf_counter()
     with VideoReader(path, fps=info.fps / _step(info.fps)) as video:
         total = math.ceil(min(video.num_frames, seconds * video.fps))
-        for track in tracker.detect_video(itertools.islice(video, total), float(video.fps), name=name):
+        for track in recorder.detect_video(itertools.islice(video, total), float(video.fps), name=name):
             tracks.append(track)
             if time.perf_counter() - told > NEWS:
                 told = time.perf_counter()
                 yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total)
-        motion = capture(tracks, face_model, video.fps, name)
+        motion = capture(tracks, recorder.face_model, video.fps, name)
     return Driver(motion, video=path, note=_thinned(name, info.fps))
 
 

@@ -44,7 +44,7 @@ def animate(
     Raises:
         InvertAvatarError: The driver or an option cannot be used.
     """
-    read = partial(drivers.read_driver, source, model.tracker(), model.load().face_model, longest)
+    read = partial(drivers.read_driver, source, model.load().recorder, longest)
     stem = folder / Path(source).stem
     if Path(source).suffix.lower() in drivers.VIDEO_TYPES:
         yield Report("looking at the first frame", 0)

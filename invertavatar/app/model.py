@@ -5,6 +5,7 @@ A worker takes and gives what is on the CPU, and no attribute that it sets outli
 Shapes: T frames, S side of a picture, C channels.
 """
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ import torch
 import invertavatar
 
 from ..avatar import Avatar
-from ..face.face_model import FaceModel
 from ..face.motion import Motion
 from ..face.portrait import Portrait
+from ..face.recorder import Recorder
 from ..face.tracker import FaceTracker
 from ..rendering.mesh import Mesh
 from . import spaces
@@ -32,10 +33,10 @@ MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; wit
 
 
 class Model(NamedTuple):
-    """The pipeline, and its face model once more on the CPU, where faces are tracked."""
+    """The pipeline, and what reads drivers: on the CPU, where faces are tracked."""
 
     pipe: "InvertAvatarPipeline"
-    face_model: FaceModel
+    recorder: Recorder
 
 
 _loading, _loaded = threading.Lock(), []
@@ -47,15 +48,15 @@ def load() -> Model:
         if not _loaded:
             pipe = invertavatar.InvertAvatarPipeline.from_pretrained(os.environ.get(MODEL_VARIABLE))
             pipe.set_progress_bar_config(disable=True)
-            face_model = FaceModel.from_config(pipe.face_model.config)
-            face_model.load_state_dict(pipe.face_model.state_dict())
-            _loaded.append(Model(pipe.to(DEVICE), face_model))
+            network = pipe.triplane_encoder.posture_network
+            recorder = pipe.recorder._replace(face_model=copy.deepcopy(pipe.face_model), posture=copy.deepcopy(network))
+            _loaded.append(Model(pipe.to(DEVICE), recorder))
     return _loaded[0]
 
 
 def tracker() -> FaceTracker:
     """The face tracker, which works on the CPU."""
-    return load().pipe.face_tracker
+    return load().recorder.tracker
 
 
 def gpu(duration: int | Callable[..., int]) -> Callable:

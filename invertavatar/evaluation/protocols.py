@@ -3,13 +3,13 @@
 Shapes: S side of a crop.
 
 Everything is compared over the normalized crop of 256 px. The truth is the driver's crop laid by its matte over mid
-grey; the prediction is the avatar over the same grey, moved absolutely: with the pose and expression of that frame as
-they are. Where the truth has no real pixels both are grey. A frame where no face is found in either picture counts for
-PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), and is counted as missed.
+grey; the prediction is the avatar over the same grey, moved absolutely: with pose, expression and posture of that frame
+as they are. Where the truth has no real pixels both are grey. A frame where no face is found in either picture counts
+for PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), and is counted as missed.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ ABLATIONS: dict[str, tuple[str, dict]] = {
     "guided_samples": ("generator", {"guided_samples": False}),
     "full_resolution_detail": ("generator", {"full_resolution_detail": False}),
     "relief": ("triplane_encoder", {"relief_channels": ()}),
+    "posture": ("triplane_encoder", {"posture_channels": ()}),
 }
 
 Scores = dict[str, float]
@@ -149,6 +150,7 @@ class Evaluation:
         if not clips:
             raise InvertAvatarError("No clip is left to evaluate on. Give videos in which a face can be seen.")
         self.pipe, self.clips, self.judge, self.num_frames = pipe, clips, judge, num_frames
+        self._recorder = pipe.recorder._replace(tracker=judge.tracker)
         self._portraits: dict[tuple[str, int], Portrait] = {}
         self._targets: dict[tuple[str, int], Target] = {}
 
@@ -210,7 +212,9 @@ class Evaluation:
             for frame, (picture, track) in clip.read(missing).items():
                 crop = self.judge.tracker.crop(picture, track, SIZE)
                 truth = over_grey(crop.image, crop.matte)
-                self._targets[clip.name, frame] = Target(self.judge.look(truth), crop.inside, clip.motion[frame])
+                posture = self._recorder.with_posture(picture, track).posture
+                motion = replace(clip.motion[frame], posture=None if posture is None else posture[None])
+                self._targets[clip.name, frame] = Target(self.judge.look(truth), crop.inside, motion)
         return [self._targets[clip.name, frame] for frame in frames]
 
     def portraits(self, clip: Clip, count: int) -> list[Portrait]:

@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 from ..errors import NoFaceError
+from ..rendering.rest_pose import LARGEST_POSTURE
+from . import smoothing
 from .face_model import FaceModel
 from .motion import Motion, hold_missing
 from .tracker import Track
 
 logger = logging.getLogger(__name__)
+
+STEADINESS = 0.3  # of the posture, on `smooth_motion`'s scale: hair shall not tremble with what is read from each frame
 
 
 def capture(
@@ -46,14 +50,16 @@ def capture(
             expression = torch.from_numpy(track.expression).to(device)[None]
             rest_sum += face_model.at_rest(vertices, expression)[0]
             residual = face_model.residual(vertices, mean, expression)[0].cpu()
-            frames.append((track.rotation, track.expression, residual, track.centre, track.scale))
+            posture = np.zeros(0, np.float32) if track.posture is None else track.posture
+            frames.append((track.rotation, track.expression, residual, posture, track.centre, track.scale))
     if not frames:
         raise NoFaceError(f"No face found in any frame of {name}. Use one where the face is larger than 64 px.")
     if len(frames) < len(found):
         logger.warning(
             "%d of %d frames of %s show no face; the last pose is held.", len(found) - len(frames), len(found), name
         )
-    rotation, expression, residual, centre, scale = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
+    columns = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
+    rotation, expression, residual, posture, centre, scale = columns
     # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
     neutral = face_model.neutral(rest_sum, len(frames))[None]
     residual = residual - face_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
@@ -71,9 +77,15 @@ def capture(
             expression=placed(expression, 0.0),
             residual=placed(residual, 0.0),
             residual_region=face_model.residual_region,
+            posture=_steadied(placed(posture, 0.0), seen, fps),
             translation=placed((centre - centre.median(0).values) / middle, 0.0),
             scale=placed(scale / middle, 1.0),
             found=seen,
             fps=fps,
         )
     )
+
+
+def _steadied(posture: Tensor, found: Tensor, fps: Fraction | float) -> np.ndarray:
+    largest = np.array(LARGEST_POSTURE)[: posture.shape[1]]
+    return smoothing.smooth_vectors(posture.numpy(), found.numpy(), float(fps), STEADINESS, largest)

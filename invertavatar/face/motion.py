@@ -1,6 +1,7 @@
 """How a head moves over time (`Motion`), and how one person's movement becomes another's (`retarget`).
 
-Shapes: T frames, K residual coefficients; 52 expression axes in the order of `ARKIT_NAMES`.
+Shapes: T frames, K residual coefficients; 52 expression axes in the order of `ARKIT_NAMES`, 12 numbers of the
+posture in that of `POSTURE_NAMES`.
 """
 
 import logging
@@ -17,6 +18,7 @@ from torch import Tensor
 from invertavatar.errors import MotionError
 from invertavatar.face import motion_io, smoothing
 from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, REGIONS
+from invertavatar.rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class Motion:
         residual: [T, K] coefficients of the face model's residual basis: movement that the 52 axes do not hold, zero on
             average over a clip. None is K = 0.
         residual_region: K names out of `arkit.REGIONS`: what each coefficient moves.
+        posture: [T, 12] how hair and shoulders lie beside where the head's pose puts them (`rest_pose`). None is
+            [T, 0]: nothing is known of it, as of a table of scores, and an avatar's own stays.
         translation: [T, 2] of the head's centre in the picture from its median over the clip, in head units; x right,
             y down. None is 0.
         scale: [T] size of the head in the picture over its median size in the clip, > 0. None is 1.
@@ -51,6 +55,7 @@ class Motion:
     expression: Tensor
     residual: Tensor | None = None
     residual_region: tuple[str, ...] = ()
+    posture: Tensor | None = None
     translation: Tensor | None = None
     scale: Tensor | None = None
     found: Tensor | None = None
@@ -58,10 +63,12 @@ class Motion:
 
     def __post_init__(self):
         num_frames, num_residual = (*np.shape(self.rotation), 0)[0], len(self.residual_region)
+        num_posture = 0 if np.shape(self.posture)[1:] in ((), (0,)) else len(POSTURE_NAMES)
         shapes = {
             "rotation": (num_frames, 3, 3),
             "expression": (num_frames, len(ARKIT_NAMES)),
             "residual": (num_frames, num_residual),
+            "posture": (num_frames, num_posture),
             "translation": (num_frames, 2),
             "scale": (num_frames,),
             "found": (num_frames,),
@@ -147,6 +154,8 @@ class Motion:
                 )
             if motion.residual_region != first.residual_region:
                 raise MotionError("Motions of different face models cannot be concatenated; track them with one model.")
+            if motion.posture.shape[1] != first.posture.shape[1]:
+                raise MotionError("Motions with and without posture cannot be concatenated; track them with one model.")
         parts = [motion._tensors() for motion in motions]
         return replace(first, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
@@ -275,6 +284,7 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
         rotation=smoothing.smooth_rotations(motion.rotation.numpy(), found, fps, smooth),
         expression=filtered(motion.expression, 1.0),
         residual=filtered(motion.residual, residual_reference),
+        posture=filtered(motion.posture, np.array(LARGEST_POSTURE)[: motion.posture.shape[1]]),
         translation=filtered(motion.translation, 0.5),
         scale=filtered(motion.scale[:, None], 0.5)[:, 0],
     )
@@ -308,15 +318,15 @@ def retarget(
 
     With d the driver and n its neutral:
 
-    - relative: expression = rest + motion_scale (d - n), rotation = (d n^-1)^motion_scale rest;
-    - absolute: expression = motion_scale d, rotation = d^motion_scale;
+    - relative: expression = rest + motion_scale (d - n), the posture likewise, rotation = (d n^-1)^motion_scale rest;
+    - absolute: expression = motion_scale d, the posture likewise, rotation = d^motion_scale;
     - both: residual = rest + motion_scale d, as a residual is relative already.
 
     Args:
         motion: The driver.
         rest: One frame: the avatar's own expression, residual and pose.
-        animation_region: "all", "exp" (the whole expression), "pose" (rotation, followed translation), "lip" or "eyes".
-            What is not driven stays as in `rest`.
+        animation_region: "all", "exp" (the whole expression), "pose" (rotation, posture, followed translation), "lip"
+            or "eyes". What is not driven stays as in `rest`.
         relative_motion: Relative to the driver's neutral. A driver of one frame has none: it is then taken as absolute.
         motion_scale: 0..10; exaggerates above 1. Rotations scale in angle.
         smooth: 0..1, `smooth_motion` of the driver beforehand.
@@ -349,12 +359,20 @@ def retarget(
         expression = rest.expression + motion_scale * (expression - neutral.expression)
         turn = rotation * _as_rotation(neutral.rotation).inv()
         rotation = Rotation.from_rotvec(motion_scale * turn.as_rotvec()) * _as_rotation(rest.rotation)
+        posture = motion_scale * (motion.posture - neutral.posture)
     else:
         expression = motion_scale * expression
         rotation = Rotation.from_rotvec(motion_scale * rotation.as_rotvec())
+        posture = motion_scale * motion.posture
     residual = rest.residual + motion_scale * motion.residual
 
     pose = animation_region in ("all", "pose")
+    still = rest.posture.expand(motion.num_frames, -1)
+    if not pose or still.shape != posture.shape:  # of the driver's or of the avatar's nothing is known
+        posture = still
+    elif relative_motion:
+        posture = still + posture
+    largest = torch.tensor(LARGEST_POSTURE[: posture.shape[1]])
     follow = pose and follow_translation
     return Motion(
         rotation=rotation.as_matrix() if pose else rest.rotation.repeat(motion.num_frames, 1, 1),
@@ -363,6 +381,7 @@ def retarget(
         ),
         residual=torch.where(_driven(rest.residual_region, animation_region), residual, rest.residual),
         residual_region=rest.residual_region,
+        posture=posture.clamp(-largest, largest),
         translation=motion.translation * motion_scale if follow else None,
         scale=motion.scale**motion_scale if follow else None,
         found=motion.found,

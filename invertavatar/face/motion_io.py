@@ -32,10 +32,11 @@ from invertavatar.media.files import written_whole
 logger = logging.getLogger(__name__)
 
 FORMAT = "invertavatar_motion"
-VERSION = "1"
-TENSORS = {name: torch.float32 for name in ("rotation", "expression", "residual", "translation", "scale")} | {
-    "found": torch.bool
-}
+VERSION, READABLE = "2", ("1", "2")
+SINCE_2 = "posture"  # the field that version 1 lacks
+TENSORS = {
+    name: torch.float32 for name in ("rotation", "expression", "residual", "posture", "translation", "scale")
+} | {"found": torch.bool}
 MAX_FRAMES = 1_000_000  # four and a half hours at 60 fps; a wrong time stamp must not ask for all memory
 
 ANGLES = ("yaw", "pitch", "roll")  # degrees, signs of `camera.py`
@@ -80,17 +81,18 @@ def read_motion_file(path: Path) -> dict:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise MotionError(f"{path.name} is a safetensors file but not a motion; choose one that a motion made.")
-            if metadata.get("version") != VERSION:
+            if metadata.get("version") not in READABLE:
                 raise MotionError(
                     f"{path.name} is a motion of version {metadata.get('version', '?')[:20]} and this package reads "
                     f"version {VERSION}. Track the video again or update the package."
                 )
-            if set(file.keys()) != set(TENSORS):
+            names = set(TENSORS) - ({SINCE_2} if metadata["version"] == "1" else set())
+            if set(file.keys()) != names:
                 raise MotionError(f"{path.name} does not hold the fields of a motion; track the video again.")
-            fields = {name: file.get_tensor(name) for name in TENSORS}
+            fields = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise MotionError(f"{path.name} is not a motion file or it is cut off ({error}).") from error
-    wrong = [name for name, dtype in TENSORS.items() if fields[name].dtype != dtype]
+    wrong = [name for name in fields if fields[name].dtype != TENSORS[name]]
     if wrong:
         raise MotionError(f"{path.name} stores {', '.join(wrong)} as the wrong kind of number; track the video again.")
     return fields | _read_metadata(path, metadata)

@@ -71,6 +71,7 @@ class Track:
     vertices: np.ndarray  # [478, 3] float32, the landmarks in head space
     size: tuple[int, int]  # width, height of the picture
     num_faces: int  # seen in the picture (of a video: when it was last searched)
+    posture: np.ndarray | None = None  # [12] how hair and shoulders lie, where a `Recorder` read it (`rest_pose`)
 
 
 class _Face(NamedTuple):

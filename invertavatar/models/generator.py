@@ -238,6 +238,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         jitter: torch.Generator | bool = False,
         turn: Tensor | None = None,
         shown: Tensor | None = None,
+        posture: Tensor | None = None,
     ) -> Rendering:
         """R without super-resolution.
 
@@ -253,6 +254,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             jitter: See `VolumeRenderer.forward`.
             turn: See `VolumeRenderer.forward`.
             shown: [B, K] from `frontal_views.nearness`; needed where the features hold photos.
+            posture: See `VolumeRenderer.forward`.
         """
         planes, solid = self._volume(features, face, window, head_height, shown)
         return self.renderer(
@@ -264,6 +266,7 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
             zoom,
             jitter,
             turn,
+            posture,
         )
 
     @apply_forward_hook

@@ -57,6 +57,7 @@ PRESETS: dict[str, dict[str, dict]] = {
             "plane_offsets": False,
             "layers_per_block": 2,
             "relief_channels": (),
+            "posture_channels": (),
         },
     },
 }

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import pixel_centres
-from ..rendering.neck import body_share
+from ..rendering.rest_pose import body_share
 from .recurrent_unet import RecurrentUNet
 
 TEMPLATE_SIZE = 32

@@ -12,6 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
+from .posture import PostureNetwork
 from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
 from .relief import ReliefNetwork
 
@@ -45,6 +46,8 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
         layers_per_block: Residual blocks per scale.
         relief_channels: C at each scale of the network that finds the head's relief (DESIGN 5.2); none leaves the head
             as the template has it.
+        posture_channels: C at each scale of the network that finds how shoulders and hair lie; none leaves them where
+            the head's pose puts them.
     """
 
     @register_to_config
@@ -59,9 +62,11 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
         recurrent: bool = True,
         layers_per_block: int = 1,
         relief_channels: Sequence[int] = (16, 24, 32, 48, 48),
+        posture_channels: Sequence[int] = (24, 32, 64, 96, 128),
     ):
         super().__init__()
         self.relief_network = ReliefNetwork(relief_channels) if relief_channels else None
+        self.posture_network = PostureNetwork(posture_channels) if posture_channels else None
         self.sft_channels = {int(r): c for r, c in sft_channels.items()}
         self.finest = max(self.sft_channels)
         heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
@@ -107,6 +112,15 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
     def relief(self, picture: Tensor, matte: Tensor, inside: Tensor, facing: Tensor, heights: Tensor) -> Tensor:
         """What one photo tells of the head's relief: see `ReliefNetwork.forward`."""
         return self.relief_network(picture, matte, inside, facing, heights)
+
+    @apply_forward_hook
+    def posture(
+        self, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor, head_height: Tensor
+    ) -> Tensor | None:
+        """How shoulders and hair lie in a picture: see `PostureNetwork.forward`; None without that network."""
+        if self.posture_network is None:
+            return None
+        return self.posture_network(photo, matte, inside, rotation, head_height)
 
     @apply_forward_hook
     def modulation(self, state: FusionState) -> StaticModulation:

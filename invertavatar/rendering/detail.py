@@ -11,8 +11,8 @@ from ..camera import project, rays
 from ..face.face_model import FaceModel
 from .frontal_views import sampled
 from .head_shape import soften
-from .neck import to_rest
 from .rasterizer import interpolate, rasterize
+from .rest_pose import to_rest
 from .uv import layered, vertex_facing
 from .volume_renderer import Rendering
 
@@ -29,6 +29,7 @@ def surface_colour(
     field_of_view: float = 0.0,
     zoom: float = 1.0,
     turn: Tensor | None = None,
+    posture: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The observed colour of the surface behind each output pixel.
 
@@ -43,7 +44,7 @@ def surface_colour(
         rendering: Of the same frames.
         rotation: [B, 3, 3] head -> camera.
         size: H = W.
-        turn: See `VolumeRenderer.forward`.
+        turn: See `VolumeRenderer.forward`, as is `posture`.
 
     Returns:
         [B, 3, H, W] in -1..1, and [B, 1, H, W] in 0..1 how far its fine structure can be trusted: where a surface that
@@ -52,9 +53,7 @@ def surface_colour(
     batch, small = len(closed), rendering.depth.shape[-1]
     depth = (rendering.depth / rendering.opacity.clamp(min=0.05)).flatten(2).transpose(1, 2)
     origin, direction = rays(rotation, small, field_of_view, zoom)  # [B, h w, 3]
-    points = origin + depth * direction
-    if turn is not None:
-        points = to_rest(points, turn)
+    points = to_rest(origin + depth * direction, turn, posture)
     grid = torch.stack([points[..., 0], -points[..., 1]], 1).unflatten(-1, (small, small))  # [B, 2, h, w]
     spread = stretching(grid) * zoom**2
     grid, spread = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (grid, spread))

@@ -3,8 +3,8 @@
 Shapes: B batch (of people, or of frames), K photos kept, h w map.
 
 Hair and shoulders of several photos never lie well enough on each other to be averaged: perspective, swaying hair and
-a body that moves by itself are beyond the template. A photo whose pose is that of the frame has all of them in place,
-so a frame takes the nearest photos. The more photos there are, the nearer is one of them.
+a body that moves by itself are beyond the template. A photo whose pose and posture are those of the frame has all of
+them in place, so a frame takes the nearest photos. The more photos there are, the nearer is one of them.
 """
 
 import math
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ..camera import pixel_centres
 from .observation import PhotoMaps, log_angle_weight
+from .rest_pose import POSTURE_NAMES
 from .uv import fill_unseen
 
 LIMIT = 8  # K at most: more photos than that are of poses that are there already
 SHARPNESS = 6000.0  # how fast a photo's weight falls with the angle between its pose and the frame's
 TAIL = 4  # far from all photos it falls with this power of the squared angle: two photos change over between them
+POSTURE_SHARE = 3.0  # what a squared difference of postures counts beside 1 - the cosine of that angle
 NEGLIGIBLE = 0.01  # weight, relative to the nearest photo's, that does not show
 FACE = 0.62  # |x| and |y| within which lies the face, which looks another way with each expression
 CELL, MIN_CELLS = 1 / 16, 4  # side of the squares by whose mean colours photos are compared, and how many are enough
@@ -34,23 +36,31 @@ class FrontalViews(NamedTuple):
     """
 
     rotation: Tensor  # [B, K, 3, 3] head -> camera; zero where all photos shall count alike
+    posture: Tensor  # [B, K, 12] see `rest_pose`; zero where nothing is known of it, or all photos shall count alike
     weight: Tensor  # [B, K] of a photo as a whole, by its sharpness and its likeness to the first
     coarse: Tensor  # [B, K, 5, h, w] as the networks see it
     fine: Tensor | None  # [B, K, 5, h, w] at full resolution, uint8 in an avatar; None without full-resolution detail
 
 
-def frontal_view(maps: PhotoMaps, fine: PhotoMaps | None, photo_weight: Tensor, even: bool) -> FrontalViews:
+def frontal_view(
+    maps: PhotoMaps, fine: PhotoMaps | None, posture: Tensor | None, photo_weight: Tensor, even: bool
+) -> FrontalViews:
     """One photo, K = 1.
 
     Args:
         maps: The photo in the two spaces.
         fine: The same at full resolution.
+        posture: [B, 12] or None.
         photo_weight: [B].
         even: It shall count alike for frames of any pose.
     """
-    rotation = torch.zeros_like(maps.rotation) if even else maps.rotation.clone()  # saved apart
+    rotation, unknown = maps.rotation, maps.rotation.new_zeros(len(maps.rotation), len(POSTURE_NAMES))
+    posture = unknown if posture is None else posture
+    # An avatar's rest holds them too, and both are saved.
+    rotation, posture = (torch.zeros_like(x) if even else x.clone() for x in (rotation, posture))
     fine = None if fine is None else _to_bytes(_picture(fine))[:, None]
-    return FrontalViews(rotation[:, None], photo_weight[:, None], _picture(maps)[:, None], fine)
+    kept = (rotation, posture, photo_weight, _picture(maps))
+    return FrontalViews(*(x[:, None] for x in kept), fine)
 
 
 def joined(views: FrontalViews | None, new: FrontalViews) -> FrontalViews:
@@ -92,9 +102,20 @@ def weighed(views: FrontalViews, new: FrontalViews) -> FrontalViews:
     return new._replace(weight=new.weight * torch.exp(-((difference / UNLIKE) ** 6))[:, None].detach())
 
 
-def nearness(views: FrontalViews, rotation: Tensor) -> Tensor:
-    """How much each photo counts for frames: rotation [B, 3, 3] -> [B, K], the most 1."""
+def nearness(views: FrontalViews, rotation: Tensor, posture: Tensor | None = None) -> Tensor:
+    """How much each photo counts for frames.
+
+    Args:
+        views: Of as many people as there are frames, or of one.
+        rotation: [B, 3, 3] head -> camera.
+        posture: [B, 12] or None.
+
+    Returns:
+        [B, K], the most 1.
+    """
     cosine = (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
+    if posture is not None:
+        cosine = cosine - POSTURE_SHARE * (views.posture - posture[:, None]).square().sum(-1)
     share = views.weight.clamp(min=1e-12).log() + log_angle_weight(cosine, SHARPNESS, TAIL)
     return (share - share.amax(1, keepdim=True)).exp()
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..camera import pixel_centres
 from ..face.face_model import FaceModel
 from ..face.topology import SKIN
-from .neck import PIVOT, row_rotations
 from .rasterizer import interpolate, rasterize
 from .resize import resize
+from .rest_pose import PIVOT, displacement, row_rotations
 from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
@@ -146,7 +146,9 @@ def head_solid(
     return front, back
 
 
-def canonicalize(picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def canonicalize(
+    picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tensor, posture: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Resample a crop into the frontal plane through a height field, so that a turned head becomes pixel-aligned.
 
     The body is taken to face the viewer, whichever way the head is turned.
@@ -156,6 +158,7 @@ def canonicalize(picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tens
         matte: [B, 1, H, W] in 0..1.
         heights: [B, 1, h, w] of the head in this picture.
         rotation: [B, 3, 3] head -> camera.
+        posture: [B, 12] of the person in this picture, see `rest_pose`; None for the average one.
 
     Returns:
         [B, C, h, w] colours, [B, 1, h, w] matte (0 outside of the crop) and [B, 1, h, w] how squarely the height field
@@ -166,6 +169,9 @@ def canonicalize(picture: Tensor, matte: Tensor, heights: Tensor, rotation: Tens
     right, up = right.expand_as(heights[:, 0]), up.expand_as(heights[:, 0])
     pivot = heights.new_tensor(PIVOT)
     points = torch.stack([right, up, heights[:, 0]], -1) - pivot  # [B, h, w, 3]
+    if posture is not None:
+        place = torch.stack([right, up], -1).flatten(1, 2)
+        points = points + F.pad(displacement(place, posture), (0, 1)).unflatten(1, (size, size))
     turns = rotation[:, None] @ row_rotations(up[0, :, 0], rotation)  # [B, h, 3, 3] rest pose -> camera
     seen = torch.einsum("bhij,bhwj->bhwi", turns, points) + (rotation @ pivot)[:, None, None]
     grid = torch.stack([seen[..., 0], -seen[..., 1]], -1)

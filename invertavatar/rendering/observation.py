@@ -33,6 +33,7 @@ class View(NamedTuple):
     vertices: Tensor  # [B, V, 3] head space
     neutral: Tensor  # [B, V, 3] or [V, 3] the person's neutral face
     rotation: Tensor  # [B, 3, 3] head -> camera
+    posture: Tensor | None = None  # [B, 12] how hair and shoulders lie, see `rest_pose`
 
 
 class PhotoMaps(NamedTuple):
@@ -116,7 +117,7 @@ def surface_heights(
     face = face_window(closed, face_model, window, size)
     front = driven_heights(resize(face_model.head_height, size), face, window)
     small = resize(view.matte, SHAPE_SIZE)
-    _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), view.rotation)
+    _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), view.rotation, view.posture)
     roundness = resize(inflate(silhouette_logit(outline)), size)
     return head_solid(front, face, roundness, window, None if relief is None else resize(relief, size))[0]
 
@@ -124,7 +125,7 @@ def surface_heights(
 def seen_from_front(view: View, heights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A crop in the frontal plane, through its surface: what `PhotoMaps` calls canonical, matte, facing and inside."""
     picture = torch.cat([view.photo, view.inside], 1)
-    colours, matte, facing = canonicalize(picture, view.matte, heights, view.rotation)
+    colours, matte, facing = canonicalize(picture, view.matte, heights, view.rotation, view.posture)
     return colours[:, :3], matte, facing * colours[:, 3:], colours[:, 3:]
 
 

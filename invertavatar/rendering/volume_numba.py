@@ -23,9 +23,9 @@ TRANSPARENT = 1e-4  # of the light: what lies behind so little of it is not comp
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)  # plain numbers would make everything float64
 
 
-# SURFACE_WIDTH, BACK_WIDTH, OPTICAL_DEPTH, PIVOT, COLLAR and CHIN of `volume_renderer` and `neck`. They are arguments,
-# as numba's cache does not notice when another file's constant changes.
-Constants = tuple[float, float, float, tuple[float, float, float], float, float]
+# `CONSTANTS` of `volume_renderer`. They are arguments, as numba's cache does not notice when another file's constant
+# changes.
+Constants = tuple[float, ...]
 
 
 def trace(
@@ -41,6 +41,7 @@ def trace(
     shell: Sequence[float],
     spread: Sequence[float],
     turn: Tensor | None,
+    posture: Tensor | None,
     constants: Constants,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Samples of one picture's rays, decoded and marched through.
@@ -57,7 +58,8 @@ def trace(
         surface: [N] t of the guide.
         shell: Places of samples relative to the surface.
         spread: Places of samples on every ray.
-        turn: [3, 3] or None, see `neck`.
+        turn: [3, 3] or None, see `rest_pose`.
+        posture: [12] or None likewise.
         constants: See `Constants`.
 
     Returns:
@@ -79,7 +81,7 @@ def trace(
     count = len(origin)
     # Made by torch, whose memory is aligned: a matrix product rounds otherwise where it is not.
     filled = torch.zeros(count, hidden), torch.zeros(count, 3), torch.zeros(count, 2)
-    numbers = np.float32(reach), np.float32(second[1][0]), *_numbers(turn, constants)
+    numbers = np.float32(reach), np.float32(second[1][0]), *_numbers(turn, posture, constants)
     _in_parts(_trace_loop, count, (*rays, *(x.numpy() for x in filled)), (*maps, *places, *numbers))
     mixed, colour, marched = filled
     # The decoder's last layer is linear, so it is applied to the sum over a ray's samples instead of to each.
@@ -89,7 +91,13 @@ def trace(
 
 
 def guide(
-    solid: Tensor, origin: Tensor, direction: Tensor, t: Sequence[float], turn: Tensor | None, constants: Constants
+    solid: Tensor,
+    origin: Tensor,
+    direction: Tensor,
+    t: Sequence[float],
+    turn: Tensor | None,
+    posture: Tensor | None,
+    constants: Constants,
 ) -> tuple[Tensor, Tensor]:
     """The solid alone, marched through along one picture's rays: opacity [N] and premultiplied depth [N].
 
@@ -99,10 +107,11 @@ def guide(
         direction: [N, 3].
         t: Falling places of the samples, the same on every ray.
         turn: As in `trace`.
+        posture: As in `trace`.
         constants: As in `trace`.
     """
     marched = np.zeros((len(origin), 2), np.float32)
-    shared = (*_arrays(solid.permute(1, 2, 0)), np.array(t, np.float32), *_numbers(turn, constants))
+    shared = (*_arrays(solid.permute(1, 2, 0)), np.array(t, np.float32), *_numbers(turn, posture, constants))
     _in_parts(_guide_loop, len(origin), (*_arrays(origin, direction), marched), shared)
     opacity, depth = torch.from_numpy(marched).unbind(1)
     return opacity, depth
@@ -112,12 +121,11 @@ def _arrays(*tensors):
     return tuple(np.ascontiguousarray(x.detach().float().numpy()) for x in tensors)
 
 
-def _numbers(turn, constants):
-    """Whether and how the body lacks the head's turn, and the constants, in float32."""
+def _numbers(turn, posture, constants):
+    """How the body lacks the head's turn, the posture (no numbers where there is none), and the constants: float32."""
     lack = np.zeros((3, 3), np.float32) if turn is None else (turn.T - torch.eye(3)).numpy()
-    *widths, pivot, collar, chin = constants
-    flat = np.array((*widths, *pivot, collar, chin), np.float32)
-    return turn is not None, np.ascontiguousarray(lack), flat
+    moved = np.zeros(0, np.float32) if posture is None else posture.float().numpy()
+    return np.ascontiguousarray(lack), np.ascontiguousarray(moved), np.array(constants, np.float32)
 
 
 def _in_parts(function: Callable, count: int, per_ray: tuple, shared: tuple) -> None:
@@ -145,22 +153,34 @@ def _place(x, size):
 
 
 @numba.njit(inline="always")
-def _body_share(height, collar, chin):
-    share = min(max((chin - height) / (chin - collar), np.float32(0)), ONE)
+def _smooth(share):
+    share = min(max(share, ZERO), ONE)
     return share * share * (np.float32(3) - np.float32(2) * share)
 
 
 @numba.njit(inline="always")
-def _at_rest(x, y, z, lack, numbers):
-    """`neck.to_rest` for one point."""
+def _at_rest(x, y, z, lack, posture, numbers):
+    """`rest_pose.to_rest` for one point."""
     u, v, w = x - numbers[3], y - numbers[4], z - numbers[5]
     right = u * lack[0, 0] + v * lack[1, 0] + w * lack[2, 0]
     up = u * lack[0, 1] + v * lack[1, 1] + w * lack[2, 1]
     out = u * lack[0, 2] + v * lack[1, 2] + w * lack[2, 2]
-    height = y + _body_share(y, numbers[6], numbers[7]) * up
-    height = y + _body_share(height, numbers[6], numbers[7]) * up
-    share = _body_share(height, numbers[6], numbers[7])
-    return x + share * right, y + share * up, z + share * out
+    a, b, share = x, y, ZERO
+    for _ in range(3):
+        share = _smooth((numbers[7] - b) / (numbers[7] - numbers[6]))
+        down, left = ZERO, ZERO
+        if len(posture):
+            wide, high = a / numbers[9], (b - numbers[11]) / numbers[10]
+            hair = _smooth((wide * wide + high * high - numbers[12]) / (numbers[13] - numbers[12])) * (ONE - share)
+            above = b - numbers[8]
+            roll, size, width, shear = posture[2], posture[3], posture[4], posture[5]
+            left = share * (posture[0] + (size + width) * a + (shear - roll) * above)
+            down = share * (posture[1] + (size - width) * above + (shear + roll) * a)
+            roll, size, width, shear = posture[8], posture[9], posture[10], posture[11]
+            left += hair * (posture[6] + (size + width) * a + (shear - roll) * b)
+            down += hair * (posture[7] + (size - width) * b + (shear + roll) * a)
+        a, b = x + share * right - left, y + share * up - down
+    return a, b, z + share * out
 
 
 @numba.njit(inline="always")
@@ -185,7 +205,7 @@ def _softplus(x):
     return small if x < np.float32(-10) else np.float32(log1p(small))
 
 
-def _guide_loop(origin, direction, marched, solid, t, turned, lack, numbers):
+def _guide_loop(origin, direction, marched, solid, t, lack, posture, numbers):
     """Fills marched [N, 2]: opacity and premultiplied depth of the solid alone."""
     for n in range(len(origin)):
         passed, left = np.float32(0), ONE
@@ -193,8 +213,7 @@ def _guide_loop(origin, direction, marched, solid, t, turned, lack, numbers):
             x = origin[n, 0] + t[k] * direction[n, 0]
             y = origin[n, 1] + t[k] * direction[n, 1]
             z = origin[n, 2] + t[k] * direction[n, 2]
-            if turned:
-                x, y, z = _at_rest(x, y, z, lack, numbers)
+            x, y, z = _at_rest(x, y, z, lack, posture, numbers)
             step = t[k] - t[k + 1] if k + 1 < len(t) else np.float32(0.1)
             passed += _softplus(_solid_logit(solid, x, y, z, numbers)) * step * numbers[2]
             behind = np.float32(exp(-passed))
@@ -235,7 +254,7 @@ def _trace_loop(
     mixed, colour, marched,  # filled: [N, K], [N, 3], [N, 2] opacity and premultiplied depth
     planes, window, soft, solid,  # [3, r, r, C], [w + 2, w + 2, C], [w + 2, w + 2], [H, W, 3]
     weight, bias, density,  # [C, K], [K], [K] the decoder's first layer, and the row of the second that is density
-    shell, spread, reach, density_bias, turned, lack, numbers,
+    shell, spread, reach, density_bias, lack, posture, numbers,
 ):  # fmt: skip
     """Fills mixed, colour and marched: what `trace` makes of the rays."""
     channels, hidden = planes.shape[3], weight.shape[1]
@@ -256,8 +275,7 @@ def _trace_loop(
             x = origin[n, 0] + t[k] * direction[n, 0]
             y = origin[n, 1] + t[k] * direction[n, 1]
             z = origin[n, 2] + t[k] * direction[n, 2]
-            if turned:
-                x, y, z = _at_rest(x, y, z, lack, numbers)
+            x, y, z = _at_rest(x, y, z, lack, posture, numbers)
 
             # The features of the planes, the window laid over the first.
             (ix, ax), (iy, ay), (iz, az) = _place(x, size), _place(-y, size), _place(-z, size)

@@ -12,14 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import plane_coordinates, rays
-from .neck import CHIN, COLLAR, PIVOT, to_rest
+from .rest_pose import CHIN, COLLAR, FACE_EDGE, FACE_HEIGHT, FACE_MIDDLE, FACE_WIDTH, PIVOT, SHOULDERS, to_rest
 
 GUIDE_SAMPLES = 24  # on each ray of the half-resolution pass that finds the surface
 SHELL = 0.12  # head units on either side of that surface in which most samples lie
 SURFACE_WIDTH, BACK_WIDTH = 0.03, 0.05  # head units per unit of density logit at the surface and at its back
 HIT, HIT_MARGIN = 0.01, 2  # opacity of the solid alone, and pixels at half resolution around it, that make a ray count
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit
-CONSTANTS = SURFACE_WIDTH, BACK_WIDTH, OPTICAL_DEPTH, PIVOT, COLLAR, CHIN  # that the compiled loop needs to know
+# That the compiled loop needs to know.
+CONSTANTS = (
+    *(SURFACE_WIDTH, BACK_WIDTH, OPTICAL_DEPTH, *PIVOT, COLLAR, CHIN),
+    *(SHOULDERS, FACE_WIDTH, FACE_HEIGHT, FACE_MIDDLE, *FACE_EDGE),
+)
 
 
 class Planes(NamedTuple):
@@ -92,6 +96,7 @@ class VolumeRenderer(nn.Module):
         zoom: float = 1.0,
         jitter: torch.Generator | bool = False,
         turn: Tensor | None = None,
+        posture: Tensor | None = None,
     ) -> Rendering:
         """Render a square picture. With guided samples only rays that come near the solid are traced.
 
@@ -103,28 +108,29 @@ class VolumeRenderer(nn.Module):
             field_of_view: Degrees, 0 for weak perspective.
             zoom: Above 1 the head grows in the picture.
             jitter: Draw the samples' places at random (training): a generator, or True for the global one.
-            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind (see `neck`); None turns the
-                body with the head.
+            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind (see `rest_pose`); None turns
+                the body with the head.
+            posture: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
         """
         lines = rays(rotation, size, field_of_view, zoom)  # [B, N, 3] each
         hit = None
         if self.guided:
             compiled = rotation.device.type == "cpu" and not torch.is_grad_enabled()
-            surface, hit = self._guide(solid, rotation, size, field_of_view, zoom, turn, compiled)
+            surface, hit = self._guide(solid, rotation, size, field_of_view, zoom, turn, posture, compiled)
             if compiled and jitter is False and planes.window is not None:
-                return self._traced(planes, solid, *lines, surface, hit, turn)
+                return self._traced(planes, solid, *lines, surface, hit, turn, posture)
             # As many rays for each picture as the fullest one needs; those that are too many count for nothing.
             order = hit.byte().argsort(dim=1, descending=True, stable=True)[:, : max(int(hit.sum(1).max()), 1)]
             hit = hit.gather(1, order)[..., None]
             lines = [x.gather(1, order[..., None].expand(-1, -1, x.shape[-1])) for x in (*lines, surface)]
         tiles = zip(*(x.split(self.rays_per_tile or size**2, 1) for x in lines), strict=True)
-        parts = zip(*(self._trace(planes, solid, jitter, turn, *tile) for tile in tiles), strict=True)
+        parts = zip(*(self._trace(planes, solid, jitter, turn, posture, *tile) for tile in tiles), strict=True)
         parts = [torch.cat(part, 1) for part in parts]  # [B, N, D], [B, N, 1], [B, N, 1]
         if hit is not None:
             parts = [_scattered(part * hit, order, size**2) for part in parts]
         return Rendering(*map(_pictures, parts))
 
-    def _traced(self, planes, solid, origin, direction, surface, hit, turn):
+    def _traced(self, planes, solid, origin, direction, surface, hit, turn, posture):
         """What `_trace` and `_scattered` do with guided samples, by a compiled loop and without a gradient."""
         from . import volume_numba  # numba costs time to import
 
@@ -144,12 +150,13 @@ class VolumeRenderer(nn.Module):
                 [SHELL * (1 - 2 * x) for x in _middles(self.fine_samples)],
                 [1 - 2 * x for x in _middles(self.coarse_samples)],
                 None if turn is None else turn[b],
+                None if posture is None else posture[b],
                 CONSTANTS,
             )
             pictures.append([x.new_zeros(hit.shape[1], x.shape[1]).index_copy_(0, seen, x) for x in parts])
         return Rendering(*(_pictures(torch.stack(part)) for part in zip(*pictures, strict=True)))
 
-    def _trace(self, planes, solid, jitter, turn, origin, direction, surface=None):
+    def _trace(self, planes, solid, jitter, turn, posture, origin, direction, surface=None):
         """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
         spread = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
         if self.guided:
@@ -157,20 +164,20 @@ class VolumeRenderer(nn.Module):
             t = torch.cat([shell, spread], -1).sort(-1, descending=True).values
         elif self.fine_samples:
             with torch.no_grad():
-                logit, _ = self._decode(planes, solid, turn, origin, direction, spread)
+                logit, _ = self._decode(planes, solid, turn, posture, origin, direction, spread)
                 weight = march(logit, spread)
                 fine = importance(weight, spread, self._stratified(self.fine_samples, origin, jitter))
             t = torch.cat([spread, fine], -1).sort(-1, descending=True).values
         else:
             t = spread
-        logit, features = self._decode(planes, solid, turn, origin, direction, t)
+        logit, features = self._decode(planes, solid, turn, posture, origin, direction, t)
         weight = march(logit, t)  # [B, N, S]
         summed = torch.einsum("bns,bnsd->bnd", weight, features)
         return summed, weight.sum(-1, keepdim=True).clamp(max=1), (weight * t).sum(-1, keepdim=True)
 
-    def _decode(self, planes, solid, turn, origin, direction, t):
+    def _decode(self, planes, solid, turn, posture, origin, direction, t):
         """Density logits [B, N, S] and features [B, N, S, D] at origin + t * direction."""
-        points = _points(origin, direction, t, turn)
+        points = _points(origin, direction, t, turn, posture)
         logit, features = self.query(planes, solid, points)
         return logit.unflatten(1, t.shape[1:]), features.unflatten(1, t.shape[1:])
 
@@ -206,7 +213,7 @@ class VolumeRenderer(nn.Module):
         return (start + torch.rand(shape, generator=generator, device=like.device)) / count
 
     @torch.no_grad()
-    def _guide(self, solid, rotation, size, field_of_view, zoom, turn, compiled):
+    def _guide(self, solid, rotation, size, field_of_view, zoom, turn, posture, compiled):
         """From the solid alone, at half resolution: the surface's t [B, N, 1] on each ray, 0 where a ray misses it, and
         [B, N] which rays come near it.
         """
@@ -217,15 +224,15 @@ class VolumeRenderer(nn.Module):
             from . import volume_numba
 
             maps = torch.cat([solid.front, solid.back, solid.silhouette], 1)
-            turns = [None] * len(maps) if turn is None else turn
+            turns, postures = ([None] * len(maps) if x is None else x for x in (turn, posture))
             parts = [
-                volume_numba.guide(*picture, t.tolist(), back, CONSTANTS)
-                for *picture, back in zip(maps, origin, direction, turns, strict=True)
+                volume_numba.guide(*picture, t.tolist(), *moved, CONSTANTS)
+                for *picture, moved in zip(maps, origin, direction, zip(turns, postures, strict=True), strict=True)
             ]
             mass, reached = map(torch.stack, zip(*parts, strict=True))
         else:
             t = t.expand(*origin.shape[:2], -1)
-            points = _points(origin, direction, t, turn)
+            points = _points(origin, direction, t, turn, posture)
             weight = march(solid_logit(solid, points).unflatten(1, t.shape[1:]), t)
             mass, reached = weight.sum(-1), (weight * t).sum(-1)
         depth = torch.where(mass > 0.05, reached / mass.clamp(min=0.01), 0)
@@ -235,10 +242,10 @@ class VolumeRenderer(nn.Module):
         return depth.flatten(1)[..., None], near.flatten(1) > HIT
 
 
-def _points(origin, direction, t, turn):
+def _points(origin, direction, t, turn, posture):
     """Points [B, N S, 3] at rest, for t [B, N, S] on rays [B, N, 3]."""
     points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
-    return points if turn is None else to_rest(points, turn)
+    return to_rest(points, turn, posture)
 
 
 def _middles(count):

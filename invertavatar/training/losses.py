@@ -39,6 +39,7 @@ class LossWeights:
     deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart
     consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
     roughness: float = 0.0  # of the relief
+    equivariance: float = 0.0  # of the posture: shoulders and hair moved on purpose are seen to have moved so
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""

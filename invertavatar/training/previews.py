@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..camera import project
 from ..inversion import Networks
 from .episodes import Episode
-from .reconstruction import Reconstruction, repeat, truth, views
+from .reconstruction import Reconstruction, repeat, target_views, truth, views
 
 SHOWN_PEOPLE, SHOWN_PHOTOS = 8, 3
 SAMPLES, SAMPLE_COLUMNS = 24, 6
@@ -53,12 +53,13 @@ def validate(
         episode = episode.to(device)
         times, size = episode.driven.shape[1], episode.targets.shape[-1]
         goal = truth(episode, torch.zeros(episode.driven.shape[0] * times, 3, 1, 1, device=device))
-        state = reconstruction.fuse(views(episode), episode.sharpness)
+        state = reconstruction.fuse([reconstruction.posed(view) for view in views(episode)], episode.sharpness)
+        posture = reconstruction.posed(target_views(episode)).posture
         features, detail = (repeat(x, times) for x in reconstruction.features(state))
         ws, neutral = repeat(state.ws, times), repeat(episode.neutrals[:, -1], times)
         face = (episode.driven.flatten(0, 1), neutral, episode.target_rotations.flatten(0, 1))
         coarse = reconstruction.coarse(ws, *face, size)
-        drawn = coarse if coarse_only else reconstruction.draw(ws, features, detail, *face, size)
+        drawn = coarse if coarse_only else reconstruction.draw(ws, features, detail, *face, size, posture=posture)
         target = goal.over_background()
         picture = goal.over_background(drawn.colour, drawn.opacity).clamp(-1, 1)
         picture = target + (picture - target) * goal.valid

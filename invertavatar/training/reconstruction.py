@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..face.portrait import FEATHER
-from ..inversion import Frame, Inversion, Networks, View, canonical_features, invert_step, render_frame
+from ..inversion import Frame, Inversion, Networks, View, canonical_features, invert_step, posture_of, render_frame
 from ..models.generator import CanonicalFeatures
 from ..rendering.head_shape import face_window
 from ..rendering.observation import observed_texture
@@ -63,6 +63,11 @@ class Reconstruction:
                 state, _ = invert_step(self.networks, state, view, atlas, detail_atlas, sharpness[:, i] ** 2)
         return state
 
+    @torch.no_grad()
+    def posed(self, view: View) -> View:
+        """A view with the posture that it shows, which learns in a stage of its own."""
+        return view._replace(posture=posture_of(self.networks, view))
+
     def features(self, state: Inversion) -> tuple[CanonicalFeatures, Tensor | None]:
         """What all frames of a person share: features, and the face's texture in full resolution."""
         features = canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]))
@@ -80,6 +85,7 @@ class Reconstruction:
         rotation: Tensor,
         size: int,
         jitter: bool = False,
+        posture: Tensor | None = None,
     ) -> Frame:
         """`inversion.render_frame` with these networks.
 
@@ -92,9 +98,11 @@ class Reconstruction:
             rotation: [B T, 3, 3].
             size: S.
             jitter: Draw the samples on rays at random.
+            posture: [B T, 12] or None.
         """
         face = (vertices, neutral, rotation)
-        return render_frame(self.networks, ws, features, detail, *face, size, jitter=jitter, turn=rotation)
+        moved = {"turn": rotation, "posture": posture}
+        return render_frame(self.networks, ws, features, detail, *face, size, jitter=jitter, **moved)
 
     def coarse(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Frame:
         """The picture of w+ alone: the prior's, and that of the coarse stage."""
@@ -124,6 +132,16 @@ def views(episode: Episode) -> list[View]:
     inside = real_pixels(episode.inside, photos.shape[-1], FEATHER)
     columns = (photos, mattes, inside, episode.vertices, episode.neutrals, episode.rotations)
     return [View(*(column[:, i] for column in columns)) for i in range(photos.shape[1])]
+
+
+def target_views(episode: Episode) -> View:
+    """The targets of an episode as if they were photos, one view of B T people."""
+    pictures, mattes = as_colour(episode.targets).flatten(0, 1), episode.target_mattes.flatten(0, 1).float() / 255
+    inside = real_pixels(episode.target_inside, pictures.shape[-1], FEATHER).flatten(0, 1)
+    neutral = repeat(episode.neutrals[:, -1], episode.targets.shape[1])
+    return View(
+        pictures, mattes, inside, episode.tracked.flatten(0, 1), neutral, episode.target_rotations.flatten(0, 1)
+    )
 
 
 def truth(episode: Episode, background: Tensor) -> Truth:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..camera import project
-from ..face.portrait import FEATHER
-from ..inversion import Frame, Inversion, Networks, View
+from ..camera import pixel_centres, project
+from ..inversion import Frame, Inversion, Networks, View, posture_of
 from ..models.generator import CanonicalFeatures
 from ..rendering.observation import SHAPE_SIZE, observe_relief, observed_texture, seen_from_front, surface_heights
 from ..rendering.resize import resize
+from ..rendering.rest_pose import displacement, to_rest
 from .critics import Critic
 from .episodes import Episode
 from .losses import (
@@ -30,8 +31,10 @@ from .losses import (
     pyramid_l1,
     roughness,
 )
-from .reconstruction import Reconstruction, Truth, as_colour, real_pixels, repeat, truth, views
+from .reconstruction import Reconstruction, Truth, repeat, target_views, truth, views
 
+# How far shoulders and hair of a clip lie off, as the best fit for each frame has it: see `rest_pose.POSTURE_NAMES`.
+POSTURE_SPREAD = (0.05, 0.045, 0.055, 0.07, 0.05, 0.05, 0.02, 0.025, 0.035, 0.03, 0.025, 0.025)
 IMAGINED_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
 
 
@@ -62,6 +65,7 @@ class StageSettings:
 
 # Eq. 3, for E_tex and E_tri in both settings.
 _ENCODER_WEIGHTS = LossWeights(l1=1.0, lpips=1.0, planes=0.001, textures=0.001, features=1.0, adversarial=0.1)
+_ENCODERS = ("latent_encoder", "texture_encoder", "triplane_encoder.unet", "triplane_encoder.relief_network")
 _DECODERS = tuple(f"{encoder}.unet.{part}" for encoder in ("texture_encoder", "triplane_encoder")
                   for part in ("decoder", "gru", "heads"))  # fmt: skip
 
@@ -76,9 +80,7 @@ STAGES: dict[str, StageSettings] = {
         1e-4,
     ),
     # 6.2.2 with Eq. 3
-    "oneshot": StageSettings(
-        ("texture_encoder", "triplane_encoder"), _ENCODER_WEIGHTS, imagined=0.5, adversarial_from=100_000
-    ),
+    "oneshot": StageSettings(_ENCODERS[1:], _ENCODER_WEIGHTS, imagined=0.5, adversarial_from=100_000),
     # 6.2.3: the encoding backbones stay fixed.
     "recurrent": StageSettings(
         _DECODERS, _ENCODER_WEIGHTS, photos=(4, 32), targets=4, imagined=0.5, adversarial_from=100_000
@@ -87,11 +89,18 @@ STAGES: dict[str, StageSettings] = {
     "relief": StageSettings(
         ("triplane_encoder.relief_network",), LossWeights(l1=0.0, consistency=1.0, roughness=20.0), 1e-3, targets=2
     ),
+    # Not in the paper: how shoulders and hair lie, likewise.
+    "posture": StageSettings(
+        ("triplane_encoder.posture_network",),
+        LossWeights(l1=0.0, consistency=3.0, equivariance=0.5, deviation=0.01),
+        1e-3,
+        targets=3,
+    ),
     # DESIGN 8
     "joint": StageSettings(
-        ("latent_encoder", "texture_encoder", "triplane_encoder", "generator"),
+        (*_ENCODERS, "generator"),
         LossWeights(
-            l1=2.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, colour=0.3, deviation=2e-4, adversarial=0.02
+            l1=3.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, colour=0.3, deviation=2e-4, adversarial=0.02
         ),
         4e-4,
         4e-4,
@@ -255,7 +264,8 @@ class ReconstructionStage(Stage):
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         weights, reconstruction = self.settings.weights, self._reconstruction
-        photos, goal = views(episode), truth(episode, _backgrounds(episode))
+        photos, goal = [reconstruction.posed(view) for view in views(episode)], truth(episode, _backgrounds(episode))
+        posture = reconstruction.posed(target_views(episode)).posture
         rotation, driven, landmarks, tracked = _targets(episode)
         times = episode.driven.shape[1]
         neutral = repeat(episode.neutrals[:, -1], times)
@@ -263,13 +273,21 @@ class ReconstructionStage(Stage):
         if self.settings.imagined and torch.rand(()) < self.settings.imagined:
             photos, imagined = self._imagine(photos, driven, neutral, rotation, goal)
             goal = goal._replace(picture=imagined.picture, matte=imagined.matte, valid=torch.ones_like(goal.valid))
-            tracked = landmarks
+            tracked, posture = landmarks, None
 
         state = reconstruction.fuse(photos, episode.sharpness)
         features, detail = reconstruction.features(state)
         ws = repeat(state.ws, times)
         drawn = reconstruction.draw(
-            ws, repeat(features, times), repeat(detail, times), driven, neutral, rotation, goal.picture.shape[-1], True
+            ws,
+            repeat(features, times),
+            repeat(detail, times),
+            driven,
+            neutral,
+            rotation,
+            goal.picture.shape[-1],
+            jitter=True,
+            posture=posture,
         )
         terms = self._compare(drawn, goal, landmarks)
         if weights.coarse:
@@ -316,7 +334,8 @@ class ReconstructionStage(Stage):
             drawn = coarse(ws, view.vertices, view.neutral, view.rotation, size)
             picture = drawn.colour + (1 - drawn.opacity) * background
             inside = torch.ones_like(view.inside)
-            made.append(view._replace(photo=picture.clamp(-1, 1), matte=drawn.opacity, inside=inside))
+            picture = picture.clamp(-1, 1)
+            made.append(view._replace(photo=picture, matte=drawn.opacity, inside=inside, posture=None))
         times = len(rotation) // len(ws)
         drawn = coarse(repeat(ws, times), driven, neutral, rotation, size)
         picture = drawn.colour / drawn.opacity.clamp(min=1e-3)
@@ -333,17 +352,11 @@ class ReliefStage(Stage):
 
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
-        generator, encoder = self.generator, self.networks["triplane_encoder"]
-        head = (self._reconstruction.networks.face_model, generator.config.window)
-        photo, times = views(episode)[0], episode.driven.shape[1]
-        relief = observe_relief(encoder.relief, photo, *head)
-        picture, matte = as_colour(episode.targets).flatten(0, 1), episode.target_mattes.flatten(0, 1).float() / 255
-        inside = real_pixels(episode.target_inside, picture.shape[-1], FEATHER).flatten(0, 1)
-        rotation = episode.target_rotations.flatten(0, 1)
-        neutral = repeat(photo.neutral, times)
-        target = View(picture, matte, inside, episode.tracked.flatten(0, 1), neutral, rotation)
-        photo, relief = repeat(photo, times), repeat(relief, times)
-        first, other = (self._from_front(view, relief, head) for view in (photo, target))
+        encoder, times = self.networks["triplane_encoder"], episode.driven.shape[1]
+        head = (self._reconstruction.networks.face_model, self.generator.config.window)
+        photo, target = views(episode)[0], target_views(episode)
+        relief = repeat(observe_relief(encoder.relief, photo, *head), times)
+        first, other = (self._from_front(view, relief, head) for view in (repeat(photo, times), target))
         seen = first[1] * other[1]
         return StageOutput({"consistency": pyramid_l1(first[0], other[0], seen), "roughness": roughness(relief)})
 
@@ -354,6 +367,63 @@ class ReliefStage(Stage):
         heights = surface_heights(view, closed, SHAPE_SIZE, *head, relief)
         colours, matte, facing, _ = seen_from_front(view, heights)
         return colours, (matte * facing.sqrt()).detach()
+
+
+class PostureStage(Stage):
+    """The posture of a person: right where shoulders and hair of one picture, moved by the difference of the two
+    postures, lie on those of the other. No picture is rendered.
+    """
+
+    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+        """See `Stage.forward`."""
+        photo, target, times = views(episode)[0], target_views(episode), episode.driven.shape[1]
+        networks = self._reconstruction.networks
+        one, other = posture_of(networks, photo), posture_of(networks, target)
+        pair = self._seen(photo, times), self._seen(target)
+        apart = repeat(one, times) - other
+        # Only the difference counts, so that nothing is gained by shrinking what there is to compare.
+        consistency = sum(self._difference(*pair, *moved) for moved in ((apart, None), (None, -apart))) / 2
+        change = torch.randn_like(other) * other.new_tensor(POSTURE_SPREAD)
+        found = posture_of(networks, moved_on_purpose(target, change)) - other
+        equivariance = ((found - change).abs() / other.new_tensor(POSTURE_SPREAD)).mean()
+        terms = {
+            "consistency": consistency,
+            "equivariance": equivariance,
+            "deviation": (other / other.new_tensor(POSTURE_SPREAD)).square().mean(),
+        }
+        return StageOutput(terms)
+
+    @torch.no_grad()
+    def _seen(self, view: View, times: int = 1) -> tuple[View, Tensor]:
+        """A view and its surface, each of them `times` times in a row."""
+        head = (self._reconstruction.networks.face_model, self.generator.config.window)
+        relief = observe_relief(self.networks["triplane_encoder"].relief, view, *head)
+        heights = surface_heights(view, head[0].close(view.vertices, view.neutral), SHAPE_SIZE, *head, relief)
+        return repeat(view, times), repeat(heights, times)
+
+    def _difference(self, first: tuple, other: tuple, first_posture: Tensor | None, other_posture: Tensor | None):
+        """Of two views with their surfaces in the frontal plane."""
+        looks, shown = [], 1.0
+        for (view, heights), posture in ((first, first_posture), (other, other_posture)):
+            colours, matte, facing, inside = seen_from_front(view._replace(posture=posture), heights)
+            looks.append(torch.cat([colours * matte, matte], 1))
+            shown = shown * (inside * (0.25 + facing)).detach()
+        return pyramid_l1(*looks, shown)
+
+
+def moved_on_purpose(view: View, posture: Tensor) -> View:
+    """A picture in which shoulders and hair lie otherwise by [B, 12], as seen from where the head is at rest."""
+    size = view.photo.shape[-1]
+    right, up = pixel_centres(size, posture.device)
+    places = torch.stack([right, up], -1).view(1, -1, 2).expand(len(posture), -1, -1)
+    rest = to_rest(F.pad(places, (0, 1)) @ view.rotation, view.rotation)[..., :2]  # as if all lay in one plane
+    still = torch.zeros_like(posture[:, :6])
+    shoulders = displacement(rest, torch.cat([posture[:, :6], still], 1))
+    hair = displacement(rest, torch.cat([still, posture[:, 6:]], 1))
+    source = places - shoulders - hair @ view.rotation[:, :2, :2].mT
+    grid = torch.stack([source[..., 0], -source[..., 1]], -1).unflatten(1, (size, size))
+    moved = (F.grid_sample(x, grid, padding_mode="border", align_corners=False) for x in view[:3])
+    return view._replace(photo=next(moved), matte=next(moved), inside=next(moved))
 
 
 class Imagined(NamedTuple):
@@ -371,6 +441,7 @@ STAGE_CLASSES: dict[str, type[Stage]] = {
     "oneshot": ReconstructionStage,
     "recurrent": ReconstructionStage,
     "relief": ReliefStage,
+    "posture": PostureStage,
     "joint": ReconstructionStage,
 }
 

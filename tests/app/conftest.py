@@ -29,7 +29,7 @@ def server(tiny_pipeline, tmp_path_factory):
         cache, scratch = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("scratch")
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
         patch.setattr(app.tempfile, "tempdir", str(scratch))
-        patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.face_model))
+        patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
         patch.setattr(model, "surface", functools.partial(coarse_surface, tiny_pipeline))
         patch.setattr(views, "ORBIT_RATE", ORBIT_RATE)
         patch.setattr(views, "TURNTABLE", (-20, 20))

@@ -17,7 +17,7 @@ OPTIONS = {"relative_motion": True, "height": SIZE, "background": "gray"}
 
 @pytest.fixture
 def person(tiny_pipeline, tiny_avatar, monkeypatch):
-    monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.face_model))
+    monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
     return people.built(tiny_avatar)
 
 

@@ -13,6 +13,7 @@ from invertavatar.evaluation.clips import Clip, cut, find_clips, load_clips
 from invertavatar.evaluation.protocols import ABLATIONS, SIZE, Evaluation, Judge, average, over_grey, without
 from invertavatar.evaluation.report import flat, markdown, write_report
 from invertavatar.face.motion import Motion
+from invertavatar.face.recorder import Recorder
 from invertavatar.face.tracker import Track
 from invertavatar.media import VideoReader, VideoWriter
 from invertavatar.models.presets import build_networks
@@ -37,7 +38,7 @@ class Mirror:
     """A pipeline whose avatar is a function of the motion: what it is asked to show is looked up."""
 
     def __init__(self, show):
-        self.show, self.fused = show, []
+        self.show, self.fused, self.recorder = show, [], Recorder(None, None)
 
     def add_portrait(self, avatar, portrait, fusion):
         self.fused.append(fusion)

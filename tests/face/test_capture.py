@@ -129,3 +129,17 @@ def test_a_driver_without_any_face_is_an_error_that_names_it(face_model):
 def test_a_video_without_frames_is_an_error_too(face_model):
     with pytest.raises(NoFaceError, match="the driving video"):
         capture([], face_model)
+
+
+def test_the_posture_is_that_of_the_tracks_without_their_trembling(face_model, person, expression):
+    generator = torch.Generator().manual_seed(0)
+    seen = 0.06 + 0.003 * torch.randn(FRAMES, 12, generator=generator)
+    clip = [
+        replace(track, posture=numbers)
+        for track, numbers in zip(tracks(face_model, person, expression), seen.numpy(), strict=True)
+    ]
+    posture = capture([None, *clip], face_model).posture
+    assert posture.shape == (FRAMES + 1, 12)
+    assert (posture - 0.06).abs().max() < 0.01
+    assert posture[1:].diff(n=2, dim=0).abs().mean() < 0.7 * seen.diff(n=2, dim=0).abs().mean()
+    assert capture(tracks(face_model, person, expression), face_model).posture.shape == (FRAMES, 0)

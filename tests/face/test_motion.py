@@ -11,8 +11,10 @@ from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
 from invertavatar.face.motion import EXPRESSION_RANGE, Motion, hold_missing, retarget
+from invertavatar.rendering.rest_pose import LARGEST_POSTURE
 
 REGION = ("eyes", "lip", "lip", "other")  # of the four residual coefficients in these tests
+LARGEST = torch.tensor(LARGEST_POSTURE)
 SMILE = ARKIT_NAMES.index("mouthSmileLeft")
 
 
@@ -27,6 +29,7 @@ def random_motion(num_frames=12, seed=0, **changes) -> Motion:
         "expression": uniform(num_frames, 52) * 0.8,
         "residual": uniform(num_frames, 4) - 0.5,
         "residual_region": REGION,
+        "posture": uniform(num_frames, 12) * 0.1 - 0.05,
         "translation": uniform(num_frames, 2) - 0.5,
         "scale": uniform(num_frames) + 0.5,
         "fps": Fraction(30000, 1001),
@@ -53,7 +56,7 @@ def close(a, b):
 
 def test_what_is_not_given_is_a_still_head_that_was_found():
     motion = Motion(rotation=torch.eye(3).repeat(2, 1, 1), expression=np.zeros((2, 52)), fps=25)
-    assert motion.residual.shape == (2, 0)
+    assert motion.residual.shape == motion.posture.shape == (2, 0)
     assert motion.translation.tolist() == [[0, 0], [0, 0]]
     assert motion.scale.tolist() == [1, 1]
     assert motion.found.tolist() == [True, True]
@@ -211,6 +214,31 @@ def test_left_drives_left_and_the_mirrored_driver_drives_the_mirrored_axis():
     two = retarget(random_motion(5, expression=expression[:, mirror]), rest)
     assert one.expression.nonzero().tolist() == [[4, SMILE]]
     assert two.expression.nonzero().tolist() == [[4, ARKIT_NAMES.index("mouthSmileRight")]]
+
+
+def test_an_absolute_posture_is_the_driver_s_and_a_relative_one_its_change(driver, rest):
+    close(retarget(driver, rest, relative_motion=False).posture, driver.posture)
+    expected = (rest.posture + 0.5 * (driver.posture - driver.neutral.posture)).clamp(-LARGEST, LARGEST)
+    close(retarget(driver, rest, motion_scale=0.5).posture, expected)
+
+
+@pytest.mark.parametrize("region", ["exp", "lip", "eyes"])
+def test_a_posture_is_moved_with_the_pose_only(driver, rest, region):
+    close(retarget(driver, rest, animation_region=region).posture, rest.posture.repeat(12, 1))
+    assert not torch.equal(retarget(driver, rest, animation_region="pose").posture, rest.posture.repeat(12, 1))
+
+
+def test_a_driver_of_unknown_posture_leaves_the_avatar_its_own(driver, rest):
+    unknown = random_motion(posture=None)
+    close(retarget(unknown, rest, relative_motion=False).posture, rest.posture.repeat(12, 1))
+    assert retarget(driver, random_motion(1, posture=None)).posture.shape == (12, 0)
+    with pytest.raises(MotionError, match="posture"):
+        Motion.concatenate([driver, unknown])
+
+
+def test_no_posture_goes_beyond_what_a_network_can_read(rest):
+    wild = random_motion(posture=torch.full((12, 12), 3.0))
+    close(retarget(wild, rest, relative_motion=False).posture, LARGEST.repeat(12, 1))
 
 
 def test_head_translation_is_followed_on_request_only(driver, rest):

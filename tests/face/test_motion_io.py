@@ -31,6 +31,7 @@ def motion():
         expression=torch.rand(6, 52, generator=generator),
         residual=torch.randn(6, 2, generator=generator),
         residual_region=("eyes", "lip"),
+        posture=torch.randn(6, 12, generator=generator),
         translation=torch.randn(6, 2, generator=generator),
         scale=torch.rand(6, generator=generator) + 0.5,
         found=[True, True, False, True, True, True],
@@ -97,7 +98,7 @@ def saved_with(motion, path, metadata=(), tensors=()):
     motion.save(path)
     good = {
         "format": "invertavatar_motion",
-        "version": "1",
+        "version": "2",
         "fps": "25",
         "expression_names": json.dumps(ARKIT_NAMES),
         "residual_region": json.dumps(motion.residual_region),
@@ -115,7 +116,8 @@ def test_the_test_writes_the_same_format(motion, tmp_path):
     ("metadata", "tensors", "sentence"),
     [
         ({"format": None}, {}, "not a motion"),
-        ({"version": "2"}, {}, "version 2"),
+        ({"version": "3"}, {}, "version 3"),
+        ({"version": "1"}, {}, "fields"),
         ({"fps": "0"}, {}, "frame rate"),
         ({"fps": "1/0"}, {}, "frame rate"),
         ({"fps": "1e999999999"}, {}, "frame rate"),
@@ -137,6 +139,11 @@ def test_a_file_that_is_no_usable_motion_says_what_is_wrong(motion, tmp_path, me
     path = saved_with(motion, tmp_path / "bad.safetensors", metadata, tensors)
     with pytest.raises(MotionError, match=rf"bad\.safetensors.*{sentence}"):
         Motion.load(path)
+
+
+def test_a_motion_of_before_there_were_postures_is_read_without_one(motion, tmp_path):
+    old = Motion.load(saved_with(motion, tmp_path / "old.safetensors", {"version": "1"}, {"posture": None}))
+    assert old.posture.shape == (6, 0) and torch.equal(old.residual, motion.residual)
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "missing.csv", "talk.mp4"])

@@ -38,7 +38,10 @@ def observed(colour=(0.5, -0.25, 0.1), matte=1.0, confidence=1.0):
     confidence, matte, inside = (torch.full((1, 1, 32, 32), value) for value in (confidence, matte, 1.0))
     photo = torch.cat([colour, matte, inside], 1)[:, None]
     texture = ObservedTexture(colour, confidence, confidence)
-    return {"observed": texture, "views": FrontalViews(FRONTAL[:, None], torch.ones(1, 1), photo, None)}
+    return {
+        "observed": texture,
+        "views": FrontalViews(FRONTAL[:, None], torch.zeros(1, 1, 12), torch.ones(1, 1), photo, None),
+    }
 
 
 def codes(generator, count=1, seed=0):

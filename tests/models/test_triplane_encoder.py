@@ -88,5 +88,6 @@ def test_gradient_reaches_every_parameter():
     net = encoder()
     modulation, _ = net(*maps(1, 2))
     relief = net.relief(*maps(1)[:2], *(torch.rand(1, 1, 16, 16) for _ in range(3)))
-    sum(x.square().sum() for x in (*tensors(modulation), relief)).backward()
+    posture = net.posture(*maps(1)[:2], torch.ones(1, 1, 16, 16), torch.eye(3)[None], torch.zeros(1, 1, 16, 16))
+    sum(x.square().sum() for x in (*tensors(modulation), relief, posture)).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []

@@ -137,7 +137,7 @@ def test_the_three_fusions_differ_from_the_second_photo_on(tiny_pipeline):
     def avatars(photos):
         return [tiny_pipeline.reconstruct(photos, fusion=fusion) for fusion in ("gru", "mean", "first")]
 
-    weighed = {"texture_sum", "detail_sum", "views.rotation", "relief_sum"}
+    weighed = {"texture_sum", "detail_sum", "views.rotation", "views.posture", "relief_sum"}
     gru, mean, first = avatars(PHOTOS[:1])
     assert not differing(gru, first)
     assert differing(gru, mean) == weighed  # what one photo shows is the same, whatever it weighs

@@ -21,7 +21,7 @@ from invertavatar.rendering.observation import PhotoMaps
 SIZE = 16
 
 
-def photo(colour=0.0, yaw=0.0, matte=1.0, inside=1.0, weight=1.0, even=False) -> FrontalViews:
+def photo(colour=0.0, yaw=0.0, matte=1.0, inside=1.0, weight=1.0, even=False, posture=None) -> FrontalViews:
     """A photo of one colour from one side."""
 
     def picture(channels, value):
@@ -30,7 +30,8 @@ def photo(colour=0.0, yaw=0.0, matte=1.0, inside=1.0, weight=1.0, even=False) ->
     face = picture(3, colour), picture(1, 1.0)
     plane = picture(3, colour), picture(1, matte), picture(1, inside), picture(1, inside)
     maps = PhotoMaps(*face, *plane, rotation_from_angles(yaw)[None], picture(1, 0.0))
-    return frontal_view(maps, maps, torch.tensor([weight]), even)
+    posture = None if posture is None else torch.full((1, 12), posture)
+    return frontal_view(maps, maps, posture, torch.tensor([weight]), even)
 
 
 def album(*photos: FrontalViews) -> FrontalViews:
@@ -48,6 +49,18 @@ def test_a_frame_in_the_pose_of_a_photo_is_that_photo():
     views = album(photo(-0.6, -20.0), photo(0.1, 0.0), photo(0.7, 20.0))
     for yaw, colour in ((-20.0, -0.6), (0.0, 0.1), (20.0, 0.7)):
         assert (seen(views, yaw)[0] - colour).abs().max() < 0.01
+
+
+def test_of_two_photos_in_a_pose_the_one_in_the_frame_s_posture_counts():
+    views, frontal = album(photo(posture=-0.03), photo(posture=0.03), photo(yaw=25.0, posture=0.03)), torch.eye(3)[None]
+    share = nearness(views, frontal, torch.full((1, 12), 0.03))[0]
+    assert share[1] == 1 and share[0] < 0.05 and share[2] < 0.01  # a turn still counts for more
+    torch.testing.assert_close(nearness(views, frontal)[0, :2], torch.ones(2))
+
+
+def test_photos_that_count_alike_do_so_in_any_posture():
+    views = album(photo(even=True, posture=0.05), photo(even=True, posture=-0.05))
+    torch.testing.assert_close(nearness(views, torch.eye(3)[None], torch.full((1, 12), 0.05)), torch.ones(1, 2))
 
 
 def test_half_way_between_two_photos_both_count_alike_and_the_change_is_gradual():

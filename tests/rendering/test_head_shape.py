@@ -19,7 +19,7 @@ from invertavatar.rendering.head_shape import (
     inflate,
     soften,
 )
-from invertavatar.rendering.neck import CHIN, COLLAR
+from invertavatar.rendering.rest_pose import CHIN, COLLAR
 
 WINDOW, SIZE = 0.65, 128
 

@@ -28,13 +28,16 @@ def scene():
 
 @pytest.mark.parametrize("channels", [3, 6, 16])  # the loop takes four at a time, and what is left
 @pytest.mark.parametrize("camera", [(0.0, 1.0), (25.0, 1.4)])
-@pytest.mark.parametrize("turned", [True, False])
-def test_it_renders_what_torch_renders(scene, channels, camera, turned):
+@pytest.mark.parametrize("moved", ["turn", "posture", "turn posture", ""])
+def test_it_renders_what_torch_renders(scene, channels, camera, moved):
     renderer, planes, solid, rotation = scene(channels)
-    turn = rotation_from_angles(torch.tensor([40.0, 5.0]), 10.0) if turned else None
-    reference = renderer(planes, solid, rotation, 32, *camera, turn=turn)  # with gradients, so in torch
+    turn = rotation_from_angles(torch.tensor([40.0, 5.0]), 10.0) if "turn" in moved else None
+    posture = 0.03 * torch.randn(2, 12) if "posture" in moved else None
+    reference = renderer(
+        planes, solid, rotation, 32, *camera, turn=turn, posture=posture
+    )  # with gradients, so in torch
     with torch.no_grad():
-        compiled = renderer(planes, solid, rotation, 32, *camera, turn=turn)
+        compiled = renderer(planes, solid, rotation, 32, *camera, turn=turn, posture=posture)
     assert reference.opacity.amax() > 0.9 and reference.opacity.amin() < 0.1
     for expected, found in zip(reference, compiled, strict=True):
         assert not found.requires_grad

@@ -12,7 +12,7 @@ from invertavatar.face.portrait import Portrait
 from invertavatar.inversion import Networks
 from invertavatar.training.checkpoint import load_networks, save_pipeline
 from invertavatar.training.episodes import Episode
-from invertavatar.training.reconstruction import Reconstruction, real_pixels, views
+from invertavatar.training.reconstruction import Reconstruction, real_pixels, target_views, views
 from invertavatar.training.runs import train_stage
 from invertavatar.training.shards import Shards
 from invertavatar.training.stages import STAGES, ReconstructionStage
@@ -122,12 +122,14 @@ def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
         "latent": {"latent_encoder"},
         "prior": {"generator"},
         "relief": {"triplane_encoder"},
+        "posture": {"triplane_encoder"},
         "joint": {"latent_encoder", "texture_encoder", "triplane_encoder", "generator"},
     }.items():
         stage = ReconstructionStage(networks, STAGES[name], None, None, None)
         assert {key.split(".")[0] for key, p in stage.networks.named_parameters() if p.requires_grad} == learns
-    stage = ReconstructionStage(networks, STAGES["relief"], None, None, None)
-    assert all("relief" in key for key, p in stage.networks.named_parameters() if p.requires_grad)
+    for alone in ("relief", "posture"):
+        stage = ReconstructionStage(networks, STAGES[alone], None, None, None)
+        assert all(alone in key for key, p in stage.networks.named_parameters() if p.requires_grad)
     stage = ReconstructionStage(networks, STAGES["recurrent"], None, None, None)
     learning = {key for key, p in stage.networks.named_parameters() if p.requires_grad}
     assert any(".gru." in key for key in learning)
@@ -156,12 +158,14 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_
     residual = torch.zeros(1, len(face_model.residual_region))
     with torch.no_grad():
         canonical, turned = pipe.canonical_features(avatar), rotations[1:]
-        expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, turn=turned)
         reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
-        state = reconstruction.fuse(views(episode), episode.sharpness)
+        moved = {"turn": turned, "posture": reconstruction.posed(target_views(episode)).posture}
+        expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, **moved)
+        state = reconstruction.fuse([reconstruction.posed(view) for view in views(episode)], episode.sharpness)
         features, detail = reconstruction.features(state)
         neutral = neutrals[1:]
-        drawn = reconstruction.draw(state.ws, features, detail, neutral, neutral, rotations[1:], size)
+        driven = (neutral, neutral, rotations[1:])
+        drawn = reconstruction.draw(state.ws, features, detail, *driven, size, posture=moved["posture"])
     torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(drawn.opacity, expected[1], atol=1e-4, rtol=0)
 
