@@ -62,6 +62,9 @@ def train(
         float,
         typer.Option(min=0, help="Weight of the identity loss, which takes SFace and the package onnx; 0: without."),
     ] = 0.0,
+    across: Annotated[
+        float, typer.Option(min=0, help="The same of a person's picture moved by another person of the batch.")
+    ] = 0.0,
     sface: Annotated[
         Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; see docs/training.md.", show_default=False)
     ] = None,
@@ -111,7 +114,7 @@ def train(
         if stage == "latent" and train_generator:
             weights = replace(settings.weights, latent_adversarial=0.0)  # there is no prior yet to stay close to
             settings = replace(settings, parts=("latent_encoder", "generator"), weights=weights)
-        settings = replace(settings, weights=replace(settings.weights, identity=identity))
+        settings = replace(settings, weights=replace(settings.weights, identity=identity, across=across))
         if not perceptual:
             settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))
         if anneal and steps is None:
@@ -133,7 +136,7 @@ def train(
             detail,
             device == "cpu",
             resume,
-            SFace.from_file(sface) if identity else None,
+            SFace.from_file(sface) if identity or across else None,
         )
 
 

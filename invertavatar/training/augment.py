@@ -1,10 +1,10 @@
-"""Augmentation, so that what is learned on clean crops survives phones: light, blur, compression, cut-off photos and
-imperfect tracks.
+"""Augmentation, so that what is learned on clean crops survives phones: light, blur, compression, cut-off photos,
+glasses and imperfect tracks.
 
 Shapes: V 478 landmarks, S side of the crop.
 
-Colours and mirroring change a whole episode alike, so that sources and targets still show one person in one light; the
-rest happens to source photos only: targets stay as good as they are.
+Colours, glasses and mirroring change a whole episode alike, so that sources and targets still show one person in one
+light; the rest happens to source photos only: targets stay as good as they are.
 """
 
 import io
@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 
 from ..camera import rotation_from_angles
 from .face_learning import FLIP, MIRRORED_AXES
+from .glasses import Glasses, worn
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Augmentation:
     Attributes:
         mirror: Probability that an episode is mirrored.
         colour: Strength of the change of light of an episode.
+        glasses: Probability that the person of an episode wears glasses that are drawn.
         exposure: Strength of the difference in light between its source photos.
         degrade: Probability that a source photo is blurred or compressed.
         cut: Probability that a source photo lacks a side.
@@ -46,6 +48,7 @@ class Augmentation:
 
     mirror: float = 0.5
     colour: float = 1.0
+    glasses: float = 0.1
     exposure: float = 0.2
     degrade: float = 0.35
     cut: float = 0.15
@@ -65,6 +68,9 @@ class Augmentation:
         """
         if rng.random() < self.mirror:
             sources, targets = ([mirrored(o, mirror) for o in group] for group in (sources, targets))
+        if rng.random() < self.glasses:
+            pair = Glasses.random(rng)
+            sources, targets = ([worn(o, pair) for o in group] for group in (sources, targets))
         light = colour_change(rng, self.colour)
         sources, targets = ([replace(o, picture=light(o.picture)) for o in group] for group in (sources, targets))
         # The first photo's light is that of the avatar: it stays as the targets have it.

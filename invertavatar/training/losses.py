@@ -27,6 +27,7 @@ class LossWeights:
     lpips: float = 0.0
     face: float = 0.0  # LPIPS of the face alone, see `face_crop`
     identity: float = 0.0  # cosine distance of identities, by SFace where the paper has ArcFace
+    across: float = 0.0  # the same between a person and their picture moved by another person
     raw: float = 0.0  # I_raw
     matte: float = 0.0
     coarse: float = 0.0  # the coarse stage's own picture, which keeps w+ and the prior meaningful
@@ -68,10 +69,19 @@ def perceptual(network: nn.Module, prediction: Tensor, target: Tensor, valid: Te
     return network(prediction, target).mean()
 
 
-def identity_distance(network: nn.Module, prediction: Tensor, target: Tensor, landmarks: Tensor) -> Tensor:
-    """1 - cosine of the identities in two pictures [B, 3, H, W] in -1..1; for the others see `SFace.embed`."""
+def identity_distance(
+    network: nn.Module,
+    prediction: Tensor,
+    target: Tensor,
+    landmarks: Tensor,
+    target_landmarks: Tensor | None = None,
+) -> Tensor:
+    """1 - cosine of the identities in two pictures [B, 3, H, W] in -1..1; for the others see `SFace.embed`.
+
+    Without `target_landmarks` both pictures take the same.
+    """
     with torch.no_grad():
-        goal = network.embed(target, landmarks)
+        goal = network.embed(target, landmarks if target_landmarks is None else target_landmarks)
     return (1 - (network.embed(prediction, landmarks) * goal).sum(1)).mean()
 
 

@@ -295,6 +295,8 @@ class ReconstructionStage(Stage):
             coarse = reconstruction.coarse_rendering(ws, driven, neutral, rotation, small)
             picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
             terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
+        if weights.across and len(state.ws) > 1:
+            terms["across"] = self._across(state, features, detail, photos[0], episode)
         if weights.colour:
             terms["colour"] = self._prior_colour(state)
         if weights.deviation:
@@ -311,6 +313,20 @@ class ReconstructionStage(Stage):
         if adversarial and weights.adversarial:
             terms["adversarial"], judged = self._judge(drawn, goal, landmarks, tracked)
         return StageOutput(terms, judged, {"gate": drawn.gate.detach().mean()})
+
+    def _across(
+        self, state: Inversion, features: CanonicalFeatures, detail: Tensor | None, photo: View, episode: Episode
+    ):
+        """Whether people moved by one another are still themselves: each takes the first target's pose and movement of
+        the next in the batch.
+        """
+        neutral, size = episode.neutrals[:, -1], episode.targets.shape[-1]
+        driven = neutral + (episode.driven[:, 0] - neutral).roll(1, 0)
+        rotation = episode.target_rotations[:, 0].roll(1, 0)
+        moved = {"jitter": True, "posture": photo.posture}
+        drawn = self._reconstruction.draw(state.ws, features, detail, driven, neutral, rotation, size, **moved)
+        landmarks, own = (project(*face)[..., :2] for face in ((driven, rotation), (photo.vertices, photo.rotation)))
+        return identity_distance(self.recognizer, drawn.colour, photo.photo * photo.matte, landmarks, own)
 
     def _prior_colour(self, state: Inversion) -> Tensor:
         """How far the colours of G_tex are from those that the photos show."""

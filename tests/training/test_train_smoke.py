@@ -219,14 +219,15 @@ def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, ne
             assert landmarks.shape[1:] == (478, 2) and landmarks.abs().max() < 2
             return torch.nn.functional.normalize(picture.mean((2, 3)) + 2, dim=1)
 
-    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, identity=1.0)
+    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, identity=1.0, across=1.0)
     settings = replace(STAGES["joint"], weights=weights)
     run = RunSettings(tmp_path, 1, workers=0)
     train_stage(
-        "joint", settings, networks, Shards([shard_folder]), 1, run, held_out=0.0, on_cpu=True, recognizer=MeanColour()
+        "joint", settings, networks, Shards([shard_folder]), 2, run, held_out=0.0, on_cpu=True, recognizer=MeanColour()
     )
     (line,) = read_log(tmp_path / "metrics_joint.csv")
-    assert 0 < float(line["identity"]) < 1
+    assert 0 < float(line["identity"]) < 1 and 0 < float(line["across"]) < 1
+    assert line["identity"] != line["across"]
 
 
 def test_annealing_needs_an_end(shard_folder, tmp_path):
