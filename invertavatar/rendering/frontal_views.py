@@ -27,6 +27,8 @@ NEGLIGIBLE = 0.01  # weight, relative to the nearest photo's, that does not show
 FACE = 0.62  # |x| and |y| within which lies the face, which looks another way with each expression
 CELL, MIN_CELLS = 1 / 16, 4  # side of the squares by whose mean colours photos are compared, and how many are enough
 UNLIKE = 0.25  # mean difference of those colours from which on a photo counts little; within a clip it is 0.02 to 0.19
+BODY = 0.7  # share of the rows below which a photo's lower edge cuts the body
+HEM, CONTINUED = 0.04, 0.2  # what goes on beyond has the colours of so much above it (head units), and counts so much
 DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 
 
@@ -197,4 +199,22 @@ def _to_bytes(picture: Tensor) -> Tensor:
 def _picture(maps: PhotoMaps) -> Tensor:
     """[B, 5, h, w]."""
     colour = fill_unseen(maps.canonical, maps.matte * maps.inside)
-    return torch.cat([colour, maps.matte, maps.inside], 1)
+    return continued(torch.cat([colour, maps.matte, maps.inside], 1))
+
+
+def continued(picture: Tensor) -> Tensor:
+    """Below a photo's lower edge the body goes straight on, in the colours just above it.
+
+    It counts little there, so that any other photo that shows the place decides.
+
+    Args:
+        picture: [B, 5, h, w] see `FrontalViews`.
+    """
+    size = picture.shape[2]
+    rows = torch.arange(size, device=picture.device).view(-1, 1)
+    last = torch.where(picture[:, 4:] > 0.1, rows, -1).amax(2, keepdim=True)  # [B, 1, 1, w]
+    height = max(round(HEM * size / 2), 1)
+    hem = F.avg_pool2d(F.pad(picture, (0, 0, height - 1, 0)), (height, 1), 1)  # of each place and those above it
+    body = hem.gather(2, last.clamp(min=0).expand(-1, 5, -1, -1)).expand_as(picture)
+    body = torch.cat([body[:, :4], picture[:, 4:].clamp(min=CONTINUED)], 1)
+    return torch.where((rows > last) & (last > BODY * size), body, picture)

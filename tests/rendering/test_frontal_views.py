@@ -8,6 +8,7 @@ from invertavatar.rendering.frontal_views import (
     LIMIT,
     FrontalViews,
     blended,
+    continued,
     crossfaded,
     from_bytes,
     frontal_view,
@@ -185,3 +186,23 @@ def test_places_are_looked_up_in_the_photos_that_count_alone():
     colour = sampled(views.coarse, grid.expand(2, -1, -1, -1), share)
     assert colour.shape == (2, 3, 1, 2)
     assert torch.allclose(colour[:, 0, 0], torch.tensor([0.5, -0.25]).expand(2, -1) * SIZE / (SIZE - 1), atol=0.02)
+
+
+def test_below_a_photo_s_lower_edge_the_body_goes_straight_on_and_counts_little():
+    inside = torch.ones(1, 1, SIZE, SIZE)
+    inside[:, :, 13:] = 0
+    matte = torch.zeros(1, 1, SIZE, SIZE)
+    matte[:, :, :, 4:12] = inside[:, :, :, 4:12]
+    colour = torch.full((1, 3, SIZE, SIZE), 0.5)
+    picture = continued(torch.cat([colour, matte, inside], 1))
+    below = picture[0, :, 13:]
+    assert (below[3, :, 4:12] == 1).all() and (below[3, :, :4] == 0).all()
+    assert (below[:3] == 0.5).all() and (below[4] < 0.5).all() and (below[4] > 0).all()
+    assert torch.equal(picture[:, :, :13], torch.cat([colour, matte, inside], 1)[:, :, :13])
+
+
+def test_a_photo_that_ends_at_the_face_is_not_continued():
+    inside = torch.ones(1, 1, SIZE, SIZE)
+    inside[:, :, 8:] = 0
+    picture = torch.cat([torch.zeros(1, 3, SIZE, SIZE), inside, inside], 1)
+    assert torch.equal(continued(picture), picture)
