@@ -216,5 +216,5 @@ def continued(picture: Tensor) -> Tensor:
     height = max(round(HEM * size / 2), 1)
     hem = F.avg_pool2d(F.pad(picture, (0, 0, height - 1, 0)), (height, 1), 1)  # of each place and those above it
     body = hem.gather(2, last.clamp(min=0).expand(-1, 5, -1, -1)).expand_as(picture)
-    body = torch.cat([body[:, :4], picture[:, 4:].clamp(min=CONTINUED)], 1)
+    body = torch.cat([body[:, :4], CONTINUED * body[:, 3:4]], 1)  # beside the body nothing is known
     return torch.where((rows > last) & (last > BODY * size), body, picture)
