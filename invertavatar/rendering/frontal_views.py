@@ -214,7 +214,9 @@ def continued(picture: Tensor) -> Tensor:
     rows = torch.arange(size, device=picture.device).view(-1, 1)
     last = torch.where(picture[:, 4:] > 0.1, rows, -1).amax(2, keepdim=True)  # [B, 1, 1, w]
     height = max(round(HEM * size / 2), 1)
-    hem = F.avg_pool2d(F.pad(picture, (0, 0, height - 1, 0)), (height, 1), 1)  # of each place and those above it
-    body = hem.gather(2, last.clamp(min=0).expand(-1, 5, -1, -1)).expand_as(picture)
-    body = torch.cat([body[:, :4], CONTINUED * body[:, 3:4]], 1)  # beside the body nothing is known
-    return torch.where((rows > last) & (last > BODY * size), body, picture)
+    hem = (last - torch.arange(height, device=picture.device).view(-1, 1)).clamp(min=0)  # [B, 1, height, w]
+    hem = picture.gather(2, hem.expand(-1, 5, -1, -1)).mean(2, keepdim=True)
+    hem = torch.cat([hem[:, :4], CONTINUED * hem[:, 3:4]], 1)  # beside the body nothing is known
+    start = round(BODY * size)
+    head, body = picture.split([start, size - start], 2)
+    return torch.cat([head, torch.where((rows[start:] > last) & (last >= start), hem, body)], 2)
