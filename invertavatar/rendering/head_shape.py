@@ -21,7 +21,7 @@ from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
 BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
-SOFTENED_SIZE = 128  # finer masks are softened at this size
+SOFTENED_SIZE = 128  # finer masks are softened, and finer planes moved, at this size
 SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
 SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
 ROUNDING = 0.5  # head units from the silhouette within which the head curves back to the ear plane
@@ -170,8 +170,10 @@ def canonicalize(
     pivot = heights.new_tensor(PIVOT)
     points = torch.stack([right, up, heights[:, 0]], -1) - pivot  # [B, h, w, 3]
     if posture is not None:
-        place = torch.stack([right, up], -1).flatten(1, 2)
-        points = points + F.pad(displacement(place, posture), (0, 1)).unflatten(1, (size, size))
+        coarse = min(size, SOFTENED_SIZE)  # as it is smooth
+        place = torch.stack(pixel_centres(coarse, heights.device), -1).view(1, -1, 2)
+        moved = displacement(place, posture).mT.unflatten(-1, (coarse, coarse))
+        points = points + F.pad(resize(moved, size).permute(0, 2, 3, 1), (0, 1))
     turns = rotation[:, None] @ row_rotations(up[0, :, 0], rotation)  # [B, h, 3, 3] rest pose -> camera
     seen = torch.einsum("bhij,bhwj->bhwi", turns, points) + (rotation @ pivot)[:, None, None]
     grid = torch.stack([seen[..., 0], -seen[..., 1]], -1)
