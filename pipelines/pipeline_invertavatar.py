@@ -280,18 +280,22 @@ class InvertAvatarPipeline(DiffusionPipeline):
         suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
         if suffix in (".safetensors", ".csv"):
             return load_motion(driving)[:max_frames]
-        if suffix in (*VIDEO_SUFFIXES, ".gif"):  # as a photo a GIF is its first frame, as a driver all of them
-            name = Path(driving).name
-            with VideoReader(driving, fps=fps) as video:
-                total = min(video.num_frames, max_frames or video.num_frames)
-                tracks = self.recorder.detect_video(islice(video, max_frames), float(video.fps), face_index, name)
-                return capture(self._with_progress(tracks, total, "Tracking"), self.face_model, video.fps, name)
-        frames, names = load_images(driving)
-        if len(frames) == 1:
-            tracks = [self.recorder.detect(frames[0], names[0], face_index)]
-        else:
-            tracks = self.recorder.detect_video(frames[:max_frames], fps or 25.0, face_index)
-        return capture(tracks, self.face_model, fps or 25, names[0])
+        recorder = self.recorder._replace(tracker=self._tracker())
+        try:
+            if suffix in (*VIDEO_SUFFIXES, ".gif"):  # as a photo a GIF is its first frame, as a driver all of them
+                name = Path(driving).name
+                with VideoReader(driving, fps=fps) as video:
+                    total = min(video.num_frames, max_frames or video.num_frames)
+                    tracks = recorder.detect_video(islice(video, max_frames), float(video.fps), face_index, name)
+                    return capture(self._with_progress(tracks, total, "Tracking"), self.face_model, video.fps, name)
+            frames, names = load_images(driving)
+            if len(frames) == 1:
+                tracks = [recorder.detect(frames[0], names[0], face_index)]
+            else:
+                tracks = recorder.detect_video(frames[:max_frames], fps or 25.0, face_index)
+            return capture(tracks, self.face_model, fps or 25, names[0])
+        finally:
+            self.maybe_free_model_hooks()
 
     # 3. Avatar and motion -> pictures
 
@@ -727,8 +731,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     @property
     def recorder(self) -> Recorder:
-        """What drivers are read with."""
-        return Recorder(self._tracker(), self.face_model, self.triplane_encoder.posture)
+        """What drivers are read with; its tracker is None where the pipeline has none."""
+        return Recorder(self.face_tracker, self.face_model, self.triplane_encoder.posture)
 
     def _networks(self) -> Networks:
         return Networks(*(getattr(self, name) for name in Networks._fields))
