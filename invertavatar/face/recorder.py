@@ -5,6 +5,7 @@ Shapes: H W picture, S side of a crop.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import tee
 from typing import NamedTuple
 
 import numpy as np
@@ -33,15 +34,10 @@ class Recorder(NamedTuple):
         self, frames: Iterable[np.ndarray], fps: float, face_index: int = 0, name: str = "video"
     ) -> Iterator[Track | None]:
         """`FaceTracker.detect_video`, with the posture."""
-        shown: list[np.ndarray] = []
-
-        def kept():
-            for frame in frames:
-                shown[:] = [frame]
-                yield frame
-
-        for track in self.tracker.detect_video(kept(), fps, face_index, name):
-            yield track and self.with_posture(shown[0], track)
+        frames, pictures = tee(frames)
+        tracks = self.tracker.detect_video(frames, fps, face_index, name)
+        for picture, track in zip(pictures, tracks, strict=False):
+            yield track and self.with_posture(picture, track)
 
     @torch.no_grad()
     def with_posture(self, image: np.ndarray, track: Track) -> Track:

@@ -93,7 +93,7 @@ class SuperResolution(nn.Module):
             maps = torch.cat([maps, self.outline(x, w)], 1)
         maps = maps.float()
         if self.context is not None:
-            # Not downward: there the photo's edge cuts the body, and what lies below it is anyone's guess.
+            # Not downward: what lies below the photo's edge is anyone's guess, and no target shows it.
             near = F.pad(opacity.float(), (self.REACH, self.REACH, 0, self.REACH))
             near = F.max_pool2d(near, (self.REACH + 1, 2 * self.REACH + 1), 1)
             near = F.interpolate(near, size=maps.shape[-2:], mode="bilinear", align_corners=False)

@@ -22,7 +22,7 @@ from .uv import layered
 EAR_PLANE = -0.15  # z of the widest section of the head
 BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
 NECK = 0.1  # share of that which is left at the neck
-NAPE, CROWN = -0.45, 0.05  # heights between which the back of the head recedes to it
+NAPE, OCCIPUT = -0.45, 0.05  # heights between which the back of the head recedes to it
 SOFTENED_SIZE = 128  # finer masks are softened, and finer planes moved, at this size
 SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
 SILHOUETTE_BIAS = 3.3  # the logit at which a head's thickness lets half of the light through: matte one half
@@ -144,7 +144,7 @@ def head_solid(
     if relief is not None:
         rounded = rounded + relief
     front = share * front + (1 - share) * rounded
-    reach = NECK + (1 - NECK) * ((up - NAPE) / (CROWN - NAPE)).clamp(0, 1)
+    reach = NECK + (1 - NECK) * ((up - NAPE) / (OCCIPUT - NAPE)).clamp(0, 1)
     back = torch.minimum(EAR_PLANE - BACK_OF_HEAD * reach * roundness, front - 0.1)
     return front, back
 

@@ -17,7 +17,7 @@ COLLAR, CHIN = -0.95, -0.6  # heights in the rest pose between which the neck tw
 # larger, wider (and as much less high) and sheared (shares) against the average; and the same of hair and the outline.
 POSTURE_NAMES = tuple(
     f"{part}{axis}" for part in ("shoulders", "hair") for axis in ("Right", "Up", "Roll", "Size", "Width", "Shear")
-)  # fmt: skip
+)
 LARGEST_POSTURE = (0.25,) * 6 + (0.1,) * 6  # of each number
 SHOULDERS = -0.95  # height about which shoulders roll and grow
 FACE_WIDTH, FACE_HEIGHT, FACE_MIDDLE = 0.52, 0.6, -0.02  # half axes of the face and its middle's height, head units

@@ -168,18 +168,18 @@ def _at_rest(x, y, z, lack, posture, numbers):
     a, b, share = x, y, ZERO
     for _ in range(3):
         share = _smooth((numbers[7] - b) / (numbers[7] - numbers[6]))
-        down, left = ZERO, ZERO
+        rightward, upward = ZERO, ZERO
         if len(posture):
             wide, high = a / numbers[9], (b - numbers[11]) / numbers[10]
             hair = _smooth((wide * wide + high * high - numbers[12]) / (numbers[13] - numbers[12])) * (ONE - share)
             above = b - numbers[8]
             roll, size, width, shear = posture[2], posture[3], posture[4], posture[5]
-            left = share * (posture[0] + (size + width) * a + (shear - roll) * above)
-            down = share * (posture[1] + (size - width) * above + (shear + roll) * a)
+            rightward = share * (posture[0] + (size + width) * a + (shear - roll) * above)
+            upward = share * (posture[1] + (size - width) * above + (shear + roll) * a)
             roll, size, width, shear = posture[8], posture[9], posture[10], posture[11]
-            left += hair * (posture[6] + (size + width) * a + (shear - roll) * b)
-            down += hair * (posture[7] + (size - width) * b + (shear + roll) * a)
-        a, b = x + share * right - left, y + share * up - down
+            rightward += hair * (posture[6] + (size + width) * a + (shear - roll) * b)
+            upward += hair * (posture[7] + (size - width) * b + (shear + roll) * a)
+        a, b = x + share * right - rightward, y + share * up - upward
     return a, b, z + share * out
 
 

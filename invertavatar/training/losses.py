@@ -37,7 +37,7 @@ class LossWeights:
     adversarial: float = 0.0
     latent_adversarial: float = 0.0
     colour: float = 0.0  # of G_tex itself against the face as the photos show it, which gives w+ a face to tell of
-    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart
+    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of postures, on their size
     consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
     roughness: float = 0.0  # of the relief
     equivariance: float = 0.0  # of the posture: shoulders and hair moved on purpose are seen to have moved so

@@ -264,16 +264,18 @@ class ReconstructionStage(Stage):
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         weights, reconstruction = self.settings.weights, self._reconstruction
-        photos, goal = [reconstruction.posed(view) for view in views(episode)], truth(episode, _backgrounds(episode))
-        posture = reconstruction.posed(target_views(episode)).posture
+        photos, goal = views(episode), truth(episode, _backgrounds(episode))
         rotation, driven, landmarks, tracked = _targets(episode)
         times = episode.driven.shape[1]
         neutral = repeat(episode.neutrals[:, -1], times)
-        imagined = None
+        posture, imagined = None, None
         if self.settings.imagined and torch.rand(()) < self.settings.imagined:
             photos, imagined = self._imagine(photos, driven, neutral, rotation, goal)
             goal = goal._replace(picture=imagined.picture, matte=imagined.matte, valid=torch.ones_like(goal.valid))
-            tracked, posture = landmarks, None
+            tracked = landmarks
+        else:
+            photos = [reconstruction.posed(view) for view in photos]
+            posture = reconstruction.posed(target_views(episode)).posture
 
         state = reconstruction.fuse(photos, episode.sharpness)
         features, detail = reconstruction.features(state)
@@ -316,7 +318,7 @@ class ReconstructionStage(Stage):
 
     def _across(
         self, state: Inversion, features: CanonicalFeatures, detail: Tensor | None, photo: View, episode: Episode
-    ):
+    ) -> Tensor:
         """Whether people moved by one another are still themselves: each takes the first target's pose and movement of
         the next in the batch.
         """
@@ -350,8 +352,7 @@ class ReconstructionStage(Stage):
             drawn = coarse(ws, view.vertices, view.neutral, view.rotation, size)
             picture = drawn.colour + (1 - drawn.opacity) * background
             inside = torch.ones_like(view.inside)
-            picture = picture.clamp(-1, 1)
-            made.append(view._replace(photo=picture, matte=drawn.opacity, inside=inside, posture=None))
+            made.append(view._replace(photo=picture.clamp(-1, 1), matte=drawn.opacity, inside=inside))
         times = len(rotation) // len(ws)
         drawn = coarse(repeat(ws, times), driven, neutral, rotation, size)
         picture = drawn.colour / drawn.opacity.clamp(min=1e-3)
