@@ -13,7 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from ..rendering.frontal_views import FrontalViews, blended, nearness
+from ..rendering.frontal_views import FrontalViews, blended, hair_colour, nearness
 from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate, silhouette_logit
 from ..rendering.observation import ObservedTexture
 from ..rendering.resize import resize
@@ -291,20 +291,24 @@ class AvatarGenerator(ModelMixin, ConfigMixin):
         """What the rays pass through: the planes, and the mesh-guided solid or None."""
         batch, config = len(window.mask), self.config
         planes, silhouette = features.planes.expand(batch, -1, -1, -1), features.silhouette
-        outline = torch.ones_like(planes[:, :1])  # nothing is known to be background
+        outline, colour = torch.ones_like(planes[:, :1]), None  # nothing is known to be background
         if features.views is not None and (config.observed_colour or config.mesh_guided_density):
             colour, outline = blended(features.views.coarse, shown)
             if config.observed_colour:
                 planes = add_colour(planes, colour)
         if not config.mesh_guided_density:
             return Planes(planes, face.features, window.soft), None
-        logit = silhouette_logit(resize(outline, self.plane_resolution))
+        outline = resize(outline, self.plane_resolution)
+        logit = silhouette_logit(outline)
         silhouette = logit if silhouette is None else silhouette + logit
+        roundness, behind = inflate(silhouette), None
+        if colour is not None and config.observed_colour:
+            behind = hair_colour(resize(colour, self.plane_resolution), outline, roundness)
         fine = 2 * self.plane_resolution  # the surface is steeper than the planes' texels are small
         front = driven_heights(resize(head_height, fine), window, config.window, face.height)
         relief = None if features.relief is None else resize(features.relief, fine)
-        front, back = head_solid(front, window, resize(inflate(silhouette), fine), config.window, relief)
-        return Planes(planes, face.features, window.soft), Solid(front, back, resize(silhouette, fine))
+        front, back = head_solid(front, window, resize(roundness, fine), config.window, relief)
+        return Planes(planes, face.features, window.soft, behind), Solid(front, back, resize(silhouette, fine))
 
     @apply_forward_hook
     def upsample(self, rendering: Rendering, ws: Tensor, size: int) -> Upsampled:

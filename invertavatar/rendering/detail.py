@@ -10,11 +10,13 @@ from torch import Tensor
 from ..camera import project, rays
 from ..face.face_model import FaceModel
 from .frontal_views import sampled
-from .head_shape import soften
+from .head_shape import behind_share, soften
 from .rasterizer import interpolate, rasterize
 from .rest_pose import to_rest
 from .uv import layered, vertex_facing
 from .volume_renderer import Rendering
+
+TORN = 5.0  # a pixel that covers so much of the canonical plane lies on two surfaces, one behind the other
 
 
 def surface_colour(
@@ -48,14 +50,15 @@ def surface_colour(
 
     Returns:
         [B, 3, H, W] in -1..1, and [B, 1, H, W] in 0..1 how far its fine structure can be trusted: where a surface that
-        the photos saw edge-on turns toward the viewer, it would smear.
+        the photos saw edge-on turns toward the viewer, it would smear, and behind the head they saw nothing.
     """
     batch, small = len(closed), rendering.depth.shape[-1]
     depth = (rendering.depth / rendering.opacity.clamp(min=0.05)).flatten(2).transpose(1, 2)
     origin, direction = rays(rotation, small, field_of_view, zoom)  # [B, h w, 3]
     points = to_rest(origin + depth * direction, turn, posture)
     grid = torch.stack([points[..., 0], -points[..., 1]], 1).unflatten(-1, (small, small))  # [B, 2, h, w]
-    spread = stretching(grid) * zoom**2
+    in_front = 1 - behind_share(points[..., 2:]).transpose(1, 2).unflatten(-1, (small, small))
+    spread = stretching(grid) * zoom**2 * in_front
     grid, spread = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (grid, spread))
     elsewhere = sampled(views, grid.permute(0, 2, 3, 1), shown)
 
@@ -71,12 +74,16 @@ def surface_colour(
 
 
 def stretching(grid: Tensor) -> Tensor:
-    """How much of the canonical plane a pixel covers, 1 seen from the front: grid [B, 2, h, w] -> [B, 1, h, w]."""
+    """How much of the canonical plane a pixel covers, 1 seen from the front: grid [B, 2, h, w] -> [B, 1, h, w].
+
+    No more than 1, and 0 where it lies on two surfaces, the nearer of which ends there.
+    """
     padded = F.pad(grid, (1, 1, 1, 1), mode="replicate") * (grid.shape[-1] / 4)  # two pixels are 4 / w
     right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    area = (right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0]).abs()[:, None]
-    return F.avg_pool2d(F.pad(area.clamp(max=1), (1, 1, 1, 1), mode="replicate"), 3, 1)
+    area = (right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0])[:, None]
+    area = torch.minimum(area, TORN - area).clamp(0, 1)
+    return F.avg_pool2d(F.pad(area, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def fine_band(colour: Tensor, opacity: Tensor, rendered_size: int) -> Tensor:

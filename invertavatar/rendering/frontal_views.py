@@ -17,7 +17,7 @@ from torch import Tensor
 from ..camera import pixel_centres
 from .observation import PhotoMaps, log_angle_weight
 from .rest_pose import POSTURE_NAMES
-from .uv import fill_unseen
+from .uv import FULL_WEIGHT, fill_unseen
 
 LIMIT = 8  # K at most: more photos than that are of poses that are there already
 SHARPNESS = 6000.0  # how fast a photo's weight falls with the angle between its pose and the frame's
@@ -29,6 +29,10 @@ CELL, MIN_CELLS = 1 / 16, 4  # side of the squares by whose mean colours photos 
 UNLIKE = 0.25  # mean difference of those colours from which on a photo counts little; within a clip it is 0.02 to 0.19
 BODY = 0.7  # share of the rows below which a photo's lower edge cuts the body
 HEM, CONTINUED = 0.04, 0.2  # what goes on beyond has the colours of so much above it (head units), and counts so much
+HEM_BLUR, HEM_FADE = 0.16, 0.2  # over how much it is blurred sideways, and how far below it is so altogether
+CHEEKS = 0.25  # |x| and |y| within which is the face's skin
+HAIR_ABOVE, HAIR_DEPTH = 0.3, 2 / 3  # height above which the outline is hair, not ears, and its roundness up to there
+UNLIKE_SKIN, CLEARLY = 0.1, 0.3  # squared difference of colours that is hair by half; how much of the best counts
 DOUBT = 0.04  # share of the best-seen place's weight that a place needs for its matte to count by half
 
 
@@ -163,6 +167,30 @@ def blended(pictures: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     return colour, (1 + DOUBT) * person / (shown + DOUBT)
 
 
+def hair_colour(colour: Tensor, matte: Tensor, roundness: Tensor) -> Tensor:
+    """The colours of the back of the head, which no photo shows: those of the hair at the head's upper outline.
+
+    Of a bald head it is the scalp.
+
+    Args:
+        colour: [B, 3, h, h] in -1..1 from `blended`, h a power of two.
+        matte: [B, 1, h, h] likewise.
+        roundness: [B, 1, h, h] from `head_shape.inflate`.
+
+    Returns:
+        [B, 3, h, h].
+    """
+    right, up = pixel_centres(colour.shape[-1], colour.device)
+    cheeks = (torch.maximum(right.abs(), up.abs()) < CHEEKS).float()
+    skin = (colour * cheeks).sum((2, 3), keepdim=True) / cheeks.sum()
+    apart = (colour - skin).square().mean(1, keepdim=True)
+    hair = (
+        matte * (up > HAIR_ABOVE) * (1 - roundness / HAIR_DEPTH).clamp(min=0) * (apart + 1e-3) / (apart + UNLIKE_SKIN)
+    )
+    hair = hair / hair.amax((2, 3), keepdim=True).clamp(min=1e-8)
+    return fill_unseen(colour, ((hair - CLEARLY) / (1 - CLEARLY)).clamp(min=0) * FULL_WEIGHT)
+
+
 def sampled(fine: Tensor, grid: Tensor, share: Tensor) -> Tensor:
     """Colours of the frontal plane at single places, of those photos only that show there.
 
@@ -203,7 +231,7 @@ def _picture(maps: PhotoMaps) -> Tensor:
 
 
 def continued(picture: Tensor) -> Tensor:
-    """Below a photo's lower edge the body goes straight on, in the colours just above it.
+    """Below a photo's lower edge the body goes straight on, in the colours just above it and soon in softer ones.
 
     It counts little there, so that any other photo that shows the place decides.
 
@@ -216,7 +244,16 @@ def continued(picture: Tensor) -> Tensor:
     height = max(round(HEM * size / 2), 1)
     hem = (last - torch.arange(height, device=picture.device).view(-1, 1)).clamp(min=0)  # [B, 1, height, w]
     hem = picture.gather(2, hem.expand(-1, 5, -1, -1)).mean(2, keepdim=True)
-    hem = torch.cat([hem[:, :4], CONTINUED * hem[:, 3:4]], 1)  # beside the body nothing is known
+    colour, matte, _ = hem.split([3, 1, 1], 1)
+    known = torch.cat([colour * matte, matte], 1)
+    reach = round(HEM_BLUR * size / 4) * 2 + 1  # pixels
+    for _ in range(2):
+        known = F.avg_pool2d(known, (1, reach), 1, (0, reach // 2))
+    soft = (known[:, :3] + 1e-3 * colour) / (known[:, 3:] + 1e-3)
     start = round(BODY * size)
     head, body = picture.split([start, size - start], 2)
-    return torch.cat([head, torch.where((rows[start:] > last) & (last >= start), hem, body)], 2)
+    below = (rows[start:] - last) / (HEM_FADE * size / 2)
+    colour = colour.lerp(soft, below.clamp(0, 1))
+    # Beside the body nothing is known.
+    further = torch.cat([colour, *(x.expand_as(colour[:, :1]) for x in (matte, CONTINUED * matte))], 1)
+    return torch.cat([head, torch.where((below > 0) & (last >= start), further, body)], 2)

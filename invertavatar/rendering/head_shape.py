@@ -16,11 +16,12 @@ from ..face.face_model import FaceModel
 from ..face.topology import SKIN
 from .rasterizer import interpolate, rasterize
 from .resize import resize
-from .rest_pose import PIVOT, displacement, row_rotations
+from .rest_pose import PIVOT, displacement, row_rotations, smoothstep
 from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
-BACK_OF_HEAD = 0.75  # how far the head reaches behind that plane where it is thickest
+BACK_OF_HEAD = 0.5  # how far the head reaches behind that plane where it is thickest
+BEHIND = (-0.3, -0.5)  # z between which it is no longer what shows from the front
 NECK = 0.1  # share of that which is left at the neck
 NAPE, OCCIPUT = -0.45, 0.05  # heights between which the back of the head recedes to it
 SOFTENED_SIZE = 128  # finer masks are softened, and finer planes moved, at this size
@@ -147,6 +148,12 @@ def head_solid(
     reach = NECK + (1 - NECK) * ((up - NAPE) / (OCCIPUT - NAPE)).clamp(0, 1)
     back = torch.minimum(EAR_PLANE - BACK_OF_HEAD * reach * roundness, front - 0.1)
     return front, back
+
+
+def behind_share(depth: Tensor) -> Tensor:
+    """How far points at z `depth` of the rest pose belong to the back of the head, in 0..1."""
+    near, far = BEHIND
+    return smoothstep((near - depth) / (near - far))
 
 
 def canonicalize(

@@ -89,16 +89,17 @@ def displacement(place: Tensor, posture: Tensor) -> Tensor:
 
 def body_share(height: Tensor) -> Tensor:
     """How far points at heights of the rest pose belong to the body, in 0..1."""
-    return _smooth((CHIN - height) / (CHIN - COLLAR))
+    return smoothstep((CHIN - height) / (CHIN - COLLAR))
 
 
 def hair_share(right: Tensor, up: Tensor) -> Tensor:
     """How far places of the rest pose belong to hair and the head's outline, in 0..1."""
     inner, outer = FACE_EDGE
     beyond = (right / FACE_WIDTH) ** 2 + ((up - FACE_MIDDLE) / FACE_HEIGHT) ** 2
-    return _smooth((beyond - inner) / (outer - inner)) * (1 - body_share(up))
+    return smoothstep((beyond - inner) / (outer - inner)) * (1 - body_share(up))
 
 
-def _smooth(share: Tensor) -> Tensor:
+def smoothstep(share: Tensor) -> Tensor:
+    """A share in 0..1 that starts and ends gently; below 0 and above 1 it stays."""
     share = share.clamp(0, 1)
     return share * share * (3 - 2 * share)

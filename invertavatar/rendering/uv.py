@@ -17,6 +17,7 @@ from .rasterizer import Fragments, interpolate, rasterize
 BEHIND = 10.0  # patches are drawn this far behind the skin: they show through their openings and nowhere else
 DEPTH_SIZE = 256  # pixels of the depth picture that decides what hides what
 DEPTH_TOLERANCE = 0.03  # head units by which a point may lie behind the drawn surface and still count as seen
+FULL_WEIGHT = 1e-3  # from which on a texel that is filled in keeps its own colour
 
 
 class UVAtlas(NamedTuple):
@@ -118,12 +119,12 @@ def fill_unseen(colour: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         colour: [B, C, h, h], h a power of two.
-        weight: [B, 1, h, h] not negative; from 1e-3 on a texel keeps its own colour.
+        weight: [B, 1, h, h] not negative; from `FULL_WEIGHT` on a texel keeps its own colour.
 
     Returns:
         [B, C, h, h].
     """
-    trust = (weight * 1e3).clamp(max=1)
+    trust = (weight / FULL_WEIGHT).clamp(max=1)
     if colour.shape[-1] == 1:
         return colour * trust
     mass = F.avg_pool2d(trust, 2)

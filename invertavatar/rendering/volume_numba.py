@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .rasterizer_numba import compiled
 
-TRANSPARENT = 1e-4  # of the light: what lies behind so little of it is not computed
+TRANSPARENT = 1e-4  # of the light: what lies behind so little of it is not decoded
+DARK = 1e-7  # and what lies behind so little does not count for the guide, whose squares of depth feel more
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)  # plain numbers would make everything float64
 
 
@@ -32,6 +33,7 @@ def trace(
     planes: Tensor,
     window: Tensor,
     soft: Tensor,
+    behind: Tensor | None,
     reach: float,
     solid: Tensor,
     decoder: torch.nn.Sequential,
@@ -50,13 +52,14 @@ def trace(
         planes: [3 C, r, r] tri-plane.
         window: [C, w, w] dynamic frontal features.
         soft: [1, w, w] how much they replace the static ones.
+        behind: [3, r, r] colours of the back of the head, or None.
         reach: Half the side of the window in head units.
         solid: [3, H, W] front, back and silhouette.
         decoder: Linear C -> K, SiLU, Linear K -> 1 + D.
         origin: [N, 3].
         direction: [N, 3].
-        surface: [N] t of the guide.
-        shell: Places of samples relative to the surface.
+        surface: [N, 2] t of the guide, and how far from it samples are wanted.
+        shell: Places of samples around the surface, in -1..1.
         spread: Places of samples on every ray.
         turn: [3, 3] or None, see `rest_pose`.
         posture: [12] or None likewise.
@@ -72,6 +75,7 @@ def trace(
         planes.unflatten(0, (3, channels)).permute(0, 2, 3, 1),
         torch.nn.functional.pad(window * soft, padded).permute(1, 2, 0),
         torch.nn.functional.pad(soft[0], padded),
+        torch.zeros(0, 0, 3) if behind is None else behind.permute(1, 2, 0),
         solid.permute(1, 2, 0),
         *first,
         second[0][:, 0],
@@ -98,8 +102,8 @@ def guide(
     turn: Tensor | None,
     posture: Tensor | None,
     constants: Constants,
-) -> tuple[Tensor, Tensor]:
-    """The solid alone, marched through along one picture's rays: opacity [N] and premultiplied depth [N].
+) -> Tensor:
+    """The solid alone, marched through along one picture's rays: [N, 3] opacity and premultiplied depth and its square.
 
     Args:
         solid: [3, H, W].
@@ -110,11 +114,10 @@ def guide(
         posture: As in `trace`.
         constants: As in `trace`.
     """
-    marched = np.zeros((len(origin), 2), np.float32)
+    marched = np.zeros((len(origin), 3), np.float32)
     shared = (*_arrays(solid.permute(1, 2, 0)), np.array(t, np.float32), *_numbers(turn, posture, constants))
     _in_parts(_guide_loop, len(origin), (*_arrays(origin, direction), marched), shared)
-    opacity, depth = torch.from_numpy(marched).unbind(1)
-    return opacity, depth
+    return torch.from_numpy(marched)
 
 
 def _arrays(*tensors):
@@ -206,7 +209,7 @@ def _softplus(x):
 
 
 def _guide_loop(origin, direction, marched, solid, t, lack, posture, numbers):
-    """Fills marched [N, 2]: opacity and premultiplied depth of the solid alone."""
+    """Fills marched [N, 3]: opacity and premultiplied depth and its square, of the solid alone."""
     for n in range(len(origin)):
         passed, left = np.float32(0), ONE
         for k in range(len(t)):
@@ -219,8 +222,9 @@ def _guide_loop(origin, direction, marched, solid, t, lack, posture, numbers):
             behind = np.float32(exp(-passed))
             marched[n, 0] += left - behind
             marched[n, 1] += (left - behind) * t[k]
+            marched[n, 2] += (left - behind) * t[k] * t[k]
             left = behind
-            if left < TRANSPARENT:
+            if left < DARK:
                 break
 
 
@@ -250,9 +254,10 @@ def _silu(x):
 
 
 def _trace_loop(
-    origin, direction, surface,  # [N, 3], [N, 3], [N]
+    origin, direction, surface,  # [N, 3], [N, 3], [N, 2]
     mixed, colour, marched,  # filled: [N, K], [N, 3], [N, 2] opacity and premultiplied depth
-    planes, window, soft, solid,  # [3, r, r, C], [w + 2, w + 2, C], [w + 2, w + 2], [H, W, 3]
+    planes, window, soft,  # [3, r, r, C], [w + 2, w + 2, C], [w + 2, w + 2]
+    rear, solid,  # [r, r, 3] or nothing, [H, W, 3]
     weight, bias, density,  # [C, K], [K], [K] the decoder's first layer, and the row of the second that is density
     shell, spread, reach, density_bias, lack, posture, numbers,
 ):  # fmt: skip
@@ -264,8 +269,9 @@ def _trace_loop(
         # Both kinds of samples, each already in falling order, merged.
         i, j = 0, 0
         for k in range(samples):
-            if j == len(spread) or (i < len(shell) and surface[n] + shell[i] >= spread[j]):
-                t[k] = surface[n] + shell[i]
+            place = surface[n, 0] + surface[n, 1] * shell[min(i, len(shell) - 1)]
+            if j == len(spread) or (i < len(shell) and place >= spread[j]):
+                t[k] = place
                 i += 1
             else:
                 t[k] = spread[j]
@@ -292,6 +298,14 @@ def _trace_loop(
             _bilinear(planes[1], iz, ix, az, ax, ONE, feature)
             _bilinear(planes[2], iy, jz, ay, bz, ONE, feature)
 
+            share = _smooth((numbers[14] - z) / (numbers[14] - numbers[15]))
+            if share > 0 and len(rear):
+                p, q, r, s = (ONE - ax) * (ONE - ay), ax * (ONE - ay), (ONE - ax) * ay, ax * ay
+                for c in range(3):
+                    there = p * rear[iy, ix, c] + q * rear[iy, ix + 1, c]
+                    there += r * rear[iy + 1, ix, c] + s * rear[iy + 1, ix + 1, c]
+                    feature[c] += share * (there - feature[c])
+
             # The decoder's hidden layer and the density.
             for h in range(hidden):
                 node[h] = bias[h]
@@ -309,7 +323,7 @@ def _trace_loop(
             logit = density_bias
             for h in range(hidden):
                 logit += node[h] * density[h]
-            logit = logit * np.float32(4) + _solid_logit(solid, x, y, z, numbers)
+            logit = min(logit * np.float32(4), numbers[16]) + _solid_logit(solid, x, y, z, numbers)
             step = t[k] - t[k + 1] if k + 1 < samples else np.float32(0.1)
             passed += _softplus(logit) * step * numbers[2]
             behind = np.float32(exp(-passed))

@@ -12,17 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import plane_coordinates, rays
+from .head_shape import BEHIND, behind_share
 from .rest_pose import CHIN, COLLAR, FACE_EDGE, FACE_HEIGHT, FACE_MIDDLE, FACE_WIDTH, PIVOT, SHOULDERS, to_rest
 
 GUIDE_SAMPLES = 24  # on each ray of the half-resolution pass that finds the surface
-SHELL = 0.12  # head units on either side of that surface in which most samples lie
+SHELL = 0.12  # head units on either side of that surface in which most samples lie, and more
+DEVIATIONS = 2.0  # of the surface's depth that the shell reaches at least: a ray may graze one and go on to another
 SURFACE_WIDTH, BACK_WIDTH = 0.03, 0.05  # head units per unit of density logit at the surface and at its back
 HIT, HIT_MARGIN = 0.01, 2  # opacity of the solid alone, and pixels at half resolution around it, that make a ray count
+REFINEMENT = 4.0  # that the decoder adds at most to the solid's logit: too little to make something of nothing
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit
 # That the compiled loop needs to know.
 CONSTANTS = (
     *(SURFACE_WIDTH, BACK_WIDTH, OPTICAL_DEPTH, *PIVOT, COLLAR, CHIN),
-    *(SHOULDERS, FACE_WIDTH, FACE_HEIGHT, FACE_MIDDLE, *FACE_EDGE),
+    *(SHOULDERS, FACE_WIDTH, FACE_HEIGHT, FACE_MIDDLE, *FACE_EDGE, *BEHIND, REFINEMENT),
 )
 
 
@@ -32,6 +35,7 @@ class Planes(NamedTuple):
     static: Tensor  # [B, 3 C, r, r] tri-plane: (x, y), (x, z), (z, y)
     window: Tensor | None = None  # [B, C, w, w] dynamic frontal features, over |x|, |y| < window
     soft: Tensor | None = None  # [B, 1, w, w] how much they replace the static ones
+    behind: Tensor | None = None  # [B, 3, r, r] colours of the back of the head over the frontal plane
 
 
 class Solid(NamedTuple):
@@ -141,13 +145,14 @@ class VolumeRenderer(nn.Module):
                 planes.static[b],
                 planes.window[b],
                 planes.soft[b],
+                None if planes.behind is None else planes.behind[b],
                 self.window,
                 torch.cat([solid.front[b], solid.back[b], solid.silhouette[b]]),
                 self.decoder,
                 origin[b, seen],
                 direction[b, seen],
-                surface[b, seen, 0],
-                [SHELL * (1 - 2 * x) for x in _middles(self.fine_samples)],
+                surface[b, seen],
+                [1 - 2 * x for x in _middles(self.fine_samples)],
                 [1 - 2 * x for x in _middles(self.coarse_samples)],
                 None if turn is None else turn[b],
                 None if posture is None else posture[b],
@@ -160,7 +165,8 @@ class VolumeRenderer(nn.Module):
         """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
         spread = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
         if self.guided:
-            shell = surface + SHELL * (1 - 2 * self._stratified(self.fine_samples, origin, jitter))
+            middle, reach = surface.split(1, -1)
+            shell = middle + reach * (1 - 2 * self._stratified(self.fine_samples, origin, jitter))
             t = torch.cat([shell, spread], -1).sort(-1, descending=True).values
         elif self.fine_samples:
             with torch.no_grad():
@@ -187,11 +193,15 @@ class VolumeRenderer(nn.Module):
         decoded = self.decoder(features.to(self.decoder[0].weight.dtype))
         logit, colour = decoded[..., 0].float(), decoded[..., 1:].float()
         if solid is not None:
-            logit = logit * 4 + solid_logit(solid, points)
+            logit = logit * 4
+            logit = logit - (logit - REFINEMENT).clamp(min=0).detach()  # what is too much shall learn to be less
+            logit = logit + solid_logit(solid, points)
         return logit, torch.cat([colour[..., :3] + features[..., :3], colour[..., 3:]], -1)
 
     def sample(self, planes: Planes, points: Tensor) -> Tensor:
-        """Features at points [B, M, 3] at rest -> [B, M, C]: the planes summed, the window laid over the first."""
+        """Features at points [B, M, 3] at rest -> [B, M, C]: the planes summed, the window laid over the first, and the
+        colours of the head's back laid over all.
+        """
         batch, three_c, height, width = planes.static.shape
         grid = plane_coordinates(points)  # [B, 3, M, 2]
         static = planes.static.reshape(batch * 3, three_c // 3, height, width)
@@ -201,7 +211,12 @@ class VolumeRenderer(nn.Module):
             laid = torch.cat([planes.window * planes.soft, planes.soft], 1)
             laid = F.grid_sample(laid, grid[:, :1] / self.window, align_corners=False)[:, :, 0]
             frontal = torch.addcmul(laid[:, :-1], frontal, 1 - laid[:, -1:])
-        return (frontal + others[0] + others[1]).transpose(1, 2)
+        features = (frontal + others[0] + others[1]).transpose(1, 2)
+        if planes.behind is None:
+            return features
+        behind = F.grid_sample(planes.behind, grid[:, :1], padding_mode="border", align_corners=False)[:, :, 0]
+        colour = features[..., :3].lerp(behind.transpose(1, 2), behind_share(points[..., 2:]))
+        return torch.cat([colour, features[..., 3:]], -1)
 
     def _stratified(self, count, like, jitter):
         """[B, N, count] in 0..1, one in each of `count` equal parts: their middles, or anywhere with `jitter`."""
@@ -214,8 +229,8 @@ class VolumeRenderer(nn.Module):
 
     @torch.no_grad()
     def _guide(self, solid, rotation, size, field_of_view, zoom, turn, posture, compiled):
-        """From the solid alone, at half resolution: the surface's t [B, N, 1] on each ray, 0 where a ray misses it, and
-        [B, N] which rays come near it.
+        """From the solid alone, at half resolution: on each ray the surface's t, 0 where the ray misses it, and how far
+        from it samples are wanted [B, N, 2]; and [B, N] which rays come near it.
         """
         half = size // 2
         origin, direction = rays(rotation, half, field_of_view, zoom)
@@ -229,17 +244,20 @@ class VolumeRenderer(nn.Module):
                 volume_numba.guide(*picture, t.tolist(), *moved, CONSTANTS)
                 for *picture, moved in zip(maps, origin, direction, zip(turns, postures, strict=True), strict=True)
             ]
-            mass, reached = map(torch.stack, zip(*parts, strict=True))
+            moments = torch.stack(parts)  # [B, N, 3]
         else:
             t = t.expand(*origin.shape[:2], -1)
             points = _points(origin, direction, t, turn, posture)
             weight = march(solid_logit(solid, points).unflatten(1, t.shape[1:]), t)
-            mass, reached = weight.sum(-1), (weight * t).sum(-1)
-        depth = torch.where(mass > 0.05, reached / mass.clamp(min=0.01), 0)
-        depth = F.interpolate(depth.unflatten(1, (1, half, half)), size=(size, size), mode="bilinear")
-        near = F.max_pool2d(mass.unflatten(1, (1, half, half)), 2 * HIT_MARGIN + 1, 1, HIT_MARGIN)
+            moments = torch.stack([weight.sum(-1), (weight * t).sum(-1), (weight * t**2).sum(-1)], -1)
+        mass, *moments = moments.mT.unflatten(-1, (1, half, half)).unbind(1)  # [B, 1, h, w] each
+        moments = torch.where(mass > 0.05, torch.cat(moments, 1) / mass.clamp(min=0.01), 0)
+        # Between two rays the mean of their moments is those of both surfaces, as it should be.
+        middle, square = F.interpolate(moments, size=(size, size), mode="bilinear").flatten(2).unbind(1)
+        reach = DEVIATIONS * (square - middle**2).clamp(min=0).sqrt()
+        near = F.max_pool2d(mass, 2 * HIT_MARGIN + 1, 1, HIT_MARGIN)
         near = F.interpolate(near, size=(size, size))
-        return depth.flatten(1)[..., None], near.flatten(1) > HIT
+        return torch.stack([middle, reach.clamp(min=SHELL)], -1), near.flatten(1) > HIT
 
 
 def _points(origin, direction, t, turn, posture):

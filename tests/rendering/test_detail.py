@@ -74,6 +74,14 @@ def test_where_the_canonical_plane_is_stretched_to_twice_its_width_a_pixel_cover
     torch.testing.assert_close(stretching(grid)[..., 2:-2, 2:-2], torch.full((1, 1, SMALL - 4, SMALL - 4), 0.5))
 
 
+def test_a_pixel_on_two_surfaces_covers_nothing_and_so_does_a_fold():
+    right, up = pixel_centres(SMALL)
+    torn = torch.stack([right + 0.5 * (right > 0), -up])[None]
+    assert stretching(torn)[..., 2:-2, 31:33].max() < 0.4
+    folded = torch.stack([-right, -up])[None]
+    assert stretching(folded).max() == 0
+
+
 # The surface's colour
 
 
@@ -139,3 +147,8 @@ def test_the_fine_structure_of_the_face_is_trusted_and_that_of_a_surface_seen_ed
     # A head turned by 80 degrees shows the canonical plane almost edge-on.
     _, turned = surface(face_model, observed(), rotation_from_angles(80.0)[None])
     assert turned[0, 0, 5, 5] < 0.05
+
+
+def test_nothing_behind_the_head_has_a_fine_structure(face_model):
+    _, trust = surface(face_model, observed(), rendering=flat_head(-0.7))
+    assert trust[0, 0, 5, 5] == 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from invertavatar.camera import rotation_from_angles
+from invertavatar.camera import pixel_centres, rotation_from_angles
 from invertavatar.rendering.frontal_views import (
     LIMIT,
     FrontalViews,
@@ -12,11 +12,13 @@ from invertavatar.rendering.frontal_views import (
     crossfaded,
     from_bytes,
     frontal_view,
+    hair_colour,
     joined,
     nearness,
     sampled,
     weighed,
 )
+from invertavatar.rendering.head_shape import inflate, silhouette_logit
 from invertavatar.rendering.observation import PhotoMaps
 
 SIZE = 16
@@ -188,6 +190,17 @@ def test_places_are_looked_up_in_the_photos_that_count_alone():
     assert torch.allclose(colour[:, 0, 0], torch.tensor([0.5, -0.25]).expand(2, -1) * SIZE / (SIZE - 1), atol=0.02)
 
 
+@pytest.mark.parametrize("hair", [-0.9, 0.3])  # dark, or none: the skin's own colour
+def test_the_back_of_the_head_has_the_colour_of_the_hair_above_it_and_not_of_face_or_ears(hair):
+    right, up = pixel_centres(128)
+    matte = (torch.hypot(right, up) < 0.7).float()[None, None]
+    colour = torch.where(torch.hypot(right, up) > 0.55, hair, 0.3).expand(1, 3, -1, -1).clone()
+    colour[..., 50:80, :] = torch.where(right[50:80].abs() > 0.5, 0.9, 0.3)  # ears
+    found = hair_colour(colour, matte, inflate(silhouette_logit(matte)))
+    inside = matte.expand(1, 3, -1, -1) == 1
+    torch.testing.assert_close(found[inside], torch.full_like(found[inside], hair), atol=0.05, rtol=0)
+
+
 def test_below_a_photo_s_lower_edge_the_body_goes_straight_on_and_counts_little():
     inside = torch.ones(1, 1, SIZE, SIZE)
     inside[:, :, 13:] = 0
@@ -197,9 +210,21 @@ def test_below_a_photo_s_lower_edge_the_body_goes_straight_on_and_counts_little(
     picture = continued(torch.cat([colour, matte, inside], 1))
     below = picture[0, :, 13:]
     assert (below[3, :, 4:12] == 1).all() and (below[3, :, :4] == 0).all()
-    assert (below[:3] == 0.5).all() and (below[4] < 0.5).all()
+    torch.testing.assert_close(below[:3], torch.full_like(below[:3], 0.5))
+    assert (below[4] < 0.5).all()
     assert ((below[4] > 0) == (below[3] > 0)).all()  # beside the body nothing is known
     assert torch.equal(picture[:, :, :13], torch.cat([colour, matte, inside], 1)[:, :, :13])
+
+
+def test_stripes_at_a_photo_s_lower_edge_fade_below_it():
+    inside = torch.ones(1, 1, 64, 64)
+    inside[:, :, 50:] = 0
+    colour = torch.linspace(-1, 1, 64).repeat(1, 3, 64, 1)
+    colour[..., ::2] -= 0.5
+    picture = continued(torch.cat([colour, inside, inside], 1))[0, 0]
+    stripes = (picture[:, 1:] - picture[:, :-1]).abs()[:, 8:-8].mean(1)
+    assert stripes[50] > 0.8 * stripes[49] and stripes[-1] < 0.15 * stripes[49]
+    assert picture[-1, 48] > picture[-1, 16] + 0.5  # what is wide stays
 
 
 def test_a_photo_that_ends_at_the_face_is_not_continued():

@@ -11,12 +11,13 @@ from invertavatar.rendering.volume_renderer import Planes, Solid, VolumeRenderer
 def scene():
     """A renderer loud enough to be heard, and two pictures of different heads that turn on their necks."""
 
-    def build(channels=6, hidden=12, features=5):
+    def build(channels=6, hidden=12, features=5, with_back=True):
         torch.manual_seed(0)
         renderer = VolumeRenderer(channels, features, hidden, 0.62, 3, 5, guided=True, output_gain=0.5)
         torch.nn.init.normal_(renderer.decoder[2].bias, std=0.3)
         planes = Planes(
-            torch.randn(2, 3 * channels, 16, 16), torch.randn(2, channels, 12, 12), torch.rand(2, 1, 12, 12)
+            *(torch.randn(2, 3 * channels, 16, 16), torch.randn(2, channels, 12, 12), torch.rand(2, 1, 12, 12)),
+            torch.randn(2, 3, 16, 16) if with_back else None,
         )
         front = 0.3 + 0.1 * torch.randn(2, 1, 32, 32)
         solid = Solid(front, front - 0.7, 6 * torch.randn(2, 1, 32, 32) + 3)
@@ -43,6 +44,14 @@ def test_it_renders_what_torch_renders(scene, channels, camera, moved):
         assert not found.requires_grad
         # What lies behind a surface that lets 1e-4 of the light through is left out: of features up to 20.
         torch.testing.assert_close(found, expected.detach(), atol=5e-3, rtol=0)
+
+
+def test_heads_without_colours_for_their_back_are_drawn_too(scene):
+    renderer, planes, solid, rotation = scene(with_back=False)
+    reference = renderer(planes, solid, rotation, 32)
+    with torch.no_grad():
+        compiled = renderer(planes, solid, rotation, 32)
+    torch.testing.assert_close(compiled.features, reference.features.detach(), atol=5e-3, rtol=0)
 
 
 def test_it_draws_the_same_with_any_number_of_threads(scene):

@@ -218,6 +218,13 @@ def test_a_half_soft_window_is_laid_half_over_the_static_plane():
     torch.testing.assert_close(sampled, torch.full((1, 1, CHANNELS), 0.5 * 3 + 0.5 * 1 + 2))
 
 
+def test_behind_the_ear_plane_the_colours_are_those_of_the_head_s_back_and_no_other_feature_changes():
+    planes = Planes(torch.ones(1, 3 * CHANNELS, 4, 4), behind=torch.full((1, 3, 4, 4), -0.8))
+    front, back = renderer().sample(planes, torch.tensor([[[0.1, 0.2, 0.0], [0.1, 0.2, -0.6]]]))[0]
+    assert front.tolist() == [3] * CHANNELS
+    assert back.tolist() == pytest.approx([-0.8] * 3 + [3] * (CHANNELS - 3))
+
+
 # Samples
 
 
@@ -230,6 +237,33 @@ def test_guided_samples_lie_in_a_shell_around_the_surface():
     assert (near.sum(-1) >= 12).all()
     assert places[0].shape[-1] == 14
     assert (places[0].diff(dim=-1) <= 0).all()  # from near to far
+
+
+def test_a_ray_that_grazes_one_surface_and_goes_on_to_another_finds_both(monkeypatch):
+    right, _ = pixel_centres(64)
+    nose = (0.6 - 2.5 * right.abs()).clamp(min=-0.3).expand(1, 1, -1, -1)
+    solid, turned = slab(back=-0.9, size=64)._replace(front=nose), rotation_from_angles(-35.0)
+    grazing = constant_planes()._replace(static=torch.linspace(-1, 1, 64).repeat(1, 3 * CHANNELS, 64, 1))
+    errors = []
+    for deviations in (0.0, 2.0):
+        monkeypatch.setattr("invertavatar.rendering.volume_renderer.DEVIATIONS", deviations)
+        few, many = (
+            renderer(coarse, fine, guided=True)(grazing, solid, turned[None], 64)
+            for coarse, fine in ((2, 10), (200, 10))
+        )
+        errors.append((few.features - many.features)[0, :3, 4:-4, 4:-4].abs().amax())
+    assert errors[1] < 0.2 < 1 < errors[0]
+
+
+def test_the_decoder_refines_the_solid_and_makes_nothing_out_of_nothing():
+    made, nothing = renderer(gain=1.0), slab(silhouette=-12.0)
+    made.decoder[2].bias.data[0] = 30
+    rendering = made(constant_planes(), nothing, FRONTAL, SIZE)
+    assert rendering.opacity.max() < 0.05
+    rendering.opacity.sum().backward()
+    assert made.decoder[2].bias.grad[0] > 0  # it still learns to want less
+    made.decoder[2].bias.data[0] = -30
+    assert made(constant_planes(), slab(), FRONTAL, SIZE).opacity.max() < 0.05  # but it may take away
 
 
 def test_the_paper_s_two_passes_find_a_thin_surface_that_the_first_alone_would_blur():
