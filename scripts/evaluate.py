@@ -32,6 +32,7 @@ class Protocol(StrEnum):
     SAME_IDENTITY = "same_identity"
     CROSS_IDENTITY = "cross_identity"
     JITTER = "jitter"
+    SHARPNESS = "sharpness"
     FUSION = "fusion"
     ABLATIONS = "ablations"
 

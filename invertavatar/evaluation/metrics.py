@@ -112,6 +112,17 @@ def jitter(landmarks: np.ndarray, side: float) -> float:
     return float(100 / side * np.linalg.norm(acceleration, axis=-1).mean())
 
 
+def fine_band(picture: np.ndarray, where: np.ndarray) -> float:
+    """How much fine structure a picture has: mean magnitude of the Laplacian of its grey, in 0..1.
+
+    Args:
+        picture: [H, W, 3] uint8 RGB.
+        where: [H, W] bool, the pixels that count.
+    """
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[where].mean())
+
+
 def pose_error(track: Track, target: Track) -> float:
     """Degrees between two head poses."""
     cosine = (np.trace(track.rotation @ target.rotation.T) - 1) / 2

@@ -8,18 +8,20 @@ as they are. Where the truth has no real pixels both are grey. A frame where no 
 for PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), and is counted as missed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 
 from ..avatar import Avatar
+from ..camera import project
 from ..errors import InvertAvatarError, NoFaceError
 from ..face.motion import Motion
-from ..face.portrait import Portrait, prepare_portrait
+from ..face.portrait import CROP_SIZE, Portrait, prepare_portrait
 from ..face.tracker import FaceTracker, Track
 from ..models.recurrent_unet import FusionMode
 from ..training.perceptual import LPIPS
@@ -37,6 +39,7 @@ JITTER_FRAMES = 16
 SAME_METRICS = ("psnr", "l1", "lpips", "csim", "akd")
 CROSS_METRICS = ("csim", "akd", "pose", "expression")
 JITTER_METRICS = ("output", "driver", "ratio")
+SHARPNESS_METRICS = ("avatar", "photo", "ratio")
 # The additions of DESIGN 5, with the component and what is switched off in it: guided samples need the mesh-guided
 # density. The small output heads (5.4) are a matter of the start of training and cannot be switched off afterwards.
 ABLATIONS: dict[str, tuple[str, dict]] = {
@@ -204,6 +207,22 @@ class Evaluation:
         outcome.scores[""] = average(rows, JITTER_METRICS)
         return outcome
 
+    def sharpness(self) -> Outcome:
+        """Fine structure of the face at 512 px: of the avatar of 1 photo, as it is in that photo, and of the photo."""
+        outcome, rows = Outcome(columns=["photo", "avatar"]), []
+        for clip in self._progress(self.clips, "Sharpness"):
+            portrait = self.portraits(clip, 1)[0]
+            target = self.targets(clip, clip.photo_frames(1))[0]
+            avatar = self._reconstruct(self.pipe, clip, 1)
+            picture = next(iter(self._frames(self.pipe, avatar, [target], CROP_SIZE)))
+            photo = ((portrait.photo[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+            face = face_region(portrait)
+            output, own = (metrics.fine_band(seen, face) for seen in (picture, photo))
+            rows.append({"avatar": output, "photo": own, "ratio": output / own})
+            outcome.sheet.append((clip.name, [photo, picture]))
+        outcome.scores[""] = average(rows, SHARPNESS_METRICS)
+        return outcome
+
     def targets(self, clip: Clip, frames: Iterable[int]) -> list[Target]:
         """Frames of a clip to compare with."""
         frames = list(frames)
@@ -251,22 +270,23 @@ class Evaluation:
 
     def _render(self, pipe, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
         """The avatar as in the targets: [S, S, 3] uint8 each, grey where the target has no pixels."""
-        pictures = []
+        return [
+            np.where(target.inside[..., None], picture, np.uint8(GREY))
+            for picture, target in zip(self._frames(pipe, avatar, targets, SIZE), targets, strict=True)
+        ]
+
+    def _frames(self, pipe, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(targets), BATCH_SIZE):
             motion = Motion.concatenate([target.motion for target in targets[start : start + BATCH_SIZE]])
-            pictures += pipe.animate_stream(
+            yield from pipe.animate_stream(
                 avatar,
                 motion=motion,
                 relative_motion=False,
-                height=SIZE,
+                height=size,
                 background="gray",
                 batch_size=BATCH_SIZE,
                 crossfade=0,  # test frames lie apart
             )
-        return [
-            np.where(target.inside[..., None], picture, np.uint8(GREY))
-            for picture, target in zip(pictures, targets, strict=True)
-        ]
 
     def _progress(self, items: Sequence, title: str):
         bar = self.pipe.progress_bar(items)
@@ -277,6 +297,14 @@ class Evaluation:
 def over_grey(picture: np.ndarray, matte: np.ndarray) -> np.ndarray:
     """A picture [S, S, 3] uint8 laid by its matte [S, S] in 0..1 over mid grey; uint8."""
     return (GREY + (picture - float(GREY)) * matte[..., None]).round().astype(np.uint8)
+
+
+def face_region(portrait: Portrait) -> np.ndarray:
+    """[S, S] bool: the convex hull of the landmarks in a portrait's crop."""
+    size = portrait.photo.shape[-1]
+    points = (project(portrait.vertices, portrait.rotation)[0, :, :2].numpy() + 1) * size / 2
+    region = np.zeros((size, size), np.uint8)
+    return cv2.fillConvexPoly(region, cv2.convexHull(points.round().astype(np.int32)), 1).astype(bool)
 
 
 def average(rows: Sequence[Scores], names: Sequence[str]) -> Scores:

@@ -18,6 +18,8 @@ COLUMNS = {
     "expression": ("expression ↓", 3),
     "output": ("avatar %/frame²", 3),
     "driver": ("driver %/frame²", 3),
+    "avatar": ("avatar", 4),
+    "photo": ("photo", 4),
     "ratio": ("ratio", 2),
     "count": ("compared", 0),
     "missed": ("missed", 0),
@@ -26,6 +28,7 @@ TITLES = {
     "same_identity": ("Same identity, by number of photos", "photos"),
     "cross_identity": ("Cross identity, one photo", ""),
     "jitter": ("Temporal jitter, one photo", ""),
+    "sharpness": ("Fine structure of the face at 512 px, one photo", ""),
     "fusion": ("Fusion of four photos", "fusion"),
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
@@ -34,9 +37,9 @@ expression and the posture of hair and shoulders are those read from the driver'
 PSNR and L1 of colours in 0..1. AKD: mean distance of the 478 tracked landmarks in % of the side; across people after
 the shift, turn and scale that bring them nearest to the driver's, so what two faces differ by in shape is still in it.
 Pose: angle between the tracked head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean
-acceleration of the landmarks. Fusion: "mean" has all photos count alike, "first" takes features, colours and shape of
-the first photo; the neutral face is that of all photos in each mode. "missed" counts what lacks the metrics of a face
-because the tracker found none."""
+acceleration of the landmarks. Fine structure: mean magnitude of the Laplacian within the landmarks' hull. Fusion:
+"mean" has all photos count alike, "first" takes features, colours and shape of the first photo; the neutral face is
+that of all photos in each mode. "missed" counts what lacks the metrics of a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 

@@ -12,6 +12,7 @@ from ..face.face_model import FaceModel
 from .frontal_views import sampled
 from .head_shape import behind_share, soften
 from .rasterizer import interpolate, rasterize
+from .resize import halved, looked_up
 from .rest_pose import to_rest
 from .uv import layered, vertex_facing
 from .volume_renderer import Rendering
@@ -68,7 +69,7 @@ def surface_colour(
     attributes = torch.cat([face_model.uv.expand(batch, -1, -1), facing], -1)
     attributes = interpolate(attributes, drawn, face_model.triangles)  # [B, 3, H, W]
     grid = attributes[:, :2].permute(0, 2, 3, 1)
-    face = F.grid_sample(texture.expand(batch, -1, -1, -1), grid, padding_mode="border", align_corners=False)
+    face = looked_up(halved(texture, size).expand(batch, -1, -1, -1), grid)
     share = soften(drawn.mask[:, None].float()) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
     return elsewhere + share * (face - elsewhere), share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1)
 

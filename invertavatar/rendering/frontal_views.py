@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..camera import pixel_centres
 from .observation import PhotoMaps, log_angle_weight
+from .resize import halved, looked_up
 from .rest_pose import POSTURE_NAMES
 from .uv import FULL_WEIGHT, fill_unseen
 
@@ -192,7 +193,7 @@ def hair_colour(colour: Tensor, matte: Tensor, roundness: Tensor) -> Tensor:
 
 
 def sampled(fine: Tensor, grid: Tensor, share: Tensor) -> Tensor:
-    """Colours of the frontal plane at single places, of those photos only that show there.
+    """Colours of the frontal plane for each pixel of frames, of those photos only that show there.
 
     Args:
         fine: [B, K, 5, H, W] or of a batch of 1, not bytes.
@@ -203,11 +204,10 @@ def sampled(fine: Tensor, grid: Tensor, share: Tensor) -> Tensor:
         [B, 3, h, w].
     """
     used = (share > NEGLIGIBLE).any(0)
-    share, fine = share[:, used], fine[:, used].expand(len(grid), -1, -1, -1, -1)
+    share, fine = share[:, used], fine[:, used]
     count = share.shape[1]
-    looks = F.grid_sample(
-        fine.flatten(0, 1), grid.repeat_interleave(count, 0), padding_mode="border", align_corners=False
-    )
+    fine = halved(fine.flatten(0, 1), grid.shape[1]).unflatten(0, (-1, count)).expand(len(grid), -1, -1, -1, -1)
+    looks = looked_up(fine.flatten(0, 1), grid.repeat_interleave(count, 0))
     return blended(looks.unflatten(0, (-1, count)), share)[0]
 
 

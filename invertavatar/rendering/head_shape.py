@@ -15,14 +15,14 @@ from ..camera import pixel_centres
 from ..face.face_model import FaceModel
 from ..face.topology import SKIN
 from .rasterizer import interpolate, rasterize
-from .resize import resize
+from .resize import looked_up, resize
 from .rest_pose import PIVOT, displacement, row_rotations, smoothstep
 from .uv import layered
 
 EAR_PLANE = -0.15  # z of the widest section of the head
 BACK_OF_HEAD = 0.5  # how far the head reaches behind that plane where it is thickest
 BEHIND = (-0.3, -0.5)  # z between which it is no longer what shows from the front
-NECK = 0.1  # share of that which is left at the neck
+NECK = 0.4  # share of that which is left at the neck
 NAPE, OCCIPUT = -0.45, 0.05  # heights between which the back of the head recedes to it
 SOFTENED_SIZE = 128  # finer masks are softened, and finer planes moved, at this size
 SILHOUETTE_SLOPE = 24.0  # logit of the silhouette from matte 0 to matte 1
@@ -164,7 +164,7 @@ def canonicalize(
     The body is taken to face the viewer, whichever way the head is turned.
 
     Args:
-        picture: [B, C, H, W] normalized crop.
+        picture: [B, C, H, W] normalized crop: colours, and masks from the fourth channel on.
         matte: [B, 1, H, W] in 0..1.
         heights: [B, 1, h, w] of the head in this picture.
         rotation: [B, 3, 3] head -> camera.
@@ -193,5 +193,8 @@ def canonicalize(
     normal = F.normalize(torch.stack([-slope_right, -slope_up, torch.ones_like(slope_up)], -1), dim=-1)
     facing = torch.einsum("bhj,bhwj->bhw", turns[:, :, 2], normal).clamp(0, 1)[:, None]
     inside = (grid.abs().amax(-1) <= 1).float()[:, None]
-    colour = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    colour = looked_up(picture[:, :3], grid)
+    if picture.shape[1] > 3:
+        masks = F.grid_sample(picture[:, 3:], grid, padding_mode="border", align_corners=False)
+        colour = torch.cat([colour, masks], 1)
     return colour, F.grid_sample(matte, grid, align_corners=False) * inside, facing * inside

@@ -13,6 +13,7 @@ from ..camera import project
 from ..face.face_model import FaceModel
 from ..face.topology import SKIN
 from .rasterizer import Fragments, interpolate, rasterize
+from .resize import looked_up
 
 BEHIND = 10.0  # patches are drawn this far behind the skin: they show through their openings and nowhere else
 DEPTH_SIZE = 256  # pixels of the depth picture that decides what hides what
@@ -105,7 +106,7 @@ def unproject(
     seen = (1 - (hidden_by - DEPTH_TOLERANCE) / DEPTH_TOLERANCE).clamp(0, 1) * texels[:, 3:].clamp(0, 1)
     open_region = torch.cat([openness, openness.new_zeros(batch, 1)], 1)[:, atlas.region[0]]  # last column: no chart
     seen = seen * open_region[:, None] * F.grid_sample(valid, grid, align_corners=False)
-    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False), seen
+    return looked_up(picture, grid), seen
 
 
 def mirror_texture(texture: Tensor, atlas: UVAtlas) -> Tensor:

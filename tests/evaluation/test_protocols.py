@@ -2,6 +2,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from invertavatar.evaluation.clips import Clip, cut, find_clips, load_clips
 from invertavatar.evaluation.protocols import ABLATIONS, SIZE, Evaluation, Judge, average, over_grey, without
 from invertavatar.evaluation.report import flat, markdown, write_report
 from invertavatar.face.motion import Motion
+from invertavatar.face.portrait import CROP_SIZE
 from invertavatar.face.recorder import Recorder
 from invertavatar.face.tracker import Track
 from invertavatar.media import VideoReader, VideoWriter
@@ -45,7 +47,7 @@ class Mirror:
         return [*(avatar or []), portrait]
 
     def animate_stream(self, avatar, motion, relative_motion, height, **_):
-        assert not relative_motion and height == SIZE
+        assert not relative_motion and height in (SIZE, CROP_SIZE)
         for frame in range(motion.num_frames):
             yield self.show(motion[frame])
 
@@ -205,6 +207,22 @@ def test_an_avatar_that_moves_as_its_driver_has_the_same_jitter(clips, judge):
     scores = perfect(clips[:1], judge).jitter().scores[""]
     assert scores["output"] == scores["driver"] > 0
     assert scores["ratio"] == 1
+
+
+def test_sharpness_is_that_of_the_photo_s_own_face(clips, judge):
+    evaluation = perfect(clips[:1], judge)
+    photo = evaluation.portraits(clips[0], 1)[0].photo[0]
+    picture = ((photo.permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+    evaluation.pipe.show = lambda motion: picture
+    assert evaluation.sharpness().scores[""]["ratio"] == 1
+    noise = picture.copy()
+    noise[:60] = np.random.default_rng(0).integers(0, 255, noise[:60].shape)  # above the face, where it does not count
+    evaluation.pipe.show = lambda motion: noise
+    assert evaluation.sharpness().scores[""]["ratio"] == 1
+    evaluation.pipe.show = lambda motion: cv2.GaussianBlur(picture, (0, 0), 2)
+    outcome = evaluation.sharpness()
+    assert 0.05 < outcome.scores[""]["ratio"] < 0.6
+    assert "| avatar | photo | ratio |" in markdown({"sharpness": outcome}, {})
 
 
 # Ablations

@@ -185,9 +185,9 @@ def test_places_are_looked_up_in_the_photos_that_count_alone():
     views = album(photo(column, 0.0), photo(9.0, 40.0))
     grid = torch.tensor([[0.5, 0.0], [-0.25, 0.5]]).view(1, 1, 2, 2)
     share = nearness(views, rotation_from_angles(torch.tensor([0.0, 1.0])))
-    colour = sampled(views.coarse, grid.expand(2, -1, -1, -1), share)
-    assert colour.shape == (2, 3, 1, 2)
-    assert torch.allclose(colour[:, 0, 0], torch.tensor([0.5, -0.25]).expand(2, -1) * SIZE / (SIZE - 1), atol=0.02)
+    colour = sampled(views.coarse, grid.expand(2, SIZE, -1, -1), share)
+    assert colour.shape == (2, 3, SIZE, 2)
+    assert torch.allclose(colour[:, 0, 5], torch.tensor([0.5, -0.25]).expand(2, -1) * SIZE / (SIZE - 1), atol=0.02)
 
 
 @pytest.mark.parametrize("hair", [-0.9, 0.3])  # dark, or none: the skin's own colour
