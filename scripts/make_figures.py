@@ -29,8 +29,8 @@ def make_figures(
     device: DeviceOption = "auto",
     debug: DebugOption = False,
 ) -> None:
-    """Write people.png (photo, avatar, expressions and views of each example person), expressions.png (52 axes),
-    samples.png (people of the prior) and failures.png.
+    """Write people.webp (photo, avatar, expressions and views of each example person), expressions.webp (52 axes),
+    samples.webp (people of the prior) and failures.webp.
     """
     with error_sentences(debug):
         import numpy as np
@@ -49,7 +49,7 @@ def make_figures(
             ]
             rows += [load_image(photos[0]), *((picture * 255).round().astype("uint8") for picture in (*views, *faces))]
             labels += ["photo 1 of 4", "yaw -20", "yaw 0", "yaw 20", "smile", "jaw open", "wink"]
-        save_image(output / "people.png", contact_sheet(rows, 7, labels, 256))
+        save_image(output / "people.webp", contact_sheet(rows, 7, labels, 256))
 
         from invertavatar.face.arkit import ARKIT_NAMES
 
@@ -57,14 +57,14 @@ def make_figures(
         poses = [{}, *({name: 1.0} for name in ARKIT_NAMES)]
         cells = [pipe.render(avatar, expression=scores, height=256, zoom=1.4, output_type="np")[0] for scores in poses]
         cells = [(picture * 255).round().astype("uint8") for picture in cells]
-        save_image(output / "expressions.png", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
+        save_image(output / "expressions.webp", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
 
         cells, labels = [], []
         for label, photos, view in FAILURES:
             avatar = pipe.reconstruct([EXAMPLES / f"{photo}.jpg" for photo in photos])
             cells += [load_image(EXAMPLES / f"{photos[0]}.jpg"), np.asarray(pipe.render(avatar, **view, height=256)[0])]
             labels += [photos[0], label]
-        save_image(output / "failures.png", contact_sheet(cells, 4, labels, 256))
+        save_image(output / "failures.webp", contact_sheet(cells, 4, labels, 256))
 
         people = [pipe.sample(seed) for seed in range(SEEDS)]
         cells = [np.asarray(pipe.render(person, height=200)[0]) for person in people]
@@ -74,7 +74,7 @@ def make_figures(
         for seed, person in enumerate(people[:REENACTED]):
             cells += pipe.animate_stream(person, motion=motion, relative_motion=False, height=200)
             labels += [f"seed {seed}, moved"] * motion.num_frames
-        save_image(output / "samples.png", contact_sheet(cells, MOMENTS, labels, 200))
+        save_image(output / "samples.webp", contact_sheet(cells, MOMENTS, labels, 200))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Pictures of the app's three tabs, on a desktop and a phone, light and dark, with an avatar of an example person."""
 
-import io
 import shutil
 import sys
 from pathlib import Path
@@ -28,7 +27,7 @@ def take_screenshots(
         list[str] | None, typer.Option(help="Names such as avatar_desktop_light; all twelve by default.")
     ] = None,
 ) -> None:
-    """Write app_TAB_WINDOW_SCHEME.png for each tab, window and scheme.
+    """Write app_TAB_WINDOW_SCHEME.webp for each tab, window and scheme.
 
     Example: python scripts/take_screenshots.py --only avatar_desktop_light --only explore_phone_dark
     """
@@ -38,6 +37,7 @@ def take_screenshots(
     from playwright.sync_api import sync_playwright
 
     import app
+    from invertavatar.media import load_image, save_image
 
     names = [f"{tab}_{window}_{scheme}" for window in WINDOWS for scheme in ("light", "dark") for tab in TABS]
     wanted = only or names
@@ -63,7 +63,11 @@ def take_screenshots(
                     for tab in tabs:
                         TABS[tab](visit, driver)
                         visit.wait_for_timeout(800)
-                        save(visit.screenshot(full_page=True), folder / f"app_{tab}_{window}_{scheme}.png")
+                        path = folder / f"app_{tab}_{window}_{scheme}.webp"
+                        shot = Path(scratch) / "shot.png"
+                        visit.screenshot(full_page=True, path=shot)
+                        save_image(path, load_image(shot))
+                        print(path)
                     context.close()
             browser.close()
     finally:
@@ -118,16 +122,6 @@ def show_sliders(visit, driver: Path) -> None:
 
 
 TABS = {"avatar": show_avatar_tab, "animate": show_animation, "explore": show_sliders}
-
-
-def save(screenshot: bytes, path: Path) -> None:
-    """Write a screenshot with few colours: a quarter of the bytes."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(screenshot)) as picture:
-        picture.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -217,14 +217,14 @@ def test_below_a_photo_s_lower_edge_the_body_goes_straight_on_and_counts_little(
 
 
 def test_stripes_at_a_photo_s_lower_edge_fade_below_it():
-    inside = torch.ones(1, 1, 64, 64)
-    inside[:, :, 50:] = 0
-    colour = torch.linspace(-1, 1, 64).repeat(1, 3, 64, 1)
+    inside = torch.ones(1, 1, 256, 256)
+    inside[:, :, 200:] = 0
+    colour = torch.linspace(-1, 1, 256).repeat(1, 3, 256, 1)
     colour[..., ::2] -= 0.5
     picture = continued(torch.cat([colour, inside, inside], 1))[0, 0]
-    stripes = (picture[:, 1:] - picture[:, :-1]).abs()[:, 8:-8].mean(1)
-    assert stripes[50] > 0.8 * stripes[49] and stripes[-1] < 0.15 * stripes[49]
-    assert picture[-1, 48] > picture[-1, 16] + 0.5  # what is wide stays
+    stripes = (picture[:, 1:] - picture[:, :-1]).abs()[:, 32:-32].mean(1)
+    assert stripes[200] > 0.9 * stripes[199] and stripes[-1] < 0.1 * stripes[199]
+    assert picture[-1, 192] > picture[-1, 64] + 0.5  # what is wide stays
 
 
 def test_a_photo_that_ends_at_the_face_is_not_continued():
