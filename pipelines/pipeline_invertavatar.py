@@ -42,7 +42,7 @@ from invertavatar.rendering.frontal_views import crossfaded, nearness
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import observed_texture
-from invertavatar.rendering.resize import resize
+from invertavatar.rendering.resize import halved, resize
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
@@ -414,7 +414,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
     def _layers(self, avatar, motion, view, camera, height, batch_size, shown=None):
         """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
         view = view.expand_as(motion.rotation)
-        features, detail = self.canonical_features(avatar)
+        features, detail = self.canonical_features(avatar, height)
         moved = bool((motion.translation != 0).any() or (motion.scale != 1).any())
         starts = range(0, motion.num_frames, batch_size)
 
@@ -554,7 +554,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         generator, face_model, config = self.generator, self.face_model, self.generator.config
 
         # The driven head, once for all points.
-        features, detail = self.canonical_features(avatar)
+        features, detail = self.canonical_features(avatar, texture_size // 2)
         closed = face_model.close(face_model(avatar.neutral, scores, residual), avatar.neutral)
         window = face_window(closed, face_model, config.window, generator.window_resolution)
         face = generator.face(avatar.ws.to(generator.dtype), features, window)
@@ -622,10 +622,13 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     # 4. The parts of a frame
 
-    def canonical_features(self, avatar: Avatar) -> tuple[CanonicalFeatures, Tensor]:
-        """What all frames of an avatar share: F_tex and F_tri, and the face's texture in full resolution."""
-        features = canonical_features(self._networks(), inversion_of(avatar), self._atlas(avatar.texture_sum.shape[-1]))
-        return features, observed_texture(avatar.detail_sum, self._atlas(avatar.detail_sum.shape[-1])).texture
+    def canonical_features(self, avatar: Avatar, height: int) -> tuple[CanonicalFeatures, Tensor]:
+        """What all frames of an avatar share: F_tex and F_tri, and the face's texture as fine as frames of `height`."""
+        coarse, fine = (self._atlas(x.shape[-1]) for x in (avatar.texture_sum, avatar.detail_sum))
+        features = canonical_features(self._networks(), inversion_of(avatar), coarse)
+        if (views := features.views) is not None and views.fine is not None:
+            features = features._replace(views=views._replace(fine=halved(views.fine, height)))
+        return features, halved(observed_texture(avatar.detail_sum, fine).texture, height)
 
     def render_frames(
         self,

@@ -12,7 +12,7 @@ from ..face.face_model import FaceModel
 from .frontal_views import sampled
 from .head_shape import behind_share, soften
 from .rasterizer import interpolate, rasterize
-from .resize import halved, looked_up
+from .resize import looked_up
 from .rest_pose import to_rest
 from .uv import layered, vertex_facing
 from .volume_renderer import Rendering
@@ -40,8 +40,8 @@ def surface_colour(
     plane at the point where the rendered depth puts the surface.
 
     Args:
-        texture: [B, 3, R, R] of the face, or of a batch of 1 for all frames.
-        views: [B, K, 5, R, R] the photos in the frontal plane, or of a batch of 1.
+        texture: [B, 3, R, R] of the face, or of a batch of 1 for all frames; less than twice as fine as the frames.
+        views: [B, K, 5, R, R] the photos in the frontal plane, likewise.
         shown: [B, K] how much each of them counts.
         closed: [B, V + E, 3] the driven mesh.
         rendering: Of the same frames.
@@ -69,7 +69,7 @@ def surface_colour(
     attributes = torch.cat([face_model.uv.expand(batch, -1, -1), facing], -1)
     attributes = interpolate(attributes, drawn, face_model.triangles)  # [B, 3, H, W]
     grid = attributes[:, :2].permute(0, 2, 3, 1)
-    face = looked_up(halved(texture, size).expand(batch, -1, -1, -1), grid)
+    face = looked_up(texture.expand(batch, -1, -1, -1), grid)
     share = soften(drawn.mask[:, None].float()) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
     return elsewhere + share * (face - elsewhere), share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1)
 

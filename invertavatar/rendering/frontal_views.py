@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..camera import pixel_centres
 from .observation import PhotoMaps, log_angle_weight
-from .resize import halved, looked_up
+from .resize import looked_up
 from .rest_pose import POSTURE_NAMES
 from .uv import FULL_WEIGHT, fill_unseen
 
@@ -204,9 +204,8 @@ def sampled(fine: Tensor, grid: Tensor, share: Tensor) -> Tensor:
         [B, 3, h, w].
     """
     used = (share > NEGLIGIBLE).any(0)
-    share, fine = share[:, used], fine[:, used]
+    share, fine = share[:, used], fine[:, used].expand(len(grid), -1, -1, -1, -1)
     count = share.shape[1]
-    fine = halved(fine.flatten(0, 1), grid.shape[1]).unflatten(0, (-1, count)).expand(len(grid), -1, -1, -1, -1)
     looks = looked_up(fine.flatten(0, 1), grid.repeat_interleave(count, 0))
     return blended(looks.unflatten(0, (-1, count)), share)[0]
 

@@ -12,9 +12,9 @@ def resize(x: Tensor, size: int) -> Tensor:
 
 
 def halved(picture: Tensor, size: int) -> Tensor:
-    """A picture [B, C, R, R] less than twice as fine as one of `size` pixels, whose lookups would else be grainy."""
+    """A picture [..., R, R] less than twice as fine as one of `size` pixels, whose lookups would else be grainy."""
     while picture.shape[-1] >= 2 * size:
-        picture = F.avg_pool2d(picture, 2)
+        picture = picture.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-1, -3))
     return picture
 
 

@@ -157,7 +157,7 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_
         avatar = pipe.add_portrait(avatar, portrait)
     residual = torch.zeros(1, len(face_model.residual_region))
     with torch.no_grad():
-        canonical, turned = pipe.canonical_features(avatar), rotations[1:]
+        canonical, turned = pipe.canonical_features(avatar, size), rotations[1:]
         reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
         moved = {"turn": turned, "posture": reconstruction.posed(target_views(episode)).posture}
         expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, **moved)
