@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from .avatar import Avatar, PhotoRecord
@@ -56,8 +55,7 @@ def with_photo(
     visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
     record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
     if avatar is None or not avatar.photos:
-        picture = (portrait.photo[0].permute(1, 2, 0).cpu().numpy() + 1) * 127.5
-        behind = backdrop(picture.round().astype(np.uint8), portrait.matte[0, 0].cpu().numpy())
+        behind = backdrop(portrait.picture, portrait.matte[0, 0].cpu().numpy())
         rest = Motion(
             rotation=portrait.rotation,
             expression=portrait.expression,

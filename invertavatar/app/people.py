@@ -112,8 +112,7 @@ def with_landmarks(portrait: Portrait) -> np.ndarray:
 
 def crop_of(portrait: Portrait) -> np.ndarray:
     """The crop of a photo: [S, S, 3] uint8."""
-    picture = ((portrait.photo[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
-    return np.asarray(Image.fromarray(picture).resize((VIEW_SIZE, VIEW_SIZE), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(portrait.picture).resize((VIEW_SIZE, VIEW_SIZE), Image.Resampling.LANCZOS))
 
 
 def digest_of(portrait: Portrait) -> str:

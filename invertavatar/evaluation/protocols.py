@@ -214,12 +214,11 @@ class Evaluation:
             portrait = self.portraits(clip, 1)[0]
             target = self.targets(clip, clip.photo_frames(1))[0]
             avatar = self._reconstruct(self.pipe, clip, 1)
-            picture = next(iter(self._frames(self.pipe, avatar, [target], CROP_SIZE)))
-            photo = ((portrait.photo[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+            (picture,) = self._frames(self.pipe, avatar, [target], CROP_SIZE)
             face = face_region(portrait)
-            output, own = (metrics.fine_band(seen, face) for seen in (picture, photo))
+            output, own = (metrics.fine_band(seen, face) for seen in (picture, portrait.picture))
             rows.append({"avatar": output, "photo": own, "ratio": output / own})
-            outcome.sheet.append((clip.name, [photo, picture]))
+            outcome.sheet.append((clip.name, [portrait.picture, picture]))
         outcome.scores[""] = average(rows, SHARPNESS_METRICS)
         return outcome
 

@@ -32,6 +32,11 @@ class Portrait(NamedTuple):
     thumbnail: Tensor  # [3, 96, 96] uint8
 
     @property
+    def picture(self) -> np.ndarray:
+        """The crop as a picture: [S, S, 3] uint8 RGB."""
+        return ((self.photo[0].permute(1, 2, 0) + 1) * 127.5).round().byte().cpu().numpy()
+
+    @property
     def angles(self) -> tuple[float, float, float]:
         """Yaw, pitch and roll in degrees."""
         return tuple(angles_from_rotation(self.rotation)[0].tolist())

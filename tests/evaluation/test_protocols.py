@@ -211,8 +211,7 @@ def test_an_avatar_that_moves_as_its_driver_has_the_same_jitter(clips, judge):
 
 def test_sharpness_is_that_of_the_photo_s_own_face(clips, judge):
     evaluation = perfect(clips[:1], judge)
-    photo = evaluation.portraits(clips[0], 1)[0].photo[0]
-    picture = ((photo.permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+    picture = evaluation.portraits(clips[0], 1)[0].picture
     evaluation.pipe.show = lambda motion: picture
     assert evaluation.sharpness().scores[""]["ratio"] == 1
     noise = picture.copy()

@@ -38,6 +38,7 @@ def test_the_photo_is_the_tracker_s_crop(portrait, face_tracker, example):
     crop = face_tracker.crop(example("anna_1"), track, 256)
     pixels = (portrait.photo[0].permute(1, 2, 0) + 1) * 127.5
     np.testing.assert_allclose(pixels, crop.image, atol=1e-3)
+    np.testing.assert_array_equal(portrait.picture, crop.image)
     np.testing.assert_array_equal(portrait.matte[0, 0], crop.matte)
 
 
