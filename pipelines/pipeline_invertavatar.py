@@ -23,7 +23,14 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
-from invertavatar.face.motion import Motion, check_retargeting, load_motion, retarget
+from invertavatar.face.motion import (
+    MOTION_SUFFIXES,
+    Motion,
+    check_neutral_frame,
+    check_retargeting,
+    load_motion,
+    retarget,
+)
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
 from invertavatar.face.tracker import FaceTracker
@@ -263,23 +270,32 @@ class InvertAvatarPipeline(DiffusionPipeline):
         face_index: int = 0,
         fps: float | None = None,
         max_frames: int | None = None,
+        neutral_frame: int | float | str | None = None,
     ) -> Motion:
         """The motion of a driver.
 
         Args:
-            driving: A video, a photo, a list of frames, a saved motion (.safetensors) or a table (.csv).
+            driving: A video, a photo, a list of frames, a saved motion (.safetensors) or a table of ARKit scores
+                (.csv and others: `Motion.from_arkit_csv`).
             face_index: Which face where there are several.
-            fps: Resample a video to this rate.
+            fps: Resample to this rate; of a list of frames or a table without times it states the rate.
             max_frames: Take no more frames than this.
+            neutral_frame: The frame that is neutral, by its number from 0 or its time; see `Motion.with_neutral_frame`.
 
         Raises:
             MediaError, NoFaceError, MotionError: The driver cannot be read, shows no face, or is no motion.
         """
         if max_frames is not None and max_frames < 1:
             raise InvertAvatarError(f"max_frames must be 1 or more, not {max_frames}.")
+        if neutral_frame is not None:
+            check_neutral_frame(neutral_frame)
         suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
-        if suffix in (".safetensors", ".csv"):
-            return load_motion(driving)[:max_frames]
+        if suffix in MOTION_SUFFIXES:
+            return load_motion(driving, fps, neutral_frame)[:max_frames]
+        motion = self._captured(driving, suffix, face_index, fps, max_frames)
+        return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
+
+    def _captured(self, driving, suffix, face_index, fps, max_frames) -> Motion:
         recorder = self.recorder._replace(tracker=self._tracker())
         try:
             if suffix in (*VIDEO_SUFFIXES, ".gif"):  # as a photo a GIF is its first frame, as a driver all of them
@@ -310,6 +326,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         relative_motion: bool = True,
         motion_scale: float = 1.0,
         smooth: float = 0.0,
+        neutral_frame: int | float | str | None = None,
         follow_translation: bool = False,
         yaw: float | Sequence[float] = 0.0,
         pitch: float | Sequence[float] = 0.0,
@@ -337,6 +354,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 else take the driver's expression and pose as they are.
             motion_scale: Strength of the motion.
             smooth: 0..1, One-Euro smoothing.
+            neutral_frame: The driver's frame that is neutral, by its number from 0 (12) or its time (0.5, "0:01.5"). By
+                default that of the motion, 0 in tables of scores, else the median over the clip.
             follow_translation: Let the head also move and grow in the picture as the driver's does.
             yaw: Degrees by which the camera sees the whole person turned further, to the picture's right. One
                 number, or one for each rendered frame.
@@ -366,6 +385,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self.check_inputs(avatar, driving_video, driving_image, motion, callback_on_step_end_tensor_inputs)
         check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
         check_retargeting(animation_region, motion_scale, smooth)
+        if neutral_frame is not None:
+            check_neutral_frame(neutral_frame)
         if crossfade < 0:
             raise InvertAvatarError(f"crossfade is a time in seconds, 0 or more, not {crossfade}.")
         view = rotations(yaw, pitch, roll)
@@ -374,6 +395,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         driver = motion
         if driver is None:
             driver = self.track(driving_video if driving_video is not None else driving_image)
+        if neutral_frame is not None:
+            driver = driver.with_neutral_frame(neutral_frame)
         motion = retarget(
             driver,
             avatar.rest,

@@ -5,6 +5,7 @@ posture in that of `POSTURE_NAMES`.
 """
 
 import logging
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -12,17 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from invertavatar.errors import MotionError
-from invertavatar.face import motion_io, smoothing
+from invertavatar.face import live_link, motion_io, score_tables, smoothing
 from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, REGIONS
+from invertavatar.face.table_times import seconds_of
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 
 logger = logging.getLogger(__name__)
 
 ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # LivePortrait's words
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
+MOTION_SUFFIXES = (".safetensors", *TABLE_SUFFIXES)
+PLAIN = ("residual_region", "fps", "known_neutral")  # the fields that are no tensors
 EXPRESSION_RANGE = (-0.2, 1.2)  # beyond it the linear face model tears
 
 
@@ -46,6 +51,8 @@ class Motion:
         scale: [T] size of the head in the picture over its median size in the clip, > 0. None is 1.
         found: [T] bool, False where the tracker lost the face and held the last pose. None is all True.
         fps: Frames per second; kept as an exact fraction.
+        known_neutral: One frame, where it is known what is neutral: 0 in tables of scores and sliders, or a frame that
+            was chosen (`with_neutral_frame`). None takes the median over the clip.
 
     Raises:
         MotionError: Shapes do not agree, a number is not finite, a rotation is none, or there is no frame.
@@ -60,6 +67,7 @@ class Motion:
     scale: Tensor | None = None
     found: Tensor | None = None
     fps: Fraction | float = Fraction(25)
+    known_neutral: "Motion | None" = None
 
     def __post_init__(self):
         num_frames, num_residual = (*np.shape(self.rotation), 0)[0], len(self.residual_region)
@@ -94,6 +102,12 @@ class Motion:
             raise MotionError(f"The residual regions of a motion are {', '.join(REGIONS)}, not {self.residual_region}.")
         object.__setattr__(self, "residual_region", tuple(self.residual_region))
         object.__setattr__(self, "fps", motion_io.frame_rate(self.fps))
+        neutral = self.known_neutral
+        alike = neutral is None or all(
+            getattr(neutral, name).shape[1:] == getattr(self, name).shape[1:] for name in ("residual", "posture")
+        )
+        if not alike or (neutral is not None and neutral.num_frames != 1):
+            raise MotionError("The neutral of a motion is one frame of the same face model; choose it from the motion.")
 
     @property
     def num_frames(self) -> int:
@@ -112,17 +126,74 @@ class Motion:
 
     @property
     def neutral(self) -> "Motion":
-        """One frame: the median of each field over the found frames, of rotations the geometric median on SO(3).
+        """One frame: the one that is known, else the median of each field over the found frames (of rotations the
+        geometric median on SO(3)), as residual, translation and scale lie about 0, 0 and 1.
 
         Raises:
-            MotionError: No frame was found.
+            MotionError: None is known and no frame was found.
         """
+        if self.known_neutral is not None:
+            return self.known_neutral
         if not self.found.any():
             raise MotionError("No frame of this motion shows a face, so it has no neutral; choose another clip.")
-        seen = {name: value[self.found] for name, value in self._tensors().items() if name != "found"}
-        middle = {name: np.median(value.numpy(), axis=0, keepdims=True) for name, value in seen.items()}
-        middle["rotation"] = _median_rotation(seen["rotation"])
-        return Motion(residual_region=self.residual_region, fps=self.fps, **middle)
+        middle = {
+            name: np.median(getattr(self, name)[self.found].numpy(), axis=0, keepdims=True)
+            for name in ("expression", "posture")
+        }
+        rotation = _median_rotation(self.rotation[self.found])
+        residual = torch.zeros(1, len(self.residual_region))
+        return Motion(rotation, residual=residual, residual_region=self.residual_region, fps=self.fps, **middle)
+
+    def with_neutral_frame(self, frame: int | float | str) -> "Motion":
+        """The same movement, relative to one of its frames.
+
+        A motion of one frame stays as it is: it has no other to be relative to.
+
+        Args:
+            frame: Its number from 0 (`12`, `"12"`) or its time (`0.5`, `"0.5s"`, `"0:00.5"`).
+
+        Raises:
+            MotionError: There is no such frame, or it shows no face.
+        """
+        index = check_neutral_frame(frame, self.fps)
+        if index >= self.num_frames:
+            raise MotionError(
+                f"There is no frame {frame} to be neutral: the motion has {self.num_frames}, numbered from 0 to "
+                f"{self.num_frames - 1}, which last {self.duration:.2f} s."
+            )
+        if self.num_frames == 1:
+            return self
+        if not self.found[index]:
+            raise MotionError(f"Frame {index} cannot be neutral, as it shows no face; choose another.")
+        return replace(self, known_neutral=replace(self[index], fps=self.fps, known_neutral=None))
+
+    def resampled(self, fps: float | Fraction) -> "Motion":
+        """The same movement at another frame rate, as long as before; between frames it is interpolated.
+
+        Args:
+            fps: Frames per second.
+
+        Raises:
+            MotionError: It is no usable frame rate.
+        """
+        fps = motion_io.frame_rate(fps)
+        if fps == self.fps:
+            return self
+        count = max(1, motion_io.num_frames_in(self.num_frames / float(self.fps), fps))
+        place = (np.arange(count) * float(self.fps / fps)).clip(max=self.num_frames - 1)  # in frames of this motion
+        before = torch.from_numpy(place.astype(np.int64))
+        after = (before + 1).clamp(max=self.num_frames - 1)
+        share = torch.from_numpy(place).float() - before
+        values = {
+            name: torch.lerp(value[before], value[after], share.reshape(-1, *[1] * (value.ndim - 1)))
+            for name, value in self._tensors().items()
+            if name not in ("rotation", "found")
+        }
+        if self.num_frames > 1:
+            values["rotation"] = Slerp(np.arange(self.num_frames), _as_rotation(self.rotation))(place).as_matrix()
+        else:
+            values["rotation"] = self.rotation[before]
+        return replace(self, fps=fps, found=self.found[torch.where(share < 0.5, before, after)], **values)
 
     def __len__(self) -> int:
         return self.num_frames
@@ -156,16 +227,34 @@ class Motion:
                 raise MotionError("Motions of different face models cannot be concatenated; track them with one model.")
             if motion.posture.shape[1] != first.posture.shape[1]:
                 raise MotionError("Motions with and without posture cannot be concatenated; track them with one model.")
+            if not _same(motion.known_neutral, first.known_neutral):
+                raise MotionError(
+                    "Motions with different neutral faces cannot be concatenated; set one known_neutral for all."
+                )
         parts = [motion._tensors() for motion in motions]
         return replace(first, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
     def save(self, path: str | Path):
-        """Writes a `.safetensors` file that `Motion.load` reads back bit for bit, the frame rate exactly.
+        """Writes a file by its ending.
+
+        - `.safetensors`: `Motion.load` reads it back bit for bit, the frame rate exactly.
+        - `.csv`: a Live Link Face recording of the scores and the head's angles. 0 is neutral in it: where a neutral
+          frame is known, what departs from it is written.
 
         Raises:
-            MotionError: The path has another ending or cannot be written.
+            MotionError: The path has another ending or cannot be written, or no frame for a table shows a face.
         """
-        motion_io.write_motion_file(Path(path), self._tensors(), self.fps, self.residual_region)
+        path, neutral = Path(path), self.known_neutral
+        if path.suffix.lower() == ".safetensors":
+            stored = None if neutral is None else neutral._tensors()
+            motion_io.write_motion_file(path, self._tensors(), stored, self.fps, self.residual_region)
+        elif path.suffix.lower() == ".csv":
+            turns, scores = self.rotation.double(), self.expression.double()
+            if neutral is not None:
+                turns, scores = turns @ neutral.rotation.double().mT, scores - neutral.expression.double()
+            live_link.write_live_link(path, turns.numpy(), scores.numpy(), self.found.numpy(), self.fps)
+        else:
+            raise MotionError(f"A motion is saved as a .safetensors or .csv file; {path.name} has another ending.")
 
     @classmethod
     def load(cls, path: str | Path) -> "Motion":
@@ -176,17 +265,31 @@ class Motion:
         Raises:
             MotionError: The file is missing, cut off, no motion, of another version, or holds unusable numbers.
         """
-        return cls._checked(path, motion_io.read_motion_file(Path(path)))
+        stored = motion_io.read_motion_file(Path(path))
+        parts = {name for name in stored if name.startswith(motion_io.NEUTRAL)}
+        neutral = {name.removeprefix(motion_io.NEUTRAL): stored.pop(name) for name in parts}
+        motion = cls._checked(path, stored)
+        if not neutral:
+            return motion
+        neutral |= {"fps": motion.fps, "residual_region": motion.residual_region}
+        return cls._checked(path, stored | {"known_neutral": cls._checked(path, neutral)})
 
     @classmethod
-    def from_arkit_csv(cls, path: str | Path, default_fps: float = 60) -> "Motion":
-        """Reads a Live Link Face recording, or any table whose columns are named like ARKit's scores.
+    def from_arkit_csv(
+        cls, path: str | Path, default_fps: float | None = None, fps: float | Fraction | None = None
+    ) -> "Motion":
+        """Reads a Live Link Face recording, an Audio2Face export or any table with columns named like ARKit's scores.
 
-        Column names count in any order and capitalisation; scores that are missing are 0. The head's angles are either
-        `yaw`, `pitch`, `roll` in degrees with the signs of `camera.py`, or Live Link Face's `HeadYaw`, `HeadPitch`,
-        `HeadRoll` in radians. Frame times come from `time` (seconds) or `Timecode` (`HH:MM:SS:FF.sss`), the frame rate
-        from `fps`, else from the times, else it is `default_fps`; frames at uneven times are interpolated. Rows with a
-        `BlendshapeCount` of 0 or without scores are frames without a face.
+        Text with commas, semicolons or tabs (decimal commas too), or `.json` in Audio2Face's form. Column names count
+        in any order and spelling (`eyeBlinkLeft`, `EyeBlinkLeft`, `eyeBlink_L`, `eye_blink_left`,
+        `blendShapes.EyeBlinkLeft`); scores that are missing are 0, and 0 is neutral. Scores up to 100 are percentages.
+        The head's angles are either `yaw`, `pitch`, `roll` in degrees with the signs of `camera.py`, or Live Link
+        Face's `HeadYaw`, `HeadPitch`, `HeadRoll` in radians (degrees where they are too large for that).
+
+        Frame times come from a column such as `time`, `timestamp` or `Timecode`: seconds, other units (by the name, as
+        `time_ms`, or by the steps), clocks, durations, dates, or time codes (`HH:MM:SS:FF.sss`); or from numbers in
+        `frame`. The frame rate is that of the times or stated by `fps`; frames at uneven times are interpolated, a gap
+        stays a gap. Rows with a `BlendshapeCount` of 0 or without scores are frames without a face.
 
         How sure the signs of Live Link Face are: Epic documents none. HeadYaw > 0 is taken to turn to the person's left
         (yaw > 0 here), HeadPitch > 0 to lift the face (pitch > 0), HeadRoll > 0 to tilt it to the person's right
@@ -195,10 +298,17 @@ class Motion:
         off: all angles 0). Radians are sure: the gaze angles of public recordings fit no other unit. Held in landscape
         the phone is reported to turn yaw and pitch around; then give the table `yaw`, `pitch`, `roll` of your own.
 
+        Args:
+            path: The table.
+            default_fps: Rows per second where the table does not tell: without times, or where its clock stands still
+                or counts whole seconds. None takes 60, and such a clock at its word, with a warning.
+            fps: Frames per second of the motion; None takes the table's. It states `default_fps` too.
+
         Raises:
             MotionError: No file, no table, no usable column, or a cell that is no number (its row and column named).
         """
-        return cls._checked(path, motion_io.read_arkit_csv(Path(path), default_fps))
+        fields = score_tables.read_score_table(Path(path), default_fps, fps)
+        return cls._checked(path, fields | {"known_neutral": _zero(fields["fps"])})
 
     @classmethod
     def from_sliders(
@@ -207,7 +317,7 @@ class Motion:
         """A motion through key frames such as `[{"time": 0}, {"time": 1, "jawOpen": 0.4, "yaw": 20}]`.
 
         Each slider is a smooth curve of its own through the key frames that name it, without overshoot, and constant
-        before the first and after the last of them; a slider that none names is 0.
+        before the first and after the last of them; a slider that none names is 0, and 0 is neutral.
 
         Args:
             keyframes: One dict or several: `time` in seconds (default 0), ARKit names (0..1), `yaw`, `pitch`, `roll` in
@@ -220,7 +330,7 @@ class Motion:
                 slider at one time, or an unusable frame rate.
         """
         fps = motion_io.frame_rate(fps)
-        return cls(fps=fps, **motion_io.sample_sliders(keyframes, fps, duration))
+        return cls(fps=fps, known_neutral=_zero(fps), **motion_io.sample_sliders(keyframes, fps, duration))
 
     @classmethod
     def _checked(cls, path: str | Path, values: dict) -> "Motion":
@@ -230,20 +340,55 @@ class Motion:
             raise MotionError(f"{Path(path).name} cannot be used. {error}") from error
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("residual_region", "fps")}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLAIN}
 
 
-def load_motion(path: str | Path) -> Motion:
-    """A motion from a file, by its ending: `.safetensors` (`Motion.load`) or `.csv` (`Motion.from_arkit_csv`).
+def load_motion(
+    path: str | Path, fps: float | Fraction | None = None, neutral_frame: int | float | str | None = None
+) -> Motion:
+    """A motion from a file, by its ending: `.safetensors` (`Motion.load`), or a table (`Motion.from_arkit_csv`).
+
+    Args:
+        path: The file.
+        fps: Frames per second to resample it to; of a table without times it states the rate.
+        neutral_frame: See `Motion.with_neutral_frame`; counted in the frames of the result.
 
     Raises:
         MotionError: Another ending, or whatever the reader finds.
     """
-    readers = {".safetensors": Motion.load, ".csv": Motion.from_arkit_csv}
     suffix = Path(path).suffix.lower()
-    if suffix not in readers:
-        raise MotionError(f"{Path(path).name} is no motion; use a saved .safetensors motion or a .csv of ARKit scores.")
-    return readers[suffix](path)
+    if suffix not in MOTION_SUFFIXES:
+        raise MotionError(
+            f"{Path(path).name} is no motion; use a saved .safetensors motion or a table of ARKit scores "
+            f"({', '.join(TABLE_SUFFIXES)})."
+        )
+    motion = Motion.from_arkit_csv(path, fps=fps) if suffix in TABLE_SUFFIXES else Motion.load(path)
+    motion = motion if fps is None else motion.resampled(fps)
+    return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
+
+
+def check_neutral_frame(frame: int | float | str, fps: float | Fraction = 25) -> int:
+    """The number of the frame that is named by number or time; call it before a long video is tracked for nothing.
+
+    Raises:
+        MotionError: It is neither.
+    """
+    text = str(frame).strip()
+    try:
+        number = operator.index(int(text) if isinstance(frame, str) else frame)
+    except (TypeError, ValueError):
+        number = None
+    try:
+        seconds = float(text.replace(",", "."))
+    except ValueError:
+        seconds = seconds_of(text)
+    index = number if number is not None or seconds is None else seconds * float(fps) + 1e-6
+    if index is None or not 0 <= index < motion_io.MAX_FRAMES:
+        raise MotionError(
+            f"The neutral frame is a number from 0, such as 12, or a time, such as 0.5s or 0:01.5; {text[:40]} is "
+            "neither."
+        )
+    return int(index)
 
 
 def hold_missing(motion: Motion) -> Motion:
@@ -318,16 +463,18 @@ def retarget(
 
     With d the driver and n its neutral:
 
-    - relative: expression = rest + motion_scale (d - n), the posture likewise, rotation = (d n^-1)^motion_scale rest;
-    - absolute: expression = motion_scale d, the posture likewise, rotation = d^motion_scale;
-    - both: residual = rest + motion_scale d, as a residual is relative already.
+    - relative: expression = rest + motion_scale (d - n), the posture and the residual likewise, rotation =
+      (d n^-1)^motion_scale rest;
+    - absolute: expression = motion_scale d, the posture likewise, rotation = d^motion_scale, residual = rest +
+      motion_scale d, as a residual is relative already.
 
     Args:
         motion: The driver.
         rest: One frame: the avatar's own expression, residual and pose.
         animation_region: "all", "exp" (the whole expression), "pose" (rotation, posture, followed translation), "lip"
             or "eyes". What is not driven stays as in `rest`.
-        relative_motion: Relative to the driver's neutral. A driver of one frame has none: it is then taken as absolute.
+        relative_motion: Relative to the driver's neutral (`Motion.neutral`). A driver of one frame has none, unless it
+            is known: it is then taken as absolute.
         motion_scale: 0..10; exaggerates above 1. Rotations scale in angle.
         smooth: 0..1, `smooth_motion` of the driver beforehand.
         follow_translation: Passes the driver's translation and scale on where the pose is driven, else 0 and 1.
@@ -341,7 +488,7 @@ def retarget(
     check_retargeting(animation_region, motion_scale, smooth)
     if rest.num_frames != 1:
         raise MotionError(f"The rest of an avatar is one frame, not {rest.num_frames}.")
-    if relative_motion and motion.num_frames == 1:
+    if relative_motion and motion.num_frames == 1 and motion.known_neutral is None:
         logger.warning(
             "A single picture has no neutral to be relative to; its expression and pose are taken as they are."
         )
@@ -349,22 +496,24 @@ def retarget(
     if motion.residual_region and motion.residual_region != rest.residual_region:
         logger.warning("The motion was tracked with another face model; its residual movement is left out.")
     if motion.residual_region != rest.residual_region:
-        still = torch.zeros(motion.num_frames, len(rest.residual_region))
-        motion = replace(motion, residual=still, residual_region=rest.residual_region)
+        motion = _without_residual(motion, rest.residual_region)
 
     motion = smooth_motion(motion, smooth)
-    expression, rotation = motion.expression, _as_rotation(motion.rotation)
+    expression, rotation, residual = motion.expression, _as_rotation(motion.rotation), motion.residual
+    translation, scale = motion.translation, motion.scale
     if relative_motion:
         neutral = motion.neutral
         expression = rest.expression + motion_scale * (expression - neutral.expression)
         turn = rotation * _as_rotation(neutral.rotation).inv()
         rotation = Rotation.from_rotvec(motion_scale * turn.as_rotvec()) * _as_rotation(rest.rotation)
         posture = motion_scale * (motion.posture - neutral.posture)
+        residual = residual - neutral.residual
+        translation, scale = translation - neutral.translation, scale / neutral.scale
     else:
         expression = motion_scale * expression
         rotation = Rotation.from_rotvec(motion_scale * rotation.as_rotvec())
         posture = motion_scale * motion.posture
-    residual = rest.residual + motion_scale * motion.residual
+    residual = rest.residual + motion_scale * residual
 
     pose = animation_region in ("all", "pose")
     still = rest.posture.expand(motion.num_frames, -1)
@@ -382,11 +531,33 @@ def retarget(
         residual=torch.where(_driven(rest.residual_region, animation_region), residual, rest.residual),
         residual_region=rest.residual_region,
         posture=posture.clamp(-largest, largest),
-        translation=motion.translation * motion_scale if follow else None,
-        scale=motion.scale**motion_scale if follow else None,
+        translation=translation * motion_scale if follow else None,
+        scale=scale**motion_scale if follow else None,
         found=motion.found,
         fps=motion.fps,
     )
+
+
+def _zero(fps: float | Fraction) -> Motion:
+    """One frame that looks ahead without expression: neutral in a table of scores and on sliders."""
+    return Motion(torch.eye(3)[None], torch.zeros(1, len(ARKIT_NAMES)), fps=fps)
+
+
+def _without_residual(motion: Motion, residual_region: tuple[str, ...]) -> Motion:
+    """The motion with a residual of 0 on another basis."""
+    neutral = motion.known_neutral
+    return replace(
+        motion,
+        residual=torch.zeros(motion.num_frames, len(residual_region)),
+        residual_region=residual_region,
+        known_neutral=None if neutral is None else _without_residual(neutral, residual_region),
+    )
+
+
+def _same(one: Motion | None, other: Motion | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(torch.equal(value, getattr(other, name)) for name, value in one._tensors().items())
 
 
 def _driven(regions: tuple[str, ...], animation_region: str) -> Tensor:

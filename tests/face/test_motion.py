@@ -10,12 +10,12 @@ import torch
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
-from invertavatar.face.motion import EXPRESSION_RANGE, Motion, hold_missing, retarget
+from invertavatar.face.motion import EXPRESSION_RANGE, Motion, hold_missing, retarget, smooth_motion
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE
 
 REGION = ("eyes", "lip", "lip", "other")  # of the four residual coefficients in these tests
 LARGEST = torch.tensor(LARGEST_POSTURE)
-SMILE = ARKIT_NAMES.index("mouthSmileLeft")
+SMILE, JAW = ARKIT_NAMES.index("mouthSmileLeft"), ARKIT_NAMES.index("jawOpen")
 
 
 def random_motion(num_frames=12, seed=0, **changes) -> Motion:
@@ -136,6 +136,85 @@ def test_neutral_looks_at_found_frames_only():
     assert random_motion(5, expression=expression, found=found).neutral.expression.max() == 0
     with pytest.raises(MotionError, match="No frame"):
         _ = random_motion(5, found=torch.zeros(5, dtype=torch.bool)).neutral
+
+
+def test_zero_is_neutral_in_tables_and_sliders_so_what_is_held_shows(rest, tmp_path):
+    table = tmp_path / "held.csv"
+    table.write_text("fps,jawOpen,yaw\n" + "25,0.8,20\n" * 25)
+    for driver in (Motion.from_arkit_csv(table), Motion.from_sliders({"jawOpen": 0.8, "yaw": 20}, duration=1)):
+        driver.save(tmp_path / "held.safetensors")
+        ways = [driver, Motion.load(tmp_path / "held.safetensors"), driver[5:], driver[3], driver.resampled(50)]
+        for motion in (*ways, smooth_motion(driver, 0.5), Motion.concatenate([driver, driver])):
+            out = retarget(motion, rest)
+            close(out.expression[:, JAW], (rest.expression[:, JAW] + 0.8).expand(len(out)))
+            close(out.rotation, (rotation_from_angles(torch.tensor(20.0)) @ rest.rotation).expand(len(out), 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("frame", "index"), [(3, 3), ("3", 3), (0.1, 2), ("0.1", 2), ("0.1s", 2), ("0:00.1", 2), ("0,1 s", 2)]
+)
+def test_a_chosen_frame_is_neutral_in_every_field(driver, rest, frame, index):
+    chosen = driver.with_neutral_frame(frame)
+    out = retarget(chosen, rest, follow_translation=True, motion_scale=1.7)
+    for name in ("rotation", "expression", "residual", "posture"):
+        close(getattr(out, name)[index], getattr(rest, name)[0])
+    assert out.translation[index].abs().max() == 0 and out.scale[index] == 1
+    close(retarget(chosen[4:], rest).expression, retarget(chosen, rest).expression[4:])
+
+
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        (12, "no frame 12 .* has 12, numbered from 0 to 11"),
+        ("0.41s", "no frame 0.41s"),
+        (-1, "number from 0"),
+        ("soon", "soon is neither"),
+        (float("nan"), "nan is neither"),
+        ("1e400", "neither"),
+        (None, "neither"),
+        (5, "shows no face"),
+    ],
+)
+def test_a_frame_that_cannot_be_neutral_is_a_sentence(frame, sentence):
+    with pytest.raises(MotionError, match=sentence):
+        random_motion(found=torch.arange(12) != 5).with_neutral_frame(frame)
+
+
+def test_a_neutral_has_the_fields_of_its_motion(driver):
+    for wrong in (driver, random_motion(1, posture=None), random_motion(1, residual=None, residual_region=())):
+        with pytest.raises(MotionError, match="neutral of a motion"):
+            random_motion(known_neutral=wrong)
+    with pytest.raises(MotionError, match="different neutral faces"):
+        Motion.concatenate([driver, driver.with_neutral_frame(0)])
+
+
+def test_a_table_of_a_motion_with_a_chosen_neutral_departs_from_it(driver, rest, tmp_path):
+    chosen = driver.with_neutral_frame(4)
+    chosen.save(tmp_path / "take.csv")
+    back = Motion.from_arkit_csv(tmp_path / "take.csv")
+    close(back.expression[4], torch.zeros(52))
+    for name in ("expression", "rotation"):
+        close(getattr(retarget(back, rest), name), getattr(retarget(chosen, rest), name))
+
+
+@pytest.mark.parametrize("fps", [15, 25, 29.97, 60])
+def test_another_rate_lasts_as_long_and_passes_through_the_same_curve(fps):
+    place = torch.arange(60.0)
+    motion = Motion(
+        rotation=rotation_from_angles(place),
+        expression=(place / 100)[:, None].expand(60, 52),
+        scale=1 + place,
+        found=place < 30,
+        fps=30,
+    )
+    other = motion.resampled(fps)
+    assert other.duration == pytest.approx(motion.duration, abs=0.5 / fps)
+    at = (torch.arange(len(other)) * 30 / fps).clamp(max=59)
+    close(other.expression[:, 0], at / 100)
+    torch.testing.assert_close(other.scale, 1 + at)
+    torch.testing.assert_close(angles_from_rotation(other.rotation)[:, 0], at, atol=1e-3, rtol=0)
+    assert torch.equal(other.found, at < 29.5)
+    assert motion.resampled(30) is motion and motion[3].resampled(60).expression[0, 0] == motion.expression[3, 0]
 
 
 def test_a_missing_frame_holds_the_last_found_one_and_a_leading_one_the_first():
