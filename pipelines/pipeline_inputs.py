@@ -9,7 +9,7 @@ from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError, MotionError
 from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import EXPRESSION_RANGE
+from invertavatar.face.retargeting import EXPRESSION_RANGE
 from invertavatar.rendering.mesh import CELL
 
 OUTPUT_TYPES = ("pil", "np", "pt")

@@ -23,16 +23,10 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
-from invertavatar.face.motion import (
-    MOTION_SUFFIXES,
-    Motion,
-    check_neutral_frame,
-    check_retargeting,
-    load_motion,
-    retarget,
-)
+from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
+from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.inversion import Networks, canonical_features, render_frame
 from invertavatar.media import VideoReader, load_images

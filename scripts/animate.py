@@ -20,10 +20,13 @@ from scripts.console import (
     DebugOption,
     DeviceOption,
     ModelOption,
+    NeutralOption,
     OverwriteOption,
     QuietOption,
     check_inputs,
+    check_neutral,
     check_outputs,
+    check_saved_motion,
     error_sentences,
     is_motion,
     is_photo,
@@ -49,7 +52,11 @@ def animate(
     photos: Annotated[list[Path] | None, typer.Argument(help="Photos of one person; a folder or a video too.")] = None,
     driving: Annotated[
         list[Path] | None,
-        typer.Option("--driving", "-d", help="Video, photo, motion (.safetensors) or ARKit CSV. Repeat it for more."),
+        typer.Option(
+            "--driving",
+            "-d",
+            help="Video, photo, motion (.safetensors), table of ARKit scores (.csv .json). Repeat it for more.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -57,13 +64,14 @@ def animate(
     ] = None,
     avatar: Annotated[Path | None, typer.Option(help="Folder of a saved avatar, instead of photos.")] = None,
     save_avatar: Annotated[Path | None, typer.Option(help="Folder to save the avatar in.")] = None,
-    save_motion: Annotated[Path | None, typer.Option(help="File (.safetensors) to save the tracked motion in.")] = None,
+    save_motion: Annotated[Path | None, typer.Option(help="File (.safetensors .csv) to save the motion in.")] = None,
     region: Annotated[
         Literal["all", "exp", "pose", "lip", "eyes"], typer.Option(help="What of the motion is taken over.")
     ] = "all",
     relative: Annotated[
         bool, typer.Option("--relative/--absolute", help="Move as the driver departs from neutral, or as it stands.")
     ] = True,
+    neutral_frame: NeutralOption = None,
     motion_scale: Annotated[float, typer.Option(min=0, max=3, help="Strength of the motion.")] = 1.0,
     smooth: Annotated[float, typer.Option(min=0, max=1, help="Smoothing of the motion.")] = 0.0,
     follow: Annotated[bool, typer.Option("--follow", help="Let the head also move in the picture.")] = False,
@@ -78,8 +86,13 @@ def animate(
     mark: Annotated[
         bool, typer.Option("--mark/--no-mark", help='Write "synthetic" into a corner of the result.')
     ] = False,
-    fps: Annotated[float | None, typer.Option(min=1, max=240, help="Frame rate; the driver's by default.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=1, max=240, help="Frame rate; the driver's by default, of a table 60 if none.")
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Sound or video file that lends its sound; a still lasts as long as it.")
+    ] = None,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False,
     face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
     driving_face_index: Annotated[int, typer.Option(min=0, help="Which face of the driver.")] = 0,
@@ -98,9 +111,11 @@ def animate(
     """
     photos, drivers = photos or [], driving or []
     check_request(photos, drivers, output, avatar, background)
+    check_sound(audio, output, no_audio)
+    check_saved_motion(save_motion)
     movies = numbered(output, len(drivers))
     motions = numbered(save_motion, len(drivers)) if save_motion else []
-    inputs = [*photos, *drivers, *([avatar] if avatar else [])]
+    inputs = [*photos, *drivers, *(path for path in (avatar, audio) if path)]
     check_inputs(inputs)
     check_outputs([*movies, *motions, *([save_avatar] if save_avatar else [])], inputs, overwrite)
 
@@ -110,7 +125,10 @@ def animate(
         from invertavatar import Avatar
         from invertavatar.face.motion import Motion
         from invertavatar.media import load_images, mark_synthetic
+        from invertavatar.media.sound_length import sound_seconds
 
+        check_neutral(neutral_frame)
+        sound_length = sound_seconds(audio) if audio else 0.0
         torch.manual_seed(seed)
         quiet = quiet or not team.leads
         pipe = load_pipeline(model, device, quiet)
@@ -128,7 +146,8 @@ def animate(
 
         for k, (driver, movie) in enumerate(zip(drivers, movies, strict=True)):
             started = time.perf_counter()
-            track = partial(pipe.track, driver, face_index=driving_face_index, fps=fps, max_frames=max_frames)
+            options = {"fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
+            track = partial(pipe.track, driver, face_index=driving_face_index, **options)
             motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
             if motions and team.leads:
                 motion.save(motions[k])
@@ -155,7 +174,9 @@ def animate(
                 frames = beside(frames, portrait, driver, motion)
             if mark:
                 frames = map(mark_synthetic, frames)
-            sound = driver if has_sound(driver, movie) and not no_audio else None
+            if audio and motion.num_frames == 1:
+                motion, frames = held(motion, frames, sound_length, max_frames)
+            sound = audio or (driver if has_sound(driver, movie) and not no_audio else None)
             width, height = write(movie, frames, motion.fps, sound)
             if not quiet:
                 seconds, rate = time.perf_counter() - tracked, float(motion.fps)
@@ -202,6 +223,20 @@ def check_request(
         )
 
 
+def check_sound(audio: Path | None, output: Path, no_audio: bool) -> None:
+    """Refuse a sound that the output cannot hold or that is not wanted.
+
+    Raises:
+        typer.TyperException: With one sentence that says what to change.
+    """
+    if audio and no_audio:
+        raise typer.TyperException("--audio lends a sound and --no-audio leaves it out; give one of them.")
+    if audio and output.suffix.lower() not in SOUND_SUFFIXES:
+        raise typer.TyperException(
+            f"{output.name} cannot hold the sound of --audio; name a {', '.join(SOUND_SUFFIXES)}."
+        )
+
+
 def beside(
     frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path, motion: "Motion"
 ) -> "Iterator[np.ndarray]":
@@ -217,6 +252,17 @@ def beside(
     for driving_frame, frame in zip(driving_frames, frames, strict=False):
         pictures = [picture for picture in (portrait, driving_frame, frame) if picture is not None]
         yield side_by_side(*pictures, height=frame.shape[0])
+
+
+def held(
+    motion: "Motion", frames: "Iterator[np.ndarray]", seconds: float, max_frames: int | None
+) -> "tuple[Motion, Iterator[np.ndarray]]":
+    """A still, and its picture, for as long as the sound lasts."""
+    from invertavatar.face.motion import Motion
+
+    count = max(1, round(seconds * float(motion.fps)))
+    count = min(count, max_frames or count)
+    return Motion.concatenate([motion] * count), repeat(next(frames), count)
 
 
 def has_sound(driver: Path, movie: Path) -> bool:

@@ -27,8 +27,16 @@ BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143  # exit statuses
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MOVIE_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
 PHOTO_SUFFIXES = (*PICTURE_SUFFIXES, ".heic", ".heif", ".bmp", ".tif", ".tiff")
-MOTION_SUFFIXES = (".safetensors", ".csv")
+SAVED_MOTION_SUFFIXES = (".safetensors", ".csv")
+MOTION_SUFFIXES = (".safetensors", ".csv", ".tsv", ".txt", ".json")
 
+NeutralOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Frame (12) or time (0.5s, 0:01.5) of the driver that is neutral; its median by default, 0 in a table.",
+        show_default=False,
+    ),
+]
 ModelOption = Annotated[
     str | None, typer.Option(help="Folder or Hub id of the model; the shipped one by default.", show_default=False)
 ]
@@ -101,6 +109,14 @@ def describe(error: OSError) -> str:
     return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror or error}."
 
 
+def check_neutral(frame: str | None) -> None:
+    """Refuse what names no frame, before anything slow begins."""
+    if frame is not None:
+        from invertavatar.face.motion import check_neutral_frame
+
+        check_neutral_frame(frame)
+
+
 def load_pipeline(model: str | None, device: str, quiet: bool) -> "InvertAvatarPipeline":
     """The pipeline on its device, with progress bars unless `quiet`.
 
@@ -135,6 +151,13 @@ def check_inputs(paths: list[Path]) -> None:
     for path in paths:
         if not path.exists():
             raise typer.TyperException(f"{path} does not exist; check the path.")
+
+
+def check_saved_motion(output: Path | None) -> None:
+    """Refuse a name that no motion is saved under."""
+    if output and output.suffix.lower() not in SAVED_MOTION_SUFFIXES:
+        known = " or ".join(SAVED_MOTION_SUFFIXES)
+        raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in {known}.")
 
 
 def check_outputs(outputs: list[Path], inputs: list[Path], overwrite: bool) -> None:

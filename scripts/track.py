@@ -1,4 +1,4 @@
-"""Track a face: a video or photos in, a motion file out that drives an avatar without its video."""
+"""Track a face: a video or photos in, a motion file or a Live Link Face table out that drives without its video."""
 
 import sys
 from pathlib import Path
@@ -15,10 +15,13 @@ from scripts.console import (
     DebugOption,
     DeviceOption,
     ModelOption,
+    NeutralOption,
     OverwriteOption,
     QuietOption,
     check_inputs,
+    check_neutral,
     check_outputs,
+    check_saved_motion,
     error_sentences,
     is_motion,
     is_photo,
@@ -41,15 +44,23 @@ DOT_COLOUR = (80, 255, 120)
 
 
 def track(
-    inputs: Annotated[list[Path], typer.Argument(help="Videos or photos; each becomes a motion of its own.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Videos, photos, tables; each becomes a motion of its own.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Motion file (.safetensors); without it, only a report.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Motion file (.safetensors) or Live Link Face table (.csv); without it, only a report.",
+        ),
     ] = None,
     landmarks_video: Annotated[
         Path | None, typer.Option(help="Video (a picture for a photo) with the landmarks drawn, to look at.")
     ] = None,
-    fps: Annotated[float | None, typer.Option(min=1, max=240, help="Frame rate; the video's by default.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=1, max=240, help="Frame rate; the video's by default, of a table 60 if none.")
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    neutral_frame: NeutralOption = None,
     face_index: Annotated[int, typer.Option(min=0, help="Which face, 0 is the largest.")] = 0,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -68,9 +79,11 @@ def track(
     check_outputs(motions + previews, inputs, overwrite)
 
     with error_sentences(debug, quiet):
+        check_neutral(neutral_frame)
+        options = {"face_index": face_index, "fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
         pipe = load_pipeline(model, device, quiet)
         for k, source in enumerate(inputs):
-            motion = pipe.track(source, face_index=face_index, fps=fps, max_frames=max_frames)
+            motion = pipe.track(source, **options)
             if motions:
                 motion.save(motions[k])
             if previews:
@@ -85,8 +98,7 @@ def check_request(inputs: list[Path], output: Path | None, landmarks_video: Path
     Raises:
         typer.TyperException: With one sentence that says what to change.
     """
-    if output and output.suffix.lower() != ".safetensors":
-        raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in .safetensors.")
+    check_saved_motion(output)
     if not landmarks_video:
         return
     if any(map(is_motion, inputs)):

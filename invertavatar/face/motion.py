@@ -1,4 +1,4 @@
-"""How a head moves over time (`Motion`), and how one person's movement becomes another's (`retarget`).
+"""How a head moves over time: `Motion`, its files, and what is done with it before it drives somebody (`retargeting`).
 
 Shapes: T frames, K residual coefficients; 52 expression axes in the order of `ARKIT_NAMES`, 12 numbers of the
 posture in that of `POSTURE_NAMES`.
@@ -18,17 +18,15 @@ from torch import Tensor
 
 from invertavatar.errors import MotionError
 from invertavatar.face import live_link, motion_io, score_tables, smoothing
-from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, REGIONS
+from invertavatar.face.arkit import ARKIT_NAMES, REGIONS
 from invertavatar.face.table_times import seconds_of
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 
 logger = logging.getLogger(__name__)
 
-ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # LivePortrait's words
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 MOTION_SUFFIXES = (".safetensors", *TABLE_SUFFIXES)
 PLAIN = ("residual_region", "fps", "known_neutral")  # the fields that are no tensors
-EXPRESSION_RANGE = (-0.2, 1.2)  # beyond it the linear face model tears
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +188,7 @@ class Motion:
             if name not in ("rotation", "found")
         }
         if self.num_frames > 1:
-            values["rotation"] = Slerp(np.arange(self.num_frames), _as_rotation(self.rotation))(place).as_matrix()
+            values["rotation"] = Slerp(np.arange(self.num_frames), as_rotations(self.rotation))(place).as_matrix()
         else:
             values["rotation"] = self.rotation[before]
         return replace(self, fps=fps, found=self.found[torch.where(share < 0.5, before, after)], **values)
@@ -414,7 +412,7 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
     Raises:
         MotionError: `smooth` is out of its range.
     """
-    check_retargeting(smooth=smooth)
+    check_smooth(smooth)
     if smooth == 0:
         return motion
     found, fps = motion.found.numpy(), float(motion.fps)
@@ -435,123 +433,22 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
     )
 
 
-def check_retargeting(animation_region: str = "all", motion_scale: float = 1.0, smooth: float = 0.0) -> None:
-    """Refuses what `retarget` cannot do; call it before a long video is tracked for nothing.
-
-    Raises:
-        MotionError: An unknown region or a number out of its range.
+def check_smooth(smooth: float) -> None:
+    """Raises:
+    MotionError: A smoothing out of its range.
     """
-    if animation_region not in ANIMATION_REGIONS:
-        raise MotionError(f"animation_region is one of {', '.join(ANIMATION_REGIONS)}, not {animation_region!r}.")
-    if not 0 <= motion_scale <= 10:
-        raise MotionError(f"motion_scale runs from 0 to 10; {motion_scale} does not.")
     if not 0 <= smooth <= 1:
         raise MotionError(f"smooth runs from 0 to 1; {smooth} does not.")
 
 
-def retarget(
-    motion: Motion,
-    rest: Motion,
-    *,
-    animation_region: str = "all",
-    relative_motion: bool = True,
-    motion_scale: float = 1.0,
-    smooth: float = 0.0,
-    follow_translation: bool = False,
-) -> Motion:
-    """The driver's motion for the avatar whose first photo is `rest`.
-
-    With d the driver and n its neutral:
-
-    - relative: expression = rest + motion_scale (d - n), the posture and the residual likewise, rotation =
-      (d n^-1)^motion_scale rest;
-    - absolute: expression = motion_scale d, the posture likewise, rotation = d^motion_scale, residual = rest +
-      motion_scale d, as a residual is relative already.
-
-    Args:
-        motion: The driver.
-        rest: One frame: the avatar's own expression, residual and pose.
-        animation_region: "all", "exp" (the whole expression), "pose" (rotation, posture, followed translation), "lip"
-            or "eyes". What is not driven stays as in `rest`.
-        relative_motion: Relative to the driver's neutral (`Motion.neutral`). A driver of one frame has none, unless it
-            is known: it is then taken as absolute.
-        motion_scale: 0..10; exaggerates above 1. Rotations scale in angle.
-        smooth: 0..1, `smooth_motion` of the driver beforehand.
-        follow_translation: Passes the driver's translation and scale on where the pose is driven, else 0 and 1.
-
-    Returns:
-        As many frames as the driver, with its frame rate and `found` and the residual basis of `rest`.
-
-    Raises:
-        MotionError: An unknown region or a number out of its range.
-    """
-    check_retargeting(animation_region, motion_scale, smooth)
-    if rest.num_frames != 1:
-        raise MotionError(f"The rest of an avatar is one frame, not {rest.num_frames}.")
-    if relative_motion and motion.num_frames == 1 and motion.known_neutral is None:
-        logger.warning(
-            "A single picture has no neutral to be relative to; its expression and pose are taken as they are."
-        )
-        relative_motion = False
-    if motion.residual_region and motion.residual_region != rest.residual_region:
-        logger.warning("The motion was tracked with another face model; its residual movement is left out.")
-    if motion.residual_region != rest.residual_region:
-        motion = _without_residual(motion, rest.residual_region)
-
-    motion = smooth_motion(motion, smooth)
-    expression, rotation, residual = motion.expression, _as_rotation(motion.rotation), motion.residual
-    translation, scale = motion.translation, motion.scale
-    if relative_motion:
-        neutral = motion.neutral
-        expression = rest.expression + motion_scale * (expression - neutral.expression)
-        turn = rotation * _as_rotation(neutral.rotation).inv()
-        rotation = Rotation.from_rotvec(motion_scale * turn.as_rotvec()) * _as_rotation(rest.rotation)
-        posture = motion_scale * (motion.posture - neutral.posture)
-        residual = residual - neutral.residual
-        translation, scale = translation - neutral.translation, scale / neutral.scale
-    else:
-        expression = motion_scale * expression
-        rotation = Rotation.from_rotvec(motion_scale * rotation.as_rotvec())
-        posture = motion_scale * motion.posture
-    residual = rest.residual + motion_scale * residual
-
-    pose = animation_region in ("all", "pose")
-    still = rest.posture.expand(motion.num_frames, -1)
-    if not pose or still.shape != posture.shape:  # of the driver's or of the avatar's nothing is known
-        posture = still
-    elif relative_motion:
-        posture = still + posture
-    largest = torch.tensor(LARGEST_POSTURE[: posture.shape[1]])
-    follow = pose and follow_translation
-    return Motion(
-        rotation=rotation.as_matrix() if pose else rest.rotation.repeat(motion.num_frames, 1, 1),
-        expression=torch.where(
-            _driven(ARKIT_REGIONS, animation_region), expression.clamp(*EXPRESSION_RANGE), rest.expression
-        ),
-        residual=torch.where(_driven(rest.residual_region, animation_region), residual, rest.residual),
-        residual_region=rest.residual_region,
-        posture=posture.clamp(-largest, largest),
-        translation=translation * motion_scale if follow else None,
-        scale=scale**motion_scale if follow else None,
-        found=motion.found,
-        fps=motion.fps,
-    )
+def as_rotations(matrices: Tensor) -> Rotation:
+    """[T, 3, 3] as SciPy's rotations, in double precision."""
+    return Rotation.from_matrix(matrices.double().numpy())
 
 
 def _zero(fps: float | Fraction) -> Motion:
     """One frame that looks ahead without expression: neutral in a table of scores and on sliders."""
     return Motion(torch.eye(3)[None], torch.zeros(1, len(ARKIT_NAMES)), fps=fps)
-
-
-def _without_residual(motion: Motion, residual_region: tuple[str, ...]) -> Motion:
-    """The motion with a residual of 0 on another basis."""
-    neutral = motion.known_neutral
-    return replace(
-        motion,
-        residual=torch.zeros(motion.num_frames, len(residual_region)),
-        residual_region=residual_region,
-        known_neutral=None if neutral is None else _without_residual(neutral, residual_region),
-    )
 
 
 def _same(one: Motion | None, other: Motion | None) -> bool:
@@ -560,19 +457,9 @@ def _same(one: Motion | None, other: Motion | None) -> bool:
     return all(torch.equal(value, getattr(other, name)) for name, value in one._tensors().items())
 
 
-def _driven(regions: tuple[str, ...], animation_region: str) -> Tensor:
-    """[len(regions)] bool: which axes of an expression or residual the driver moves."""
-    whole = animation_region in ("all", "exp")
-    return torch.tensor([whole or region == animation_region for region in regions], dtype=torch.bool)
-
-
-def _as_rotation(matrices: Tensor) -> Rotation:
-    return Rotation.from_matrix(matrices.double().numpy())
-
-
 def _median_rotation(matrices: Tensor) -> Tensor:
     """[T, 3, 3] -> [1, 3, 3] with the least sum of angles to all (Weiszfeld): a short turn does not count."""
-    rotations = _as_rotation(matrices)
+    rotations = as_rotations(matrices)
     centre = rotations.mean()
     for _ in range(20):
         centre = rotations.mean(weights=1 / (centre.inv() * rotations).magnitude().clip(min=1e-7))

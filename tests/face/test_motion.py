@@ -10,7 +10,8 @@ import torch
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
-from invertavatar.face.motion import EXPRESSION_RANGE, Motion, hold_missing, retarget, smooth_motion
+from invertavatar.face.motion import Motion, hold_missing, smooth_motion
+from invertavatar.face.retargeting import EXPRESSION_RANGE, retarget
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE
 
 REGION = ("eyes", "lip", "lip", "other")  # of the four residual coefficients in these tests

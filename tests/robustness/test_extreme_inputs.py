@@ -12,8 +12,8 @@ from invertavatar import Motion
 from invertavatar.camera import angles_from_rotation
 from invertavatar.errors import NoFaceError
 from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import EXPRESSION_RANGE, retarget
 from invertavatar.face.portrait import prepare_portrait
+from invertavatar.face.retargeting import EXPRESSION_RANGE, retarget
 from invertavatar.rendering.frontal_views import LIMIT
 from invertavatar.rendering.observation import observed_texture
 from tests.robustness.damage import fuzz
