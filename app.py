@@ -24,6 +24,8 @@ from invertavatar.app.drivers import MOTION_TYPES, PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.people import Person
 from invertavatar.app.progress import Job
 from invertavatar.app.style import banner, listed, status
+from invertavatar.face.motion import check_neutral_frame
+from invertavatar.media.sound_length import sound_seconds
 
 logger = logging.getLogger("invertavatar.app")
 
@@ -173,6 +175,8 @@ def animate(
     size=STILL_SIZE,
     beside=False,
     mark=True,
+    neutral_frame="",
+    sound=None,
 ):
     """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result."""
     person, sources = needed(person), [*(drivers or []), *([webcam] if webcam else [])]
@@ -186,13 +190,19 @@ def animate(
         "background": views.checked_background(background, background_picture),
         "height": int(size),
     }
+    neutral_frame = str(neutral_frame).strip() if neutral_frame not in (None, "") else None
+    if neutral_frame:
+        check_neutral_frame(neutral_frame)
+    if sound:
+        sound_seconds(sound)  # which refuses what holds none
     with workspace() as folder:
         results, notes, frame = [], [], None
         for number, source in enumerate(sources, 1):
             name = Path(source).name + (f" ({number} of {len(sources)})" if len(sources) > 1 else "")
             target = Path(folder) / str(number)
             target.mkdir()
-            job = Job(films.animate(person, source, target, options, MAX_SECONDS, beside, mark))
+            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame or None, sound)
+            job = Job(films.animate(person, source, target, *film_options))
             for report in job:
                 frame = frame if report.frame is None else films.opaque(report.frame)
                 preview = gr.skip() if report.frame is None else frame
@@ -410,7 +420,9 @@ def animate_tab(person: gr.State) -> None:
                 height=170,
                 elem_id="drivers",
             )
-            gr.Markdown("Also motions saved here (.safetensors) and Live Link Face recordings (.csv).")
+            gr.Markdown(
+                "Also motions saved here (.safetensors), Live Link Face and Audio2Face recordings (.csv, .json)."
+            )
             with gr.Row():
                 clips = [gr.Button(f"Example clip {n + 1}", size="sm", elem_id=EXAMPLE_CLIPS[n]) for n in (0, 1)]
             with gr.Accordion("Record yourself", open=False):
@@ -427,6 +439,13 @@ def animate_tab(person: gr.State) -> None:
                 relative = gr.Checkbox(
                     True, label="Relative to the driver's own neutral face", info="A photo is taken as it is."
                 )
+                neutral_frame = gr.Textbox(
+                    "",
+                    label="Neutral frame, by its number or time (12, 0.5s)",
+                    info="Without: the median of a video, 0 in a table of scores.",
+                    max_length=20,
+                    elem_id="neutral_frame",
+                )
                 strength = gr.Slider(0, 3, 1, step=0.05, label="Strength")
                 smoothing = gr.Slider(0, 1, 0, step=0.05, label="Smoothing")
                 background = gr.Dropdown(
@@ -437,6 +456,12 @@ def animate_tab(person: gr.State) -> None:
                 )
                 picture = gr.Image(label="Or a picture behind", height=140, sources=["upload", "clipboard"])
                 size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
+                sound = gr.File(
+                    label="Sound instead of the driver's; a photo lasts as long as it",
+                    file_types=["audio", "video"],
+                    height=110,
+                    elem_id="sound",
+                )
                 beside = gr.Checkbox(False, label="Photo and driver beside the result")
                 mark = gr.Checkbox(True, label="Mark the result as synthetic")
             with gr.Row():
@@ -464,6 +489,7 @@ def animate_tab(person: gr.State) -> None:
                 elem_id="files",
             )
     inputs = [person, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
+    inputs += [neutral_frame, sound]
     job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
     listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
     for clip, name in zip(clips, EXAMPLE_CLIPS, strict=True):

@@ -259,8 +259,9 @@ def held(
 ) -> "tuple[Motion, Iterator[np.ndarray]]":
     """A still, and its picture, for as long as the sound lasts."""
     from invertavatar.face.motion import Motion
+    from invertavatar.media.sound_length import frames_of_sound
 
-    count = max(1, round(seconds * float(motion.fps)))
+    count = frames_of_sound(seconds, motion.fps)
     count = min(count, max_frames or count)
     return Motion.concatenate([motion] * count), repeat(next(frames), count)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import MotionError
 from ..face.capture import capture
-from ..face.motion import Motion, load_motion
+from ..face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
 from ..face.recorder import Recorder
 from ..media import VideoReader, load_image, probe
 from .progress import NEWS, Report
@@ -23,7 +23,7 @@ from .progress import NEWS, Report
 MAX_RATE = 30  # frames a second; of faster drivers one frame in two, three... is taken
 PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff")
 VIDEO_TYPES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
-MOTION_TYPES = (".safetensors", ".csv")
+MOTION_TYPES = MOTION_SUFFIXES
 
 
 class Driver(NamedTuple):
@@ -36,7 +36,7 @@ class Driver(NamedTuple):
 
 
 def read_driver(
-    path: str, recorder: Recorder, longest: float, seconds: float = math.inf
+    path: str, recorder: Recorder, longest: float, seconds: float = math.inf, neutral_frame: str | None = None
 ) -> Generator[Report, None, Driver]:
     """Read a driver; returns it and yields reports meanwhile.
 
@@ -45,13 +45,14 @@ def read_driver(
         recorder: On the CPU.
         longest: Seconds that a driver may last.
         seconds: Read no more than this of a video.
+        neutral_frame: The frame of the file that is neutral, by its number or its time.
 
     Raises:
         InvertAvatarError: It cannot be read, shows no face, or lasts too long.
     """
     name, suffix = Path(path).name, Path(path).suffix.lower()
     if suffix in MOTION_TYPES:
-        motion = load_motion(path)
+        motion = load_motion(path, neutral_frame=neutral_frame)
         _check_length(name, motion.duration, longest)
         return Driver(motion[:: _step(motion.fps)], note=_thinned(name, motion.fps))
     if suffix in PHOTO_TYPES:
@@ -68,6 +69,8 @@ def read_driver(
                 told = time.perf_counter()
                 yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total)
         motion = capture(tracks, recorder.face_model, video.fps, name)
+    if neutral_frame is not None:  # counted in the file's frames, of which some may be left out
+        motion = motion.with_neutral_frame(int(check_neutral_frame(neutral_frame, info.fps) * video.fps / info.fps))
     return Driver(motion, video=path, note=_thinned(name, info.fps))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..face.motion import Motion
 from ..media import VideoReader, VideoWriter, mark_synthetic, save_image, side_by_side
 from ..media.images import over_grey
+from ..media.sound_length import frames_of_sound, sound_seconds
 from . import drivers, model, views
 from .drivers import Driver
 from .people import Person
@@ -25,7 +26,15 @@ PREVIEW_SIZE = 256  # pixels at most
 
 
 def animate(
-    person: Person, source: str, folder: Path, options: dict, longest: float, beside: bool = False, mark: bool = True
+    person: Person,
+    source: str,
+    folder: Path,
+    options: dict,
+    longest: float,
+    beside: bool = False,
+    mark: bool = True,
+    neutral_frame: str | None = None,
+    sound: str | None = None,
 ) -> Generator[Report, None, tuple[Path, str]]:
     """Drive an avatar; the motion of a video is saved beside the film.
 
@@ -37,9 +46,12 @@ def animate(
         longest: Seconds that a driver may last.
         beside: Photo and driver stand beside the result.
         mark: The result says that it is synthetic.
+        neutral_frame: The driver's frame that is neutral, by its number or its time.
+        sound: A file that lends its sound instead of the driver; a still lasts as long as it.
 
     Returns:
-        The file of the film, or of the picture that a photo gives; and what the visitor should know of the driver.
+        The file of the film, or of the picture that a photo without a sound gives; and what the visitor should know of
+        the driver.
 
     Raises:
         InvertAvatarError: The driver or an option cannot be used.
@@ -51,18 +63,22 @@ def animate(
         start = yield from read(seconds=PREVIEW_SECONDS)
         small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1)}
         yield Report("tracking", 0, next(_rendered(person, start.motion, small)))
-    driver = yield from read()
+    driver = yield from read(neutral_frame=neutral_frame)
     frames = _rendered(person, driver.motion, options)
     if beside:
         frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
     frames = map(mark_synthetic, frames) if mark else frames
-    if driver.photo is not None:
+    motion = driver.motion
+    if sound and motion.num_frames == 1:
+        count = frames_of_sound(min(sound_seconds(sound), longest), motion.fps)
+        motion, frames = Motion.concatenate([motion] * count), itertools.repeat(next(frames), count)
+    elif driver.photo is not None:
         picture, file = next(frames), Path(f"{stem}_avatar.png")
         save_image(file, picture)
         yield Report("rendered", 1, picture)
         return file, driver.note
     film = Path(f"{stem}_avatar{_film_type(options['background'])}")
-    yield from write_film(film, frames, driver.motion, driver.video)
+    yield from write_film(film, frames, motion, sound or driver.video)
     if driver.video:
         driver.motion.save(f"{stem}_motion.safetensors")
     return film, driver.note
@@ -101,7 +117,7 @@ def write_film(
         path: .mp4, or .webm for transparent frames.
         frames: As many as `motion` has, [S, S, C] uint8.
         motion: Lends frame rate and number.
-        sound: A video whose sound is added.
+        sound: A video or sound file whose sound is added.
 
     Yields:
         A report with the first frame, and with the latest every now and then.
@@ -124,7 +140,7 @@ def opaque(frame: np.ndarray) -> np.ndarray:
 
 def _rendered(person: Person, motion: Motion, options: dict) -> Iterator[np.ndarray]:
     # One frame has no neutral of its own: a face in a photo is taken as it is.
-    relative = options["relative_motion"] and motion.num_frames > 1
+    relative = options["relative_motion"] and (motion.num_frames > 1 or motion.known_neutral is not None)
     return model.frames(person.avatar, motion, **options | {"relative_motion": relative})
 
 

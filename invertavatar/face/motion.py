@@ -24,6 +24,7 @@ from invertavatar.rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 
 logger = logging.getLogger(__name__)
 
+ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # what is taken over of a motion, in LivePortrait's words
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 MOTION_SUFFIXES = (".safetensors", *TABLE_SUFFIXES)
 PLAIN = ("residual_region", "fps", "known_neutral")  # the fields that are no tensors

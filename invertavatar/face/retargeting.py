@@ -12,12 +12,11 @@ from torch import Tensor
 
 from invertavatar.errors import MotionError
 from invertavatar.face.arkit import ARKIT_REGIONS
-from invertavatar.face.motion import Motion, as_rotations, check_smooth, smooth_motion
+from invertavatar.face.motion import ANIMATION_REGIONS, Motion, as_rotations, check_smooth, smooth_motion
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE
 
 logger = logging.getLogger(__name__)
 
-ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # LivePortrait's words
 EXPRESSION_RANGE = (-0.2, 1.2)  # beyond it the linear face model tears
 
 

@@ -1,6 +1,7 @@
 """Whether a file holds sound to lend, and for how long."""
 
 import logging
+import math
 import os
 from fractions import Fraction
 
@@ -9,6 +10,11 @@ from .files import existing_file
 from .video import DAMAGE, open_input, sound_stream
 
 logger = logging.getLogger(__name__)
+
+
+def frames_of_sound(seconds: float, fps: Fraction | float) -> int:
+    """How many frames of a still show it until its sound has ended."""
+    return max(1, math.ceil(seconds * float(fps) - 1e-6))
 
 
 def sound_seconds(path: str | os.PathLike) -> float:

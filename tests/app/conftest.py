@@ -1,6 +1,7 @@
 """The app on a local port with tiny networks and small pictures, and browsers to visit it with."""
 
 import functools
+import json
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -99,6 +100,10 @@ def files(tmp_path_factory):
         "phone.heic": lambda path: Image.fromarray(photo).save(path),
         "large.mp4": lambda path: path.write_bytes(bytes(4 << 20)),
         "face.csv": lambda path: path.write_text("time,jawOpen,yaw\n0,0,0\n0.1,0.5,10\n0.2,0,0\n"),
+        "face.json": lambda path: path.write_text(
+            json.dumps({"exportFps": 25, "facsNames": ["jawOpen"], "weightMat": [[0.5]] * 10})
+        ),
+        "mute.mp4": lambda path: film(path, [photo[:128, :128]] * 4, 25),
         "broken.csv": lambda path: path.write_text("a,b\n1,2\n"),
     }
 

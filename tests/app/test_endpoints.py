@@ -36,7 +36,12 @@ def built(client, *names):
 
 
 def animated(client, *paths, **options):
-    settings = {"size": SIZES[0], "drivers": [handle_file(path) for path in paths], "webcam": None} | options
+    settings = {
+        "size": SIZES[0],
+        "drivers": [handle_file(path) for path in paths],
+        "webcam": None,
+        "sound": None,
+    } | options
     return client.predict(**settings, background_picture=None, api_name="/animate")
 
 
@@ -191,6 +196,27 @@ def test_of_a_4k_clip_at_60_fps_every_second_frame_is_taken_and_the_page_says_so
     _, status, _, downloads = animated(client, files("uhd.mp4"))
     assert "60 frames a second of uhd.mp4 one in 2" in status
     assert probe(downloads[0]).fps == 30
+
+
+def test_a_table_and_a_photo_take_a_sound_and_the_photo_lasts_as_long(client, files):
+    client.predict(seed=3, api_name="/sample")
+    clip = handle_file(files("short.mp4"))
+    downloads = animated(client, files("face.json"), example("ben_2"), sound=clip)[3]
+    table, still = (probe(path) for path in sorted(downloads, reverse=True))
+    assert table.has_audio and still.has_audio
+    assert table.num_frames == 10 and still.duration == pytest.approx(0.4, abs=0.05)
+    with pytest.raises(AppError, match="holds no sound"):
+        animated(client, files("face.csv"), sound=handle_file(files("mute.mp4")))
+
+
+def test_a_neutral_frame_is_that_of_the_motion_that_comes_along(client, files):
+    client.predict(seed=3, api_name="/sample")
+    motion = animated(client, files("short.mp4"), neutral_frame="4")[3]
+    motion = Motion.load(next(path for path in motion if path.endswith(".safetensors")))
+    assert (motion.known_neutral.expression == motion.expression[4]).all()
+    for frame, sentence in {"30": "no frame 30", "soon": "soon is neither"}.items():
+        with pytest.raises(AppError, match=sentence):
+            animated(client, files("short.mp4"), neutral_frame=frame)
 
 
 def test_a_bad_driver_is_refused_with_a_sentence_and_the_app_goes_on(client, files):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from invertavatar.avatar import Avatar, _tensors
-from invertavatar.errors import AvatarError, InvertAvatarError, NoFaceError
+from invertavatar.errors import AvatarError, InvertAvatarError, MotionError, NoFaceError
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.motion import Motion
 from invertavatar.face.topology import MOUTH
@@ -313,6 +313,30 @@ def test_an_arkit_table_drives(tiny_pipeline, tiny_avatar, tmp_path):
     output = tiny_pipeline.animate(tiny_avatar, driving_video=table, height=64)
     assert len(output.frames) == 3 and output.fps == 25
     assert np.asarray(output.frames[0]).tolist() != np.asarray(output.frames[2]).tolist()
+
+
+def test_zero_is_neutral_in_a_table_and_a_chosen_frame_in_any_driver(tiny_pipeline, tiny_avatar, tmp_path):
+    table, options = tmp_path / "held.csv", {"height": 64}
+    table.write_text("fps,jawOpen\n" + "25,0.8\n" * 3)
+    rest = tiny_pipeline.animate(tiny_avatar, "np", motion=Motion.from_sliders({}), **options).frames[0]
+    held = tiny_pipeline.animate(tiny_avatar, "np", driving_video=table, **options).frames
+    assert all(np.abs(frame - rest).max() > 0.01 for frame in held)
+    for driver in ({"driving_video": table}, {"motion": tiny_pipeline.track(table)}):
+        chosen = tiny_pipeline.animate(tiny_avatar, "np", neutral_frame=1, **driver, **options)
+        assert np.abs(chosen.frames - rest).max() < 1e-5
+    with pytest.raises(MotionError, match="no frame 3"):
+        tiny_pipeline.track(table, neutral_frame=3)
+    with pytest.raises(MotionError, match="soon is neither"):
+        tiny_pipeline.animate_stream(tiny_avatar, driving_video="not looked at.mp4", neutral_frame="soon")
+
+
+def test_a_rate_is_kept_by_every_kind_of_driver(tiny_pipeline, clip, tmp_path):
+    tiny_pipeline.track(clip).save(tmp_path / "talk.safetensors")
+    (tmp_path / "talk.csv").write_text("time,jawOpen\n" + "".join(f"{i / 25},0.5\n" for i in range(6)))
+    for driver in (clip, tmp_path / "talk.safetensors", tmp_path / "talk.csv"):
+        motion = tiny_pipeline.track(driver, fps=50)
+        assert (motion.fps, motion.num_frames) == (50, 12)
+        assert tiny_pipeline.track(driver, fps=50, max_frames=5).num_frames == 5
 
 
 def test_following_the_translation_moves_the_head_in_the_picture(tiny_pipeline, tiny_avatar):

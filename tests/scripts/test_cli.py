@@ -82,7 +82,14 @@ def test_help_is_a_success(invertavatar, arguments):
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--region", "nose"], "--region"),
         (["animate", PHOTO, "-d", VIDEO, "-o", f"{PHOTO}/out.mp4"], "cannot be written"),
         (["track", "none.mp4", "-o", "out.safetensors"], "none.mp4 does not exist"),
-        (["track", VIDEO, "-o", "out.json"], "end its name in .safetensors"),
+        (["track", VIDEO, "-o", "out.json"], "end its name in .safetensors or .csv"),
+        (["track", VIDEO, "--neutral-frame", "soon"], "soon is neither"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--save-motion", "out.txt"], "end its name in .safetensors"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--neutral-frame", "-1"], "-1 is neither"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--audio", "none.wav"], "none.wav does not exist"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--audio", PHOTO], "anna_1.jpg holds no sound"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--audio", VIDEO, "--no-audio"], "give one of them"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.gif", "--audio", VIDEO], "out.gif cannot hold the sound"),
         (["track", VIDEO, "--landmarks-video", "out.png"], "a picture for photos, a video for videos"),
         (["track", PHOTO, "--landmarks-video", "out.mp4"], "a picture for photos, a video for videos"),
         (["track", "talk.csv", "--landmarks-video", "out.mp4"], "no pictures to draw landmarks on"),
@@ -295,6 +302,33 @@ def test_track_reports_and_saves_a_motion_and_draws_a_preview(invertavatar, tmp_
     assert "yaw" in out
     assert Motion.load(motion).num_frames == 5
     assert probe(preview).num_frames == 5
+
+
+def test_a_tracked_video_becomes_a_live_link_face_table_and_a_motion_again(invertavatar, tmp_path):
+    from invertavatar.face.motion import Motion, load_motion
+
+    table, motion = tmp_path / "talk.csv", tmp_path / "talk.safetensors"
+    assert invertavatar("track", VIDEO, "-o", motion, "--max-frames", 4)[0] == 0
+    assert invertavatar("track", motion, "-o", table, "--fps", 50)[0] == 0
+    status, out, err = invertavatar("track", table, "--neutral-frame", "2", "-o", motion)
+    assert (status, err) == (0, "")
+    assert "talk.csv: 8 frames, 0.2 s at 50 fps" in out
+    np.testing.assert_allclose(Motion.load(motion).expression, load_motion(table).expression)
+    np.testing.assert_array_equal(Motion.load(motion).known_neutral.expression, load_motion(table).expression[2:3])
+
+
+def test_a_table_and_a_still_take_the_sound_they_are_lent(invertavatar, tmp_path):
+    from invertavatar.media import probe
+
+    table, still = tmp_path / "held.csv", tmp_path / "still.csv"
+    table.write_text("jawOpen\n0.5\n0.4\n0.3\n")
+    still.write_text("jawOpen\n0.5\n")
+    sounded = ("--audio", VIDEO, "--fps", 10, "--size", 64, "--device", "cpu", "-o", tmp_path / "out.mp4")
+    status, _, err = invertavatar("animate", PHOTO, "-d", table, "-d", still, *sounded)
+    assert (status, err.count("no neutral")) == (0, 0)
+    films = [probe(tmp_path / f"out_{k}.mp4") for k in (1, 2)]
+    assert all(film.has_audio and film.fps == 10 for film in films)
+    assert [film.num_frames for film in films] == [3, 10 * round(probe(VIDEO).duration)]
 
 
 def test_a_preview_of_a_photo_differs_from_it_on_the_face_only(invertavatar, tmp_path):
