@@ -80,19 +80,15 @@ def row_times(
     if len(repeated) > max(1, MANY_REPEATED * len(rows)) or len(repeated) == len(rows) - 1 > 0:
         return _evenly(name, rows, seconds, stated_fps)
     if len(repeated):
-        logger.warning(
-            "%s: row %s has the time of the row before and is left out.",
-            name,
-            ", ".join(str(lines[rows[i]]) for i in repeated[:10]),
-        )
+        where = ", ".join(f"row {lines[rows[i]]}" for i in repeated[:10])
+        logger.warning("%s: what repeats the time of the row before is left out (%s).", name, where)
         rows, seconds = np.delete(rows, repeated), np.delete(seconds, repeated)
     seconds = seconds - seconds[0]
     if len(seconds) == 1:
         return RowTimes(rows, seconds, stated_fps or USUAL_FPS)
     step = float(np.median(np.diff(seconds)))
-    whole = step >= 1 and np.abs(seconds - seconds.round()).max() < 1e-6
-    if whole and len(rows) >= KEY_FRAMES and not key_frames:
-        if stated_fps:
+    if step >= 1 - 1e-6 and len(rows) >= KEY_FRAMES and not key_frames:
+        if stated_fps and np.abs(seconds - seconds.round()).max() < 1e-6:
             return RowTimes(rows, seconds / step / float(stated_fps), stated_fps)
         logger.warning(
             "%s: its rows are %g s apart. If they are frames of a faster recording, state its rate (--fps 30).",
@@ -188,7 +184,10 @@ def _numbers(texts: list[str], unit: float | None) -> np.ndarray:
         steps = np.abs(np.diff(values))
         steps = steps[(steps > 0) & (steps < math.inf)]
         step = float(np.median(steps)) if len(steps) else 0.0
-        unit = next((unit for unit, least in ((1e-9, 8e6), (1e-6, 8e3), (1e-3, 8.0)) if step >= least), 1.0)
+        least = (
+            3.0 if len(values) >= KEY_FRAMES else 8.0
+        )  # milliseconds; fewer rows may be key frames some seconds apart
+        unit = next((1000.0**-k for k in (3, 2, 1) if step >= least * 1000 ** (k - 1)), 1.0)
     return values * unit
 
 

@@ -112,6 +112,18 @@ def test_rates_of_films_are_told_apart_by_their_times(read, fps):
     assert (motion.fps, motion.num_frames) == (fps, 240)
 
 
+@pytest.mark.parametrize("unit", [1, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("fps", [10, 24, 60, 240])
+def test_the_unit_of_plain_numbers_is_the_one_that_makes_a_frame_rate(read, unit, fps):
+    assert read(table(f"{i * unit / fps:.6f}" for i in range(60))).fps == fps
+
+
+def test_key_frames_some_seconds_apart_are_taken_at_their_word(read, caplog):
+    motion = read("time,jawOpen\n0,0\n2,1\n5,0\n", fps=10)
+    np.testing.assert_allclose(motion.expression[[0, 10, 20, 35, 50], JAW], [0, 0.5, 1, 0.5, 0], atol=1e-6)
+    assert not caplog.records
+
+
 def test_a_row_that_repeats_a_time_is_left_out_and_named(read, caplog):
     rows = table(smpte(i) for i in range(60)).replace("time,", "Timecode,").splitlines()
     rows.insert(31, rows[30])
