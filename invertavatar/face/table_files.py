@@ -97,8 +97,9 @@ def read_json(path: Path) -> Table:
         document = parts[0] if len(parts) == 1 else parts
         header, rows, fps = _matrix(document)
     except (OSError, ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
+        reason = str(error)[:80] if isinstance(error, (OSError, ValueError)) else "it is built in another way"
         raise MotionError(
-            f"{path.name} holds no scores that can be read ({str(error)[:80]}); give an Audio2Face export (facsNames, "
+            f"{path.name} holds no scores that can be read ({reason}); give an Audio2Face export (facsNames, "
             'weightMat) or a list of frames such as {"time": 0, "jawOpen": 0.4}.'
         ) from error
     if not rows:
