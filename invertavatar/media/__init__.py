@@ -1,8 +1,10 @@
 """Pictures and videos in and out: the only place that touches ffmpeg (through PyAV) or a picture format."""
 
-from .images import MIN_SIDE, ImageSource, load_image, load_images, save_image
+from .images import MIN_SIDE, ImageSource, load_image, save_image
+from .kinds import check_driver, kind_of
 from .layout import contact_sheet, side_by_side
 from .mark import mark_synthetic
+from .photos import load_images
 from .video import MediaInfo, VideoReader, as_rate, probe
 from .writer import VideoWriter
 
@@ -13,7 +15,9 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "as_rate",
+    "check_driver",
     "contact_sheet",
+    "kind_of",
     "load_image",
     "load_images",
     "mark_synthetic",
