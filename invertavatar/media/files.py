@@ -26,7 +26,7 @@ def existing_file(path: str | os.PathLike, name: str | None = None) -> Path:
     path = Path(path)
     name = name or shortened(path.name)
     check_name(path)
-    if not path.exists():
+    if not os.path.exists(path):  # which, unlike pathlib's, does not fail at a path that is too long
         raise MediaError(f"{name} does not exist ({path}). Check the path.")
     if path.is_dir():
         raise MediaError(f"{name} is a folder, and one file is needed here. Name a file inside it.")

@@ -51,7 +51,7 @@ def kind_of(path: str | os.PathLike) -> Kind | None:
         a film without picture, and None for anything else, folders too.
     """
     path = Path(path)
-    kind = (_as_picture(path) or _as_film(path)) if path.is_file() else None
+    kind = (_as_picture(path) or _as_film(path)) if os.path.isfile(path) else None
     suffix = path.suffix.lower()
     return kind or ("photo" if suffix in PHOTO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None)
 
@@ -66,7 +66,7 @@ def check_driver(path: str | os.PathLike) -> Kind:
     kind, name = kind_of(path), shortened(Path(path).name)
     if kind == "sound":
         raise MediaError(f"{name} holds no video, only sound; {DRIVERS}.")
-    if kind is None and Path(path).is_file():
+    if kind is None and os.path.isfile(path):
         raise MediaError(f"{name} cannot drive an avatar; {DRIVERS}.")
     return kind or "photo"
 
