@@ -1,11 +1,12 @@
 """Pictures and videos in and out: the only place that touches ffmpeg (through PyAV) or a picture format."""
 
 from .images import MIN_SIDE, ImageSource, load_image, save_image
+from .info import MediaInfo, probe
 from .kinds import check_driver, kind_of
 from .layout import contact_sheet, side_by_side
 from .mark import mark_synthetic
 from .photos import load_images
-from .video import MediaInfo, VideoReader, as_rate, probe
+from .video import VideoReader, as_rate
 from .writer import VideoWriter
 
 __all__ = [

@@ -4,6 +4,7 @@ Shapes: N photos, H W picture, C channels.
 """
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
         image: [H, W, 3] RGB or [H, W, 4] RGBA, uint8. JPEG has no alpha.
 
     Raises:
-        MediaError: Another suffix, an array of another shape or type, alpha into a JPEG, or a place that is read-only.
+        MediaError: Another suffix, an array of another shape or type, alpha into a JPEG, or a place that is
+            read-only or full.
     """
     path = Path(path)
     if path.suffix.lower() not in SAVE_OPTIONS:
@@ -83,8 +85,10 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
         raise MediaError(f"{path.name} cannot be made of {_described(image)}; give uint8 [H, W, 3] or [H, W, 4].")
     if kind == "JPEG" and image.shape[2] == 4:
         raise MediaError(f"{path.name} cannot be transparent as JPEG has no alpha; write a .png or .webp instead.")
+    held = BytesIO()  # written at once, as Pillow does not notice when a disk takes half a JPEG only
+    Image.fromarray(image).save(held, kind, **options)
     with written_whole(path) as partial:
-        Image.fromarray(image).save(partial, kind, **options)
+        partial.write_bytes(held.getvalue())
 
 
 def _read_file(path: Path, name: str) -> np.ndarray:

@@ -18,7 +18,8 @@ import numpy as np
 from ..errors import MediaError
 from .files import is_full
 from .kinds import kind_of
-from .video import DAMAGE, MAX_HOLD, first_time, open_input, sound_stream
+from .streams import DAMAGE, first_time, open_input, read_packets, sound_stream
+from .video import MAX_HOLD
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def _copied(
 ) -> Iterator[av.Packet]:
     shift = round(start / stream.time_base)
     for packet in source.demux(stream):
-        if packet.dts is None:  # the end
+        if packet.dts is None or packet.pts is None:  # the end
             return
         packet.pts -= shift
         packet.dts -= shift
@@ -199,19 +200,11 @@ def _decoded(
     source: av.container.InputContainer, stream: av.AudioStream, damaged: list[str]
 ) -> Iterator[av.AudioFrame]:
     """All frames that can be decoded; each packet that cannot adds a word to `damaged`."""
-    packets = source.demux(stream)
-    while True:
+    for packet in read_packets(source, stream, damaged):
         try:
-            packet = next(packets, None)
-            frames = packet.decode() if packet is not None else []
+            yield from packet.decode()
         except UNDECODABLE as error:
             damaged.append(str(error))
-            if not isinstance(error, av.InvalidDataError):  # reading itself failed
-                return
-            continue
-        if packet is None:
-            return
-        yield from frames
 
 
 def _in_one_form(
