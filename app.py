@@ -20,7 +20,7 @@ import gradio as gr
 
 from invertavatar import InvertAvatarError
 from invertavatar.app import building, films, model, people, sliders, style, views
-from invertavatar.app.drivers import MOTION_TYPES, PHOTO_TYPES, VIDEO_TYPES
+from invertavatar.app.drivers import PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.people import Person
 from invertavatar.app.progress import Job
 from invertavatar.app.style import banner, listed, status
@@ -416,8 +416,7 @@ def animate_tab(person: gr.State) -> None:
             drivers = gr.File(
                 label="Videos or photos that drive",
                 file_count="multiple",
-                file_types=[*VIDEO_TYPES, *PHOTO_TYPES, *MOTION_TYPES],
-                height=170,
+                height=170,  # of any file type: the content decides, and a sentence lists what may drive
                 elem_id="drivers",
             )
             gr.Markdown(

@@ -29,8 +29,7 @@ from invertavatar.face.recorder import Recorder
 from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.inversion import Networks, canonical_features, render_frame
-from invertavatar.media import VideoReader, load_images
-from invertavatar.media.images import VIDEO_SUFFIXES
+from invertavatar.media import VideoReader, check_driver, load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
 from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
@@ -269,8 +268,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """The motion of a driver.
 
         Args:
-            driving: A video, a photo, a list of frames, a saved motion (.safetensors) or a table of ARKit scores
-                (.csv and others: `Motion.from_arkit_csv`).
+            driving: A video, an animated GIF, WebP or PNG, a photo, a list of frames, a saved motion (.safetensors) or
+                a table of ARKit scores (.csv and others: `Motion.from_arkit_csv`).
             face_index: Which face where there are several.
             fps: Resample to this rate; of a list of frames or a table without times it states the rate.
             max_frames: Take no more frames than this.
@@ -292,7 +291,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
     def _captured(self, driving, suffix, face_index, fps, max_frames) -> Motion:
         recorder = self.recorder._replace(tracker=self._tracker())
         try:
-            if suffix in (*VIDEO_SUFFIXES, ".gif"):  # as a photo a GIF is its first frame, as a driver all of them
+            # As a photo an animation is its first frame, as a driver all of them.
+            if isinstance(driving, (str, Path)) and check_driver(driving) in ("video", "animation"):
                 name = Path(driving).name
                 with VideoReader(driving, fps=fps) as video:
                     total = min(video.num_frames, max_frames or video.num_frames)

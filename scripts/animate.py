@@ -1,5 +1,6 @@
 """Animate a portrait: photos of one person and a driving video in, a video of the avatar out."""
 
+import os
 import re
 import sys
 import time
@@ -60,7 +61,7 @@ def animate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help=".mp4 .mov .webm .gif, name_%05d.png, a folder; a picture for a photo."),
+        typer.Option("--output", "-o", help=".mp4 .mov .webm .gif .webp, name_%05d.png, a folder; or a picture."),
     ] = None,
     avatar: Annotated[Path | None, typer.Option(help="Folder of a saved avatar, instead of photos.")] = None,
     save_avatar: Annotated[Path | None, typer.Option(help="Folder to save the avatar in.")] = None,
@@ -174,10 +175,11 @@ def animate(
                 frames = beside(frames, portrait, driver, motion)
             if mark:
                 frames = map(mark_synthetic, frames)
-            if audio and motion.num_frames == 1:
+            still = motion.num_frames == 1
+            if audio and still:
                 motion, frames = held(motion, frames, sound_length, max_frames)
             sound = audio or (driver if has_sound(driver, movie) and not no_audio else None)
-            width, height = write(movie, frames, motion.fps, sound)
+            width, height = write(movie, frames, motion.fps, sound, still=still and not audio)
             if not quiet:
                 seconds, rate = time.perf_counter() - tracked, float(motion.fps)
                 print(
@@ -205,7 +207,7 @@ def check_request(
     if not is_sequence(output) and output.suffix.lower() not in MOVIE_SUFFIXES + PICTURE_SUFFIXES:
         known = ", ".join(MOVIE_SUFFIXES + PICTURE_SUFFIXES)
         raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in {known}.")
-    if is_picture(output) and not all(map(is_photo, drivers)):
+    if is_picture(output) and output.suffix.lower() not in MOVIE_SUFFIXES and not all(map(is_photo, drivers)):
         raise typer.TyperException(
             f"{output.name} holds one picture only, and a video is driving; name a video, or {output.stem}_%05d.png."
         )
@@ -216,7 +218,7 @@ def check_request(
     ):
         raise typer.TyperException(f"{output.name} cannot be transparent; name a .webm or a .png.")
     colour = re.fullmatch(r"#[0-9a-fA-F]{6}", background)
-    if background not in BACKGROUNDS and not colour and not Path(background).is_file():
+    if background not in BACKGROUNDS and not colour and not os.path.isfile(background):
         raise typer.TyperException(
             f"The background {background} is no picture file; name one, a colour such as #3366cc or one of "
             f"{', '.join(BACKGROUNDS)}."
@@ -271,11 +273,14 @@ def has_sound(driver: Path, movie: Path) -> bool:
     return movie.suffix.lower() in SOUND_SUFFIXES and not is_motion(driver) and not is_photo(driver)
 
 
-def write(path: Path, frames: "Iterator[np.ndarray]", fps: float, sound: Path | None) -> tuple[int, int]:
-    """Write frames as the kind of file that the name says; returns their width and height."""
+def write(path: Path, frames: "Iterator[np.ndarray]", fps: float, sound: Path | None, still: bool) -> tuple[int, int]:
+    """Write frames as the kind of file that the name says, a .webp as one picture where they are `still`.
+
+    Returns their width and height.
+    """
     from invertavatar.media import VideoWriter, save_image
 
-    if is_picture(path):
+    if is_picture(path) and (still or path.suffix.lower() not in MOVIE_SUFFIXES):
         frame = next(frames)
         save_image(path, frame)
     else:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 # it is set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+NAME_BYTES = 255  # that file systems allow for one name
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143  # exit statuses
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MOVIE_SUFFIXES = (".mp4", ".mov", ".webm", ".gif")
-PHOTO_SUFFIXES = (*PICTURE_SUFFIXES, ".heic", ".heif", ".bmp", ".tif", ".tiff")
+MOVIE_SUFFIXES = (".mp4", ".mov", ".webm", ".gif", ".webp")  # a .webp holds one picture of a photo, many of a video
 SAVED_MOTION_SUFFIXES = (".safetensors", ".csv")
 MOTION_SUFFIXES = (".safetensors", ".csv", ".tsv", ".txt", ".json")
 
@@ -149,7 +149,8 @@ def load_pipeline(model: str | None, device: str, quiet: bool) -> "InvertAvatarP
 def check_inputs(paths: list[Path]) -> None:
     """Refuse inputs that are not there, before anything slow begins."""
     for path in paths:
-        if not path.exists():
+        check_length(path)
+        if not os.path.exists(path):  # which, unlike pathlib's, does not fail at a path that is too long
             raise typer.TyperException(f"{path} does not exist; check the path.")
 
 
@@ -163,6 +164,7 @@ def check_saved_motion(output: Path | None) -> None:
 def check_outputs(outputs: list[Path], inputs: list[Path], overwrite: bool) -> None:
     """Refuse outputs that cannot be written, are inputs, or exist and shall stay; before anything slow begins."""
     for path in outputs:
+        check_length(path)
         existing_parent = next(folder for folder in path.absolute().parents if folder.exists())
         if not existing_parent.is_dir() or not os.access(existing_parent, os.W_OK):
             raise typer.TyperException(f"{path} cannot be written: {existing_parent} is no folder one may write to.")
@@ -173,6 +175,15 @@ def check_outputs(outputs: list[Path], inputs: list[Path], overwrite: bool) -> N
             raise typer.TyperException(f"{path} exists; name another output or leave --no-overwrite out.")
     if len(set(outputs)) < len(outputs):
         raise typer.TyperException("Two outputs have the same name; give each its own.")
+
+
+def check_length(path: Path) -> None:
+    """Refuse a name that file systems do not allow."""
+    for part in path.parts:
+        if (length := len(os.fsencode(part))) > NAME_BYTES:
+            raise typer.TyperException(
+                f"The name {part[:40]}... is {length} bytes long, and a file may have {NAME_BYTES}; shorten it."
+            )
 
 
 def existing_files(output: Path) -> list[Path]:
@@ -191,8 +202,10 @@ def numbered(output: Path, count: int) -> list[Path]:
 
 
 def is_photo(path: Path) -> bool:
-    """Whether an input is a single picture."""
-    return path.suffix.lower() in PHOTO_SUFFIXES
+    """Whether an input is a single picture, by its content."""
+    from invertavatar.media import kind_of
+
+    return not is_motion(path) and kind_of(path) == "photo"
 
 
 def is_motion(path: Path) -> bool:
@@ -202,7 +215,7 @@ def is_motion(path: Path) -> bool:
 
 def is_sequence(path: Path) -> bool:
     """Whether an output is one PNG for each frame: a folder, or a pattern such as name_%05d.png."""
-    return not path.suffix or (path.suffix.lower() == ".png" and "%" in path.name)
+    return not path.suffix or (path.suffix.lower() == ".png" and re.search(r"%\d*d", path.name) is not None)
 
 
 def is_picture(path: Path) -> bool:

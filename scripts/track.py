@@ -108,7 +108,8 @@ def check_request(inputs: list[Path], output: Path | None, landmarks_video: Path
         raise typer.TyperException(
             f"{landmarks_video.name} is of no kind that can be written; end its name in {known}."
         )
-    if is_picture(landmarks_video) != all(map(is_photo, inputs)):
+    moving = is_picture(landmarks_video) and landmarks_video.suffix.lower() in MOVIE_SUFFIXES  # a .webp is either
+    if not moving and is_picture(landmarks_video) != all(map(is_photo, inputs)):
         raise typer.TyperException(f"{landmarks_video.name} does not suit: a picture for photos, a video for videos.")
 
 

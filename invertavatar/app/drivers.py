@@ -17,12 +17,13 @@ from ..errors import MotionError
 from ..face.capture import capture
 from ..face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
 from ..face.recorder import Recorder
-from ..media import VideoReader, load_image, probe
+from ..media import VideoReader, check_driver, load_image, probe
+from ..media.kinds import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from .progress import NEWS, Report
 
-MAX_RATE = 30  # frames a second; of faster drivers one frame in two, three... is taken
-PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff")
-VIDEO_TYPES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
+MAX_RATE = 30  # frames a second; faster drivers are brought to it
+TOLERANCE = 1.05  # rates that are not worth a word
+PHOTO_TYPES, VIDEO_TYPES = PHOTO_SUFFIXES, VIDEO_SUFFIXES
 MOTION_TYPES = MOTION_SUFFIXES
 
 
@@ -54,14 +55,15 @@ def read_driver(
     if suffix in MOTION_TYPES:
         motion = load_motion(path, neutral_frame=neutral_frame)
         _check_length(name, motion.duration, longest)
-        return Driver(motion[:: _step(motion.fps)], note=_thinned(name, motion.fps))
-    if suffix in PHOTO_TYPES:
+        slower = motion if motion.fps <= MAX_RATE else motion.resampled(MAX_RATE)
+        return Driver(slower, note=_thinned(name, motion.fps))
+    if check_driver(path) == "photo":
         photo = load_image(path)
         return Driver(capture([recorder.detect(photo, name)], recorder.face_model, name=name), photo=photo)
     info = probe(path)
     _check_length(name, info.duration, longest)
     tracks, told = [], time.perf_counter()
-    with VideoReader(path, fps=info.fps / _step(info.fps)) as video:
+    with VideoReader(path, fps=min(info.fps, Fraction(MAX_RATE))) as video:
         total = math.ceil(min(video.num_frames, seconds * video.fps))
         for track in recorder.detect_video(itertools.islice(video, total), float(video.fps), name=name):
             tracks.append(track)
@@ -81,11 +83,7 @@ def _check_length(name: str, seconds: float, longest: float) -> None:
         )
 
 
-def _step(fps: Fraction) -> int:
-    return math.ceil(fps / MAX_RATE)
-
-
 def _thinned(name: str, fps: Fraction) -> str:
-    if _step(fps) == 1:
+    if fps <= MAX_RATE * TOLERANCE:
         return ""
-    return f"Of the {float(fps):g} frames a second of {name} one in {_step(fps)} is rendered."
+    return f"Of the {float(fps):g} frames a second of {name} {MAX_RATE} are rendered."

@@ -21,7 +21,7 @@ from ..face.face_model import FaceModel
 from ..face.motion import Motion
 from ..face.tracker import FaceTracker, Track
 from ..media import VideoReader
-from ..media.images import VIDEO_SUFFIXES
+from ..media.kinds import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

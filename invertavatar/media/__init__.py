@@ -1,9 +1,12 @@
 """Pictures and videos in and out: the only place that touches ffmpeg (through PyAV) or a picture format."""
 
-from .images import MIN_SIDE, ImageSource, load_image, load_images, save_image
+from .images import MIN_SIDE, ImageSource, load_image, save_image
+from .info import MediaInfo, probe
+from .kinds import check_driver, kind_of
 from .layout import contact_sheet, side_by_side
 from .mark import mark_synthetic
-from .video import MediaInfo, VideoReader, as_rate, probe
+from .photos import load_images
+from .video import VideoReader, as_rate
 from .writer import VideoWriter
 
 __all__ = [
@@ -13,7 +16,9 @@ __all__ = [
     "VideoReader",
     "VideoWriter",
     "as_rate",
+    "check_driver",
     "contact_sheet",
+    "kind_of",
     "load_image",
     "load_images",
     "mark_synthetic",

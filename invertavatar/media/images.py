@@ -3,45 +3,37 @@
 Shapes: N photos, H W picture, C channels.
 """
 
-import logging
 import os
-import re
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MediaError
 from .files import existing_file, written_whole
-from .video import VIDEO_SUFFIXES, VideoReader
-
-logger = logging.getLogger(__name__)
-pillow_heif.register_heif_opener()
+from .kinds import PICTURE_FORMATS
+from .stills import over_grey, to_rgb
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray | Tensor
 
 MIN_SIDE = 64  # px; below it no face is large enough to track
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # about 179 Mpx, where Pillow itself refuses to unpack a file
-MID_GREY = 128  # behind transparent pictures: neither a white nor a black fringe on hair
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff", ".gif")
 SAVE_OPTIONS = {  # by suffix: Pillow's format, and how it is asked to write
     ".png": ("PNG", {"compress_level": 4}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),
 }
-SRGB = ImageCms.createProfile("sRGB")
 
 
 def load_image(source: ImageSource, name: str | None = None) -> np.ndarray:
     """Reads one photo.
 
-    Files are turned upright by their EXIF tag and brought to sRGB by their colour profile; of an animation the first
-    frame is taken. Grey becomes RGB, 16 bits are scaled to 8, and what is transparent lies over mid grey.
+    Files are turned upright by their EXIF tag and brought to sRGB by their colour profile, high dynamic range (HLG,
+    PQ) to SDR; of an animation the first frame is taken. Grey becomes RGB, 16 bits are scaled to 8, and what is
+    transparent lies over mid grey.
 
     Args:
         source: A path (JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF...), a PIL image, an array [H, W] or [H, W, C] of
@@ -74,40 +66,6 @@ def load_image(source: ImageSource, name: str | None = None) -> np.ndarray:
     raise MediaError(f"{name} is a {type(source).__name__}; give a path, a PIL image, an array or a tensor.")
 
 
-def load_images(source: ImageSource | Sequence[ImageSource], max_frames: int = 8) -> tuple[list[np.ndarray], list[str]]:
-    """Reads all photos of one person.
-
-    Args:
-        source: Anything `load_image` takes, a folder (its pictures in the order of their names), a video (evenly
-            spaced frames of it), a batch [N, H, W, C] or tensor [N, C, H, W], or a list that mixes these.
-        max_frames: How many frames to take from a video.
-
-    Returns:
-        The photos, each [H, W, 3] uint8 RGB, and as many names for messages: the file's name, or "photo 2".
-
-    Raises:
-        MediaError: As for `load_image`, or there is no picture in the folder or the list.
-    """
-    photos: list[np.ndarray] = []
-    names: list[str] = []
-    for item in source if isinstance(source, (list, tuple)) else [source]:
-        if isinstance(item, (str, os.PathLike)) and Path(item).suffix.lower() in VIDEO_SUFFIXES:
-            frames = _spaced_frames(Path(item), max_frames)
-            photos += frames
-            names += [f"{Path(item).name} (frame {k + 1} of {len(frames)})" for k in range(len(frames))]
-        elif isinstance(item, (str, os.PathLike)):
-            files = _photos_in(Path(item)) if Path(item).is_dir() else [Path(item)]
-            photos += [load_image(file) for file in files]
-            names += [file.name for file in files]
-        else:
-            for picture in item if isinstance(item, (np.ndarray, Tensor)) and item.ndim == 4 else [item]:
-                names.append(f"photo {len(names) + 1}")
-                photos.append(load_image(picture, names[-1]))
-    if not photos:
-        raise MediaError("No photo was given. Give one or more pictures of the person.")
-    return photos, names
-
-
 def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes a picture; it appears whole or not at all, and missing folders are made.
 
@@ -116,7 +74,8 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
         image: [H, W, 3] RGB or [H, W, 4] RGBA, uint8. JPEG has no alpha.
 
     Raises:
-        MediaError: Another suffix, an array of another shape or type, alpha into a JPEG, or a place that is read-only.
+        MediaError: Another suffix, an array of another shape or type, alpha into a JPEG, or a place that is
+            read-only or full.
     """
     path = Path(path)
     if path.suffix.lower() not in SAVE_OPTIONS:
@@ -126,19 +85,15 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
         raise MediaError(f"{path.name} cannot be made of {_described(image)}; give uint8 [H, W, 3] or [H, W, 4].")
     if kind == "JPEG" and image.shape[2] == 4:
         raise MediaError(f"{path.name} cannot be transparent as JPEG has no alpha; write a .png or .webp instead.")
+    held = BytesIO()  # written at once, as Pillow does not notice when a disk takes half a JPEG only
+    Image.fromarray(image).save(held, kind, **options)
     with written_whole(path) as partial:
-        Image.fromarray(image).save(partial, kind, **options)
-
-
-def over_grey(rgba: np.ndarray) -> np.ndarray:
-    """A transparent picture over mid grey: [H, W, 4] -> [H, W, 3], uint8, alpha not premultiplied."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.rint(rgba[..., :3] * alpha + MID_GREY * (1 - alpha)).astype(np.uint8)
+        partial.write_bytes(held.getvalue())
 
 
 def _read_file(path: Path, name: str) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=(*PICTURE_FORMATS, "TGA")) as image:
             _check_size(image.width, image.height, name)  # before the pixels are unpacked
             return _from_pillow(image, name)
     except Image.DecompressionBombError as error:
@@ -152,27 +107,11 @@ def _read_file(path: Path, name: str) -> np.ndarray:
 
 
 def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
-    profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
     _check_size(image.width, image.height, name)
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey, which Pillow would clip to 8 bits, or floats
-        array = np.asarray(image)
+        array = np.asarray(ImageOps.exif_transpose(image))
         return _from_array(array if image.mode == "F" else array.clip(0, 65535).astype(np.uint16), name)
-    if image.has_transparency_data:
-        image = Image.fromarray(over_grey(np.asarray(image.convert("RGBA"))))
-    elif image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    if profile:
-        image = _to_srgb(image, profile, name)
-    return np.array(image.convert("RGB"))
-
-
-def _to_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
-    try:
-        return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), SRGB, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError) as error:
-        logger.debug("The colour profile of %s cannot be used (%s); its colours are taken as sRGB.", name, error)
-        return image
+    return to_rgb(image, name)
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -207,19 +146,3 @@ def _too_large(name: str) -> str:
 
 def _described(array: np.ndarray) -> str:
     return f"an array {list(array.shape)} of {array.dtype}"
-
-
-def _photos_in(folder: Path) -> list[Path]:
-    files = [f for f in folder.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES and not f.name.startswith(".")]
-    if not files:
-        raise MediaError(f"The folder {folder} holds no picture. Put JPEG, PNG, WebP or HEIC photos there.")
-    # photo_2 before photo_10
-    return sorted(files, key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)])
-
-
-def _spaced_frames(path: Path, count: int) -> list[np.ndarray]:
-    """Frames [H, W, 3] from the whole length of a video: at a rate that makes it `count` frames long."""
-    with VideoReader(path) as video:
-        rate = min(video.fps, count / video.duration)
-    with VideoReader(path, fps=rate) as video:
-        return [load_image(frame, path.name) for frame, _ in zip(video, range(count), strict=False)]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..errors import MediaError
-from .images import over_grey
+from .stills import over_grey
 
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 

@@ -1,4 +1,8 @@
-"""The sound of one file on its way into a video that is being written, packet by packet."""
+"""The sound of one file on its way into a video that is being written, packet by packet.
+
+Sound never costs the film: what cannot be decoded is silent, what changes its form is brought to one, and a warning
+says so.
+"""
 
 import logging
 import os
@@ -6,10 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
+import numpy as np
 
-from .video import DAMAGE, open_input, sound_stream
+from ..errors import MediaError
+from .files import is_full
+from .kinds import kind_of
+from .streams import DAMAGE, first_time, open_input, read_packets, sound_stream
+from .video import MAX_HOLD
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +31,30 @@ COPIED_CODECS = {
 ENCODERS = {".mp4": "aac", ".mov": "aac", ".webm": "libopus"}
 SAMPLE_RATE = 48000  # Hz; one that both encoders take
 BIT_RATE = 128_000  # bits per second
+LOOSE = SAMPLE_RATE // 50  # samples by which timestamps may miss before silence is filled in or sound left out
+UNDECODABLE = (*DAMAGE, ValueError, NotImplementedError, MemoryError)  # a decoder's and PyAV's words for bad sound
+
+
+class Survey(NamedTuple):
+    """What decoding all sound of a file shows.
+
+    Attributes:
+        is_whole: Every packet can be decoded, and none changes sample rate, channels or sample format.
+        is_mono: All of it is.
+        remark: What the user should know, or "".
+    """
+
+    is_whole: bool
+    is_mono: bool
+    remark: str = ""
 
 
 @contextmanager
 def sound_track(
     path: str | os.PathLike, output: av.container.OutputContainer, suffix: str
 ) -> Iterator[Callable[[Fraction], None]]:
-    """Adds the sound of a file to a video being written: copied where browsers play its codec in that kind of file,
-    else encoded as AAC (mp4, mov) or Opus (webm). A file without sound adds nothing.
+    """Adds the sound of a file to a video being written: copied where it is whole and browsers play its codec in that
+    kind of file, else encoded as AAC (mp4, mov) or Opus (webm). A file without sound adds nothing.
 
     Args:
         path: A video or a sound file. Time 0 is where its video starts, if it has one.
@@ -38,47 +64,104 @@ def sound_track(
     Yields:
         `advance(seconds)`, which writes all sound that ends by that time. Later sound stays unread, so that calling it
         after each picture keeps both streams side by side, and stopping to call it trims the sound.
-
-    Raises:
-        MediaError: The file is missing or cannot be read.
     """
+    packets, name = iter(()), Path(path).name
+    source = _opened(path) if kind_of(path) in ("video", "sound") else None
+    if source is not None:
+        with source:
+            stream = sound_stream(source)
+            if stream is not None:
+                packets = _packets(Path(path), source, stream, output, suffix)
+            elif source.streams.audio:
+                logger.warning("The sound of %s is of a kind that cannot be decoded here, and is left out.", name)
+            yield _writer(output, _while_sound(packets, name))
+    else:
+        yield _writer(output, packets)
+
+
+def _opened(path: str | os.PathLike) -> av.container.InputContainer | None:
+    try:
+        return open_input(path)
+    except MediaError as error:
+        logger.warning("There will be no sound: %s", error)
+        return None
+
+
+def _packets(
+    path: Path,
+    source: av.container.InputContainer,
+    stream: av.AudioStream,
+    output: av.container.OutputContainer,
+    suffix: str,
+) -> Iterator[av.Packet]:
+    survey = surveyed(path)
+    if survey.remark:
+        logger.warning("The sound of %s %s.", path.name, survey.remark)
+    start = first_time(path)
+    # Without a header of its own, as in a transport stream, AAC is in another form than mp4 wants.
+    has_header = bool(stream.codec_context.extradata) or stream.codec.canonical_name == "mp3"
+    if survey.is_whole and has_header and stream.codec.canonical_name in COPIED_CODECS[suffix]:
+        return _copied(source, stream, output.add_stream_from_template(stream), start)
+    encoder = output.add_stream(ENCODERS[suffix], rate=SAMPLE_RATE)
+    encoder.layout = "mono" if survey.is_mono else "stereo"
+    encoder.bit_rate = BIT_RATE
+    return _encoded(source, stream, encoder, start)
+
+
+def surveyed(path: Path) -> Survey:
+    """Decodes all sound of a file once, some thousand times faster than it lasts, as a copy must not carry damage."""
+    forms: list[tuple[int, int, str]] = []
+    damaged = []
     with open_input(path) as source:
-        stream = sound_stream(source)
-        if stream is None:
-            yield lambda seconds: None
-            return
-        videos = source.streams.video
-        start = (videos[0].start_time or 0) * videos[0].time_base if videos else Fraction(0)
-        if stream.codec.canonical_name in COPIED_CODECS[suffix]:
-            packets = _copied(source, stream, output.add_stream_from_template(stream), start)
-        else:
-            encoder = output.add_stream(ENCODERS[suffix], rate=SAMPLE_RATE)
-            encoder.layout = "mono" if stream.channels == 1 else "stereo"
-            encoder.bit_rate = BIT_RATE
-            packets = _encoded(source, stream, encoder, start)
-        name = Path(path).name
-        packets = _until_damaged(packets, name)
-        waiting: list[av.Packet] = []
-        last_dts = None
+        for frame in _decoded(source, sound_stream(source), damaged):
+            form = frame.sample_rate, len(frame.layout.channels), frame.format.name
+            if form not in forms:
+                forms.append(form)
+    remark = ""
+    if not forms:
+        remark = "cannot be decoded, and is left out"
+    elif damaged:
+        remark = f"is damaged; what cannot be decoded ({len(damaged)} of its packets) is silent"
+    elif len(forms) > 1:
+        remark = f"changes its form {len(forms) - 1} time(s) ({_described(forms)}) and is brought to one"
+    return Survey(len(forms) == 1 and not damaged, all(channels == 1 for _, channels, _ in forms), remark)
 
-        def advance(seconds: Fraction) -> None:
-            nonlocal last_dts
-            while True:
-                packet = waiting.pop() if waiting else next(packets, None)
-                if packet is None:
-                    return
-                if (packet.pts + (packet.duration or 0)) * packet.time_base > seconds:
-                    waiting.append(packet)
-                    return
-                if last_dts is None or packet.dts > last_dts:  # no container takes time that runs back
-                    last_dts = packet.dts
-                    try:
-                        output.mux(packet)
-                    except DAMAGE as error:  # what was copied unseen, the container may refuse
-                        _warn(name, error)
-                        packets.close()
 
-        yield advance
+def _described(forms: list[tuple[int, int, str]]) -> str:
+    return ", ".join(f"{channels} channel(s) at {rate} Hz" for rate, channels, _ in forms)
+
+
+def _writer(output: av.container.OutputContainer, packets: Iterator[av.Packet]) -> Callable[[Fraction], None]:
+    waiting: list[av.Packet] = []
+    last_dts = None
+
+    def advance(seconds: Fraction) -> None:
+        nonlocal last_dts
+        while True:
+            packet = waiting.pop() if waiting else next(packets, None)
+            if packet is None:
+                return
+            if (packet.pts + (packet.duration or 0)) * packet.time_base > seconds:
+                waiting.append(packet)
+                return
+            if last_dts is None or packet.dts > last_dts:  # no container takes time that runs back
+                last_dts = packet.dts
+                try:
+                    output.mux(packet)
+                except DAMAGE as error:  # what was copied unseen, the container may refuse
+                    if is_full(error):
+                        raise
+                    logger.warning("The sound ends early: it cannot be written (%s).", error)
+                    packets.close()
+
+    return advance
+
+
+def _while_sound(packets: Iterator[av.Packet], name: str) -> Iterator[av.Packet]:
+    try:
+        yield from packets
+    except UNDECODABLE as error:
+        logger.warning("The sound of %s is damaged and ends early (%s).", name, error)
 
 
 def _copied(
@@ -86,7 +169,7 @@ def _copied(
 ) -> Iterator[av.Packet]:
     shift = round(start / stream.time_base)
     for packet in source.demux(stream):
-        if packet.dts is None:  # the end
+        if packet.dts is None or packet.pts is None:  # the end
             return
         packet.pts -= shift
         packet.dts -= shift
@@ -99,23 +182,65 @@ def _encoded(
     source: av.container.InputContainer, stream: av.AudioStream, encoder: av.AudioStream, start: Fraction
 ) -> Iterator[av.Packet]:
     context = encoder.codec_context  # open since the first picture was written, so it states its frame size
-    resampler = av.AudioResampler(context.format, context.layout, context.rate, context.frame_size)
-    for frame in source.decode(stream):
-        frame.pts -= round(start / frame.time_base)
-        if frame.pts >= 0:
-            for part in resampler.resample(frame):
-                yield from encoder.encode(part)
-    for part in resampler.resample(None):
-        yield from encoder.encode(part)
+    cutter = av.AudioResampler(context.format, context.layout, context.rate, context.frame_size)
+    count = 0
+    for samples in _in_time(_in_one_form(_decoded(source, stream, []), context.layout), start):
+        part = av.AudioFrame.from_ndarray(samples, "fltp", context.layout.name)
+        part.sample_rate, part.pts, part.time_base = SAMPLE_RATE, count, Fraction(1, SAMPLE_RATE)
+        count += samples.shape[1]
+        for frame in cutter.resample(part):
+            yield from encoder.encode(frame)
+    if count:
+        for frame in cutter.resample(None):
+            yield from encoder.encode(frame)
     yield from encoder.encode(None)
 
 
-def _until_damaged(packets: Iterator[av.Packet], name: str) -> Iterator[av.Packet]:
-    try:
-        yield from packets
-    except DAMAGE as error:
-        _warn(name, error)
+def _decoded(
+    source: av.container.InputContainer, stream: av.AudioStream, damaged: list[str]
+) -> Iterator[av.AudioFrame]:
+    """All frames that can be decoded; each packet that cannot adds a word to `damaged`."""
+    for packet in read_packets(source, stream, damaged):
+        try:
+            yield from packet.decode()
+        except UNDECODABLE as error:
+            damaged.append(str(error))
 
 
-def _warn(name: str, error: Exception) -> None:
-    logger.warning("The sound of %s is damaged and ends early (%s).", name, error)
+def _in_one_form(
+    frames: Iterator[av.AudioFrame], layout: av.AudioLayout
+) -> Iterator[tuple[Fraction | None, np.ndarray]]:
+    """Seconds at which a piece of sound starts, and the piece [channels, samples] as float32 at one sample rate."""
+    form = resampler = None
+    for frame in frames:
+        if form != (now := (frame.sample_rate, frame.layout.name, frame.format.name)):
+            if resampler is not None:
+                yield from ((None, rest.to_ndarray()) for rest in resampler.resample(None))
+            form, resampler = now, av.AudioResampler("fltp", layout, SAMPLE_RATE)
+        time = None if frame.pts is None else frame.pts * frame.time_base
+        frame.pts = None  # the resampler counts samples by itself
+        pieces = resampler.resample(frame)
+        for piece in pieces:
+            yield time, piece.to_ndarray()
+            time = None
+    if resampler is not None:
+        yield from ((None, rest.to_ndarray()) for rest in resampler.resample(None))
+
+
+def _in_time(pieces: Iterator[tuple[Fraction | None, np.ndarray]], start: Fraction) -> Iterator[np.ndarray]:
+    """The pieces without gap or overlap from `start` on: what is missing is silent, what comes twice is left out."""
+    count = 0  # samples so far
+    for time, samples in pieces:
+        late = 0 if time is None else round((time - start) * SAMPLE_RATE) - count
+        if count and abs(late) > MAX_HOLD * SAMPLE_RATE:  # the clock jumped, so it goes on from here
+            start, late = start + Fraction(late, SAMPLE_RATE), 0
+        if late < 0 and (count == 0 or late < -LOOSE):
+            samples = samples[:, min(-late, samples.shape[1]) :]
+        elif late > LOOSE or (late > 0 and count == 0):
+            for part in range(late, 0, -SAMPLE_RATE):
+                silence = np.zeros((samples.shape[0], min(part, SAMPLE_RATE)), np.float32)
+                count += silence.shape[1]
+                yield silence
+        if samples.shape[1]:
+            count += samples.shape[1]
+            yield np.ascontiguousarray(samples)

@@ -1,4 +1,4 @@
-"""Videos in: what a file holds, and its frames at a constant rate.
+"""Videos in: their frames at a constant rate.
 
 Shapes: H W picture.
 """
@@ -6,92 +6,27 @@ Shapes: H W picture.
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import MediaError
-from .files import existing_file
+from . import animation, colour
+from .info import NTSC_RATES, display_matrix, probe
+from .kinds import kind_of
+from .streams import blank, decoded_frames, open_input, video_stream
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".wmv", ".flv")
-# The formats ffmpeg may recognise. Left out are playlists, which would make it open other files or addresses for the
-# one who sent them, and text, which it would draw as a film.
-DEMUXERS = "mov,matroska,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mp3,wav,flac,aac"
-DEFAULT_RATE = Fraction(25)  # frames per second where a file states none or an absurd one
-RATE_LIMITS = (1, 240)
-MAX_PIXELS = 2**25  # of a frame: enough for 8K, and no few damaged bytes make a decoder ask for all memory
 MAX_HOLD = Fraction(60)  # seconds that a frame may stand: a damaged timestamp must not make a film of years
-DAMAGE = (av.FFmpegError, IndexError)  # the second is PyAV's word for a packet of a stream that the file never declared
-NTSC_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120))
-USUAL_RATES = NTSC_RATES + tuple(map(Fraction, (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)))
 
-
-@dataclass(frozen=True)
-class MediaInfo:
-    """What a video file holds.
-
-    Attributes:
-        duration: Seconds of video.
-        fps: Frames per second; the mean of a variable rate, brought to a usual one that is close.
-        num_frames: Frames in the file, as declared or else counted.
-        size: Width and height in px as shown: turned upright, with square pixels.
-        codec: Of the video, such as "h264".
-        pix_fmt: ffmpeg's name of the pixel format, such as "yuv420p"; "yuva420p" for a WebM with alpha.
-        has_audio: Whether there is sound.
-        audio_codec: Such as "aac", or None.
-        rotation: Degrees clockwise by which players turn the stored picture: 0, 90, 180 or 270.
-    """
-
-    duration: float
-    fps: Fraction
-    num_frames: int
-    size: tuple[int, int]
-    codec: str
-    pix_fmt: str
-    has_audio: bool
-    audio_codec: str | None
-    rotation: int
-
-
-def probe(path: str | os.PathLike) -> MediaInfo:
-    """Looks into a video and decodes its first frame.
-
-    Raises:
-        MediaError: The file is missing, empty, not a video, or holds no frame that can be decoded.
-    """
-    with open_input(path) as container:
-        stream = _video_stream(container, Path(path).name)
-        sound = sound_stream(container)
-        frame = next(_decoded(container, stream, []), None)
-        if frame is None:
-            raise MediaError(_blank(Path(path).name))
-        num_frames, duration = _declared_length(container, stream) or _counted_length(path)
-        width, height = _square_size(stream, frame)
-        if not 1 <= width * height <= MAX_PIXELS:
-            raise MediaError(f"{Path(path).name} has frames of {width} x {height} px. Convert it to a usual size.")
-        tags = stream.metadata
-        turned = abs(_display_matrix(frame)[0, 0]) < 0.5
-        return MediaInfo(
-            duration=float(duration),
-            fps=_constant_rate(stream, num_frames / duration),
-            num_frames=num_frames,
-            size=(height, width) if turned else (width, height),
-            codec=stream.codec.canonical_name,
-            # ffmpeg's own VP9 decoder does not see the alpha that Matroska carries beside the picture.
-            pix_fmt="yuva420p" if "1" in (tags.get("alpha_mode"), tags.get("ALPHA_MODE")) else frame.format.name,
-            has_audio=sound is not None,
-            audio_codec=sound.codec.canonical_name if sound else None,
-            rotation=round(-frame.rotation) % 360,
-        )
+Picture = Callable[[], np.ndarray]  # draws a frame, [H, W, 3] uint8
 
 
 class VideoReader:
@@ -103,8 +38,9 @@ class VideoReader:
     be decoded, and one warning. Each iteration starts from the beginning again.
 
     Args:
-        path: A video file: mp4, mov, webm, mkv, avi, gif and others.
-        fps: Frames per second to read at; the file's own by default (25 where it states none between 1 and 240).
+        path: A video file (mp4, mov, webm, mkv, avi, mts and others) or an animated picture (GIF, WebP, PNG, AVIF),
+            whatever its name ends in. HDR comes as SDR.
+        fps: Frames per second to read at; the file's own by default (25 where it states none between 1 and 1000).
 
     Attributes:
         fps: The rate of the pictures, exactly.
@@ -126,6 +62,7 @@ class VideoReader:
     def __init__(self, path: str | os.PathLike, fps: Fraction | float | None = None):
         info = probe(path)
         self.path = Path(path)
+        self._is_animation = kind_of(path) == "animation"
         self.fps = info.fps if fps is None else as_rate(fps)
         self.duration = info.duration
         self.num_frames = max(1, _nearest(Fraction(info.duration) * self.fps))
@@ -149,30 +86,27 @@ class VideoReader:
         """Each source frame aims at the place round(t fps) and lasts until the next one's place; of several that aim at
         one place the nearest wins.
         """
-        reformatter = VideoReformatter()
         problems: list[str] = []
         start = held = None
         place, error, end = 0, Fraction(0), Fraction(0)
-        with open_input(self.path) as container:
-            stream = _video_stream(container, self.path.name)
-            stream.thread_type = "AUTO"
-            for frame in _decoded(container, stream, problems):
-                time = end if frame.pts is None else frame.pts * frame.time_base
-                start = time if start is None else start
-                time -= start
-                if abs(time - end) > MAX_HOLD:  # the clock jumped, so it goes on from here
-                    problems.append("broken time")
-                    start, time = start + time - end, end
-                end = time + min(MAX_HOLD, (frame.duration or 0) * frame.time_base or self._frame_duration)
-                next_place = max(place, _nearest(time * self.fps))
-                next_error = abs(time * self.fps - next_place)
-                if held is None or next_place > place or next_error < error:
-                    if held is not None:
-                        yield from self._repeated(held, next_place - place, reformatter)
-                    held, place, error = frame, next_place, next_error
-            if held is None:
-                raise MediaError(_blank(self.path.name))
-            yield from self._repeated(held, max(1, _nearest(end * self.fps)) - place, reformatter)
+        for time, duration, picture in self._timed_frames(problems):
+            time = end if time is None else time
+            start = time if start is None else start
+            time -= start
+            if abs(time - end) > MAX_HOLD:  # the clock jumped, so it goes on from here
+                problems.append("broken time")
+                start, time = start + time - end, end
+            end = time + min(MAX_HOLD, duration or self._frame_duration)
+            next_place = max(place, min(_nearest(time * self.fps), self.num_frames - 1))
+            next_error = abs(time * self.fps - next_place)
+            if held is None or next_place > place or next_error < error:
+                if held is not None:
+                    yield from _repeated(held, next_place - place)
+                held, place, error = picture, next_place, next_error
+        if held is None:
+            raise MediaError(blank(self.path.name))
+        # The last frame may claim to last as long as the sound.
+        yield from _repeated(held, max(1, min(_nearest(end * self.fps), self.num_frames)) - place)
         if problems or end < self.duration - 0.25 - 2 * self._frame_duration:
             logger.warning(
                 "%s is damaged or cut off: %.1f of %.1f seconds could be read.",
@@ -181,14 +115,31 @@ class VideoReader:
                 self.duration,
             )
 
-    def _repeated(self, frame: av.VideoFrame, count: int, reformatter: VideoReformatter) -> Iterator[np.ndarray]:
-        if count < 1:
+    def _timed_frames(self, problems: list[str]) -> Iterator[tuple[Fraction | None, Fraction, Picture]]:
+        """Seconds at which a frame appears (None where unknown), seconds it claims to last, and what draws it."""
+        if self._is_animation:
+            for time, duration, frame in animation.frames_of(self.path, problems):
+                yield time, duration, partial(np.asarray, frame)
             return
-        matrix = _display_matrix(frame)
+        reformatter = VideoReformatter()
+        with open_input(self.path) as container:
+            stream = video_stream(container, self.path.name)
+            stream.thread_type = "AUTO"
+            for frame in decoded_frames(container, stream, problems):
+                time = None if frame.pts is None else frame.pts * frame.time_base
+                yield time, (frame.duration or 0) * frame.time_base, partial(self._picture, frame, reformatter)
+
+    def _picture(self, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+        matrix = display_matrix(frame)
         width, height = self.size if abs(matrix[0, 0]) > 0.5 else self.size[::-1]
-        picture = _upright(_to_rgb(frame, width, height, reformatter), matrix)
+        return _upright(_to_rgb(frame, width, height, reformatter), matrix)
+
+
+def _repeated(picture: Picture, count: int) -> Iterator[np.ndarray]:
+    if count > 0:
+        shown = picture()
         for _ in range(count):
-            yield picture.copy()  # the one who asked may draw on it
+            yield shown.copy()  # the one who asked may draw on it
 
 
 def as_rate(fps: Fraction | float) -> Fraction:
@@ -205,124 +156,18 @@ def as_rate(fps: Fraction | float) -> Fraction:
     return nearest if abs(nearest - fps) < 0.005 else Fraction(fps).limit_denominator(1001) or Fraction(1, 1001)
 
 
-def open_input(path: str | os.PathLike) -> av.container.InputContainer:
-    """Opens a video or sound file and nothing but that file: no address, no playlist.
-
-    Raises:
-        MediaError: It is missing, empty, or neither.
-    """
-    path = existing_file(path)
-    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
-    try:
-        # An absolute path, as ffmpeg would take "a:b.mp4" for an address.
-        return av.open(str(path.resolve()), options=options, metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise MediaError(_unreadable(path.name)) from error
-
-
-def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    """The first sound that can be decoded, or None."""
-    return next((s for s in container.streams.audio if s.codec_context and s.sample_rate and s.channels), None)
-
-
-def _unreadable(name: str) -> str:
-    return f"{name} is not a video that can be read, or was cut off while copying. Use an mp4, mov, webm or gif."
-
-
-def _blank(name: str) -> str:
-    return f"{name} holds no frame that can be decoded. Copy or convert it again."
-
-
-def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    for stream in container.streams.video:
-        cover = stream.disposition & av.stream.Disposition.attached_pic  # of a song: no video
-        if stream.codec_context and not cover:
-            stream.codec_context.options |= {"max_pixels": str(MAX_PIXELS)}
-            return stream
-    if not container.streams.audio:
-        raise MediaError(_unreadable(name))
-    raise MediaError(f"{name} holds no video, only sound. Give a file with a picture.")
-
-
-def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream, problems: list[str]
-) -> Iterator[av.VideoFrame]:
-    """All whole frames; what could not be read is added to `problems`."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-            frames = packet.decode() if packet is not None else []
-        except DAMAGE as error:
-            problems.append(str(error))
-            if not isinstance(error, av.InvalidDataError):
-                return
-            continue
-        if packet is None:
-            return
-        for frame in frames:
-            if frame.is_corrupt:
-                problems.append("broken frame")
-            else:
-                yield frame
-
-
-def _declared_length(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, Fraction] | None:
-    """Frames and seconds; the file's own seconds where they are fewer, as they leave out what an editor cut away."""
-    if not stream.frames or not stream.duration:
-        return None
-    seconds = stream.duration * stream.time_base
-    whole = Fraction(container.duration or 0, av.time_base)
-    return stream.frames, min(seconds, whole) if whole else seconds
-
-
-def _counted_length(path: str | os.PathLike) -> tuple[int, Fraction]:
-    """Frames and seconds of a file that does not declare both, from its packets without decoding them."""
-    starts, last_duration = [], Fraction(0)
-    with open_input(path) as container:
-        stream = _video_stream(container, Path(path).name)
-        try:
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    starts.append(packet.pts * packet.time_base)
-                    last_duration = (packet.duration or 0) * packet.time_base
-        except DAMAGE as error:
-            logger.debug("%s ends early: %s", path, error)
-    length = max(starts) - min(starts) if starts else Fraction(0)
-    if length == 0:
-        return 1, last_duration or 1 / DEFAULT_RATE
-    return len(starts), length + (last_duration or length / (len(starts) - 1))
-
-
-def _constant_rate(stream: av.VideoStream, mean: Fraction) -> Fraction:
-    rate = stream.average_rate if stream.average_rate == stream.base_rate else None  # every frame has the same length
-    rate = rate or mean
-    if not RATE_LIMITS[0] <= rate <= RATE_LIMITS[1]:
-        return DEFAULT_RATE
-    usual = min(USUAL_RATES, key=lambda usual: abs(usual - rate))
-    if rate is mean and abs(usual - rate) < 0.003 * rate:
-        return usual
-    return rate.limit_denominator(1001)
-
-
-def _square_size(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
-    """Stored width and height with the width stretched so that pixels are square (old cameras, some screen grabs)."""
-    return round(frame.width * (stream.sample_aspect_ratio or 1)), frame.height
-
-
 def _to_rgb(frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> np.ndarray:
-    """[height, width, 3] uint8. Untagged video is BT.709 when it is high definition and BT.601 below, as players do."""
-    untagged = frame.colorspace == 2  # AVCOL_SPC_UNSPECIFIED
-    source = (Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601) if untagged else None
-    return reformatter.reformat(frame, width, height, "rgb24", src_colorspace=source).to_ndarray()
-
-
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
-    """[2, 2] of -1, 0, 1: stored (x right, y down), as a row vector, times it is the shown (x right, y down)."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    if data is None:
-        return np.eye(2)
-    return np.rint(np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2] / 65536)  # 16.16 fixed point
+    """[height, width, 3] uint8. Untagged video is BT.709 when it is high definition and BT.601 below, as players do;
+    untagged HDR is BT.2020.
+    """
+    source = None
+    if frame.colorspace == colour.UNSPECIFIED:
+        standard = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
+        source = Colorspace.BT2020 if frame.color_trc in colour.HDR else standard
+    if not colour.is_foreign(frame.color_primaries, frame.color_trc):
+        return reformatter.reformat(frame, width, height, "rgb24", src_colorspace=source).to_ndarray()
+    deep = reformatter.reformat(frame, width, height, "rgb48", src_colorspace=source).to_ndarray()
+    return colour.to_sdr(deep, frame.color_primaries, frame.color_trc)
 
 
 def _upright(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:

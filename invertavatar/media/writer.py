@@ -1,4 +1,4 @@
-"""Videos out: H.264, VP9 with alpha, GIF, or a sequence of PNG pictures.
+"""Videos out: H.264, VP9 with alpha, GIF, animated WebP, or a sequence of PNG pictures.
 
 Shapes: H W picture, C channels (3 RGB, 4 RGBA).
 """
@@ -13,30 +13,32 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio.v3 as iio
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
-from PIL import Image
 
 from ..errors import MediaError
-from .files import existing_file, make_folder, written_whole
+from .files import check_name, existing_file, full_disk_said, made_folder, written_whole
 from .sound import sound_track
 from .video import as_rate
 
 MOVIE_CODECS = {".mp4": "libx264", ".mov": "libx264", ".webm": "libvpx-vp9"}
-QUALITIES = {  # by codec: constant rate factor and speed
+QUALITIES = {  # by codec: constant rate factor or quality, and speed
     "high": {
         "libx264": {"crf": "16", "preset": "veryfast"},
         "libvpx-vp9": {"crf": "24", "deadline": "good", "cpu-used": "4"},
+        "libwebp_anim": {"quality": "92", "compression_level": "3"},
     },
     "draft": {
         "libx264": {"crf": "26", "preset": "veryfast"},
         "libvpx-vp9": {"crf": "36", "deadline": "realtime", "cpu-used": "8"},
+        "libwebp_anim": {"quality": "70", "compression_level": "1"},
     },
 }
 GIF_TICK = Fraction(1, 100)  # seconds; GIF knows no finer time
 GIF_MIN_TICKS = 2  # browsers slow anything faster down to 10 frames per second
 FRAME_PATTERN = "frame_%05d.png"  # inside a folder
-FRAME_NUMBER = re.compile(r"%0?(\d*)d")
+FRAME_NUMBER = re.compile(r"%0?(\d{0,2})d")
 
 Sink = Callable[[np.ndarray], None]
 
@@ -45,9 +47,9 @@ class VideoWriter:
     """Writes frames to a video as they come; use it in a `with` block.
 
     The name says what is written: `.mp4` or `.mov` (H.264, plays in browsers while it loads), `.webm` (VP9, transparent
-    when the frames are), `.gif` (loops), or a folder or `name_%05d.png` for one PNG per frame, counted from 0
-    (transparent too). All of it appears at the end of the block, whole: after an error or Ctrl-C nothing is left, and
-    an older file of that name stays. An older PNG sequence of the same pattern is replaced.
+    when the frames are), `.gif` (loops), `.webp` (loops, transparent too), or a folder or `name_%05d.png` for one PNG
+    per frame, counted from 0 (transparent too). All of it appears at the end of the block, whole: after an error or
+    Ctrl-C nothing is left, and an older file of that name stays. An older PNG sequence of the same pattern is replaced.
 
     Odd sizes gain a row or column in H.264 and VP9, a copy of the edge. GIF is limited to 50 frames per second: of a
     faster video some are left out.
@@ -56,7 +58,7 @@ class VideoWriter:
         path: Where to write; missing folders are made.
         fps: Frames per second; a fraction is kept exactly.
         audio_from: A video or sound file whose sound is added from its start, trimmed to the written frames. Without
-            sound in it, or for GIF and PNG, there is none.
+            sound in it, or for GIF, WebP and PNG, there is none.
         audio_duration: Seconds of sound at most.
         quality: "high" or "draft" (quicker, smaller).
 
@@ -85,6 +87,7 @@ class VideoWriter:
         self._quality = quality
         self._audio_from = existing_file(audio_from) if audio_from else None
         self._audio_duration = audio_duration
+        check_name(self.path)
         self._kind = _kind_of(self.path)
         self._shape: tuple[int, ...] | None = None
         self._sink: Sink | None = None
@@ -124,8 +127,7 @@ class VideoWriter:
         self.num_frames += 1
 
     def _open_sink(self, frame: np.ndarray) -> AbstractContextManager[Sink]:
-        height, width, channels = frame.shape
-        if channels == 4 and self._kind in (".mp4", ".mov", ".gif"):
+        if frame.shape[2] == 4 and self._kind in (".mp4", ".mov", ".gif"):
             raise MediaError(
                 f"{self.path.name} cannot be transparent as {self._kind} has no soft alpha. "
                 "Write a .webm or a sequence such as name_%05d.png instead."
@@ -133,7 +135,9 @@ class VideoWriter:
         if self._kind == ".png":
             return _png_sink(self.path)
         if self._kind == ".gif":
-            return _gif_sink(self.path, self.fps, width, height)
+            return _gif_sink(self.path, self.fps, *frame.shape[1::-1])
+        if self._kind == ".webp":
+            return _webp_sink(self.path, self.fps, frame.shape, self._quality)
         return self._movie_sink(frame.shape)
 
     @contextmanager
@@ -194,11 +198,11 @@ def _kind_of(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".png" and not FRAME_NUMBER.search(path.name):
         raise MediaError(f"{path.name} is one picture; for a sequence write a name such as {path.stem}_%05d.png.")
-    if suffix in (*MOVIE_CODECS, ".gif", ".png"):
+    if suffix in (*MOVIE_CODECS, ".gif", ".webp", ".png"):
         return suffix
     if path.is_dir() or not suffix:
         return ".png"
-    raise MediaError(f"Cannot write a video as {path.name}; end it in .mp4, .mov, .webm, .gif or _%05d.png.")
+    raise MediaError(f"Cannot write a video as {path.name}; end it in .mp4, .mov, .webm, .gif, .webp or _%05d.png.")
 
 
 def _tag_colours(context: av.VideoCodecContext) -> None:
@@ -210,7 +214,11 @@ def _tag_colours(context: av.VideoCodecContext) -> None:
 
 @contextmanager
 def _gif_sink(path: Path, fps: Fraction, width: int, height: int) -> Iterator[Sink]:
-    """Each frame gets its own palette: better than one for all, and known without waiting for the last frame."""
+    """Each frame gets its own palette: better than one for all, and known without waiting for the last frame.
+
+    By PyAV itself: imageio's Pillow writer keeps all frames until the end, and its PyAV writer scales what passes a
+    filter to 640 x 480 px.
+    """
     options = {"loop": "0", "final_delay": str(round(1 / fps / GIF_TICK))}
     with written_whole(path) as partial, av.open(str(partial.resolve()), "w", options=options) as output:
         stream = output.add_stream("gif", rate=round(1 / GIF_TICK))
@@ -252,31 +260,49 @@ def _palette_graph(width: int, height: int) -> av.filter.Graph:
 
 
 @contextmanager
+def _webp_sink(path: Path, fps: Fraction, shape: tuple[int, int, int], quality: str) -> Iterator[Sink]:
+    """By PyAV itself, as imageio offers no way to say how good WebP shall be."""
+    height, width, channels = shape
+    with written_whole(path) as partial, av.open(str(partial.resolve()), "w", options={"loop": "0"}) as output:
+        stream = output.add_stream("libwebp_anim", rate=fps, options=dict(QUALITIES[quality]["libwebp_anim"]))
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgra"
+        count = 0
+
+        def put(frame: np.ndarray) -> None:
+            nonlocal count
+            picture = av.VideoFrame.from_ndarray(frame, "rgba" if channels == 4 else "rgb24").reformat(format="bgra")
+            picture.pts, picture.time_base = count, 1 / fps
+            count += 1
+            output.mux(stream.encode(picture))
+
+        yield put
+        output.mux(stream.encode(None))
+
+
+@contextmanager
 def _png_sink(path: Path) -> Iterator[Sink]:
     """Pictures wait in a hidden folder inside the target folder until all are there."""
     folder, pattern = (path.parent, path.name) if path.suffix.lower() == ".png" else (path, FRAME_PATTERN)
-    made = not folder.exists()
-    make_folder(folder)
-    partial = folder / f".{uuid.uuid4().hex}"
-    partial.mkdir()
     number = FRAME_NUMBER.search(pattern)
     before, after, digits = pattern[: number.start()], pattern[number.end() :], int(number[1] or 1)
+    check_name(Path(f"{before}{0:0{digits}d}{after}"))
     count = 0
+    with made_folder(folder), full_disk_said(path):
+        partial = folder / f".{uuid.uuid4().hex}"
+        partial.mkdir()
 
-    def put(frame: np.ndarray) -> None:
-        nonlocal count
-        Image.fromarray(frame).save(partial / f"{before}{count:0{digits}d}{after}", compress_level=3)
-        count += 1
+        def put(frame: np.ndarray) -> None:
+            nonlocal count
+            iio.imwrite(partial / f"{before}{count:0{digits}d}{after}", frame, extension=".png", compress_level=3)
+            count += 1
 
-    try:
-        yield put
-        older = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-        for file in folder.iterdir():
-            if older.fullmatch(file.name):
-                file.unlink()
-        for picture in partial.iterdir():
-            os.replace(picture, folder / picture.name)
-    finally:
-        shutil.rmtree(partial)
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
+        try:
+            yield put
+            older = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+            for file in folder.iterdir():
+                if older.fullmatch(file.name):
+                    file.unlink()
+            for picture in partial.iterdir():
+                os.replace(picture, folder / picture.name)
+        finally:
+            shutil.rmtree(partial)

@@ -1,5 +1,6 @@
 """The command line: help at once, one sentence for bad input, and what it writes."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from scripts import cli, console
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "assets/examples"
 PHOTO, SECOND_PHOTO, VIDEO = (str(EXAMPLES / name) for name in ("anna_1.jpg", "anna_2.jpg", "talk_a.mp4"))
+LONG = "x" * 260
 QUICK = ("--size", "128", "--max-frames", "4", "--device", "cpu")
 
 
@@ -75,6 +77,12 @@ def test_help_is_a_success(invertavatar, arguments):
         (["animate", "none.jpg", "-d", VIDEO, "-o", "out.mp4"], "none.jpg does not exist"),
         (["animate", PHOTO, "-d", "none.mp4", "-o", "out.mp4"], "none.mp4 does not exist"),
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.xyz"], "end its name in .mp4"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", f"{LONG}.mp4"], "264 bytes long, and a file may have 255"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", f"{LONG}/out.mp4"], "260 bytes long"),
+        (["animate", f"{LONG}.jpg", "-d", VIDEO, "-o", "out.mp4"], "264 bytes long"),
+        (["animate", PHOTO, "-d", f"{LONG}.mp4", "-o", "out.mp4"], "264 bytes long"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--save-avatar", LONG], "260 bytes long"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--background", LONG], "is no picture file"),
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.png"], "out_%05d.png"),
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--background", "#12"], "The background #12"),
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--background", "transparent"], "name a .webm"),
@@ -219,6 +227,27 @@ def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, t
     with Image.open(output) as picture:
         assert (picture.size, picture.mode) == ((128, 128), "RGBA")
         assert picture.getextrema()[3] == (0, 255)
+
+
+def test_a_webp_moves_for_a_video_and_is_one_picture_for_a_photo(invertavatar, tmp_path):
+    from PIL import Image
+
+    shutil.copy(VIDEO, tmp_path / "talk")  # without an ending
+    for driver, name, count in ((tmp_path / "talk", "film.webp", 2), (PHOTO, "photo.webp", 1)):
+        few = ("--size", "64", "--max-frames", "2", "--device", "cpu")
+        status, _, err = invertavatar("animate", PHOTO, "-d", driver, "-o", tmp_path / name, *few)
+        assert status == 0, err
+        with Image.open(tmp_path / name) as image:
+            assert image.n_frames == count
+
+
+def test_what_cannot_drive_is_one_sentence_that_lists_what_can(invertavatar, tmp_path):
+    (tmp_path / "report.docx").write_bytes(b"PK" + bytes(100))
+    status, _, err = invertavatar(
+        "track", tmp_path / "report.docx", "-o", tmp_path / "new" / "m.safetensors", "--device", "cpu"
+    )
+    assert status == 2
+    assert "report.docx cannot drive an avatar; a driver is a video (mp4" in err and "Traceback" not in err
 
 
 def test_the_mark_is_there_when_asked_for(invertavatar, tmp_path):
