@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from ..errors import MediaError
 from .files import existing_file
-from .video import DAMAGE, open_input, sound_stream
+from .streams import DAMAGE, open_input, sound_stream
 
 logger = logging.getLogger(__name__)
 
