@@ -199,7 +199,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         self._check_avatar(avatar)
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
-        return self._fuse(avatar.to(self._execution_device), image, face_index, fusion, callback)
+        return self._fuse(avatar, image, face_index, fusion, callback)
 
     def _fuse(self, avatar, image, face_index, fusion, callback):
         self._check_callback(callback[1])
@@ -212,7 +212,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         try:
             with closing(ahead(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:
                 for step, portrait in enumerate(self._with_progress(portraits, len(steps), "Photos")):
-                    avatar = self.add_portrait(avatar, portrait, fusion)
+                    avatar = self._with_portrait(avatar, portrait, fusion)
                     avatar = self._at_step_end(callback, step, avatar=avatar)["avatar"]
         finally:
             self.maybe_free_model_hooks()
@@ -227,10 +227,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
             portrait: From `prepare_portrait`.
             fusion: See `reconstruct`.
         """
+        try:
+            return self._with_portrait(avatar, portrait, fusion)
+        finally:
+            self.maybe_free_model_hooks()
+
+    def _with_portrait(self, avatar, portrait, fusion):
         sizes = self.texture_encoder.config.resolution, self.generator.config.detail_resolution
-        atlases = map(self._atlas, sizes)
-        portrait = portrait.to(self._execution_device)
-        return with_photo(self._networks(), avatar, portrait, *atlases, fusion, self.fingerprint)
+        atlases, device = map(self._atlas, sizes), self._execution_device
+        avatar = avatar and avatar.to(device)
+        return with_photo(self._networks(), avatar, portrait.to(device), *atlases, fusion, self.fingerprint)
 
     @torch.no_grad()
     def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:

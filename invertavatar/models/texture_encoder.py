@@ -6,15 +6,15 @@ Shapes: B batch, N source photos, C channels, r resolution of a texture map. All
 from collections.abc import Sequence
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
+from ..half_precision import Network
 from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
 
 
-class TextureEncoder(ModelMixin, ConfigMixin):
+class TextureEncoder(Network):
     """E_tex (`recurrent=False`) and E_tex_rec: U-Net in UV space, pixel-aligned with the textures it corrects.
 
     Args:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
+from ..half_precision import Network
 from .posture import PostureNetwork
 from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
 from .relief import ReliefNetwork
@@ -30,7 +30,7 @@ class StaticModulation(NamedTuple):
     silhouette: Tensor | None
 
 
-class TriplaneEncoder(ModelMixin, ConfigMixin):
+class TriplaneEncoder(Network):
     """E_tri (`recurrent=False`) and E_tri_rec: U-Net from the picture, or the canonical frontal plane, to CS-SFT maps.
 
     Args:
