@@ -13,13 +13,13 @@ import PIL.Image
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
-from diffusers.utils.torch_utils import get_device
 from safetensors import SafetensorError
 from torch import Tensor
 
 from invertavatar.ahead import ahead, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
+from invertavatar.devices import best_device
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
@@ -114,11 +114,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         Raises:
             OSError, ValueError: As diffusers raises them.
-            InvertAvatarError: A file of the model holds something else than it should.
+            InvertAvatarError: A file of the model holds something else than it should, or pickled weights are wanted.
         """
         folder = pretrained_model_name_or_path or DEFAULT_CHECKPOINT
+        if kwargs.pop("use_safetensors", None) is False:
+            raise InvertAvatarError(
+                f"The model {folder} is read from safetensors only, as other weight files may run code: leave "
+                "use_safetensors=False out."
+            )
         if kwargs.get("device_map") == "balanced":
-            kwargs["device_map"] = get_device()
+            kwargs["device_map"] = best_device()
         try:
             pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
         except DAMAGE as error:

@@ -11,7 +11,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..half_precision import Network
-from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
+from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 
 
 class TextureEncoder(Network):
@@ -41,7 +41,7 @@ class TextureEncoder(Network):
         super().__init__()
         scales = {(resolution // r).bit_length() - 1: texture_channels for r in texture_resolutions}
         in_channels = 3 + 3 + 1 + (3 + 1 if mirror else 0)
-        self.unet = RecurrentUNet(in_channels, channels, scales, recurrent, layers_per_block)
+        self.unet = EncoderUNet(in_channels, channels, scales, recurrent, layers_per_block)
 
     def forward(
         self,

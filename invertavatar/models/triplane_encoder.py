@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..half_precision import Network
 from .posture import PostureNetwork
-from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
+from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 from .relief import ReliefNetwork
 
 
@@ -72,7 +72,7 @@ class TriplaneEncoder(Network):
         heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
         if plane_offsets:
             heads[self._scale(self.finest)] += 3 * plane_channels + 1
-        self.unet = RecurrentUNet(in_channels, channels, heads, recurrent, layers_per_block)
+        self.unet = EncoderUNet(in_channels, channels, heads, recurrent, layers_per_block)
 
     @property
     def canonical(self) -> bool:

@@ -103,8 +103,8 @@ def test_every_component_is_reachable_from_the_package():
 
 
 def test_a_repository_holds_safetensors_json_and_the_trackers_models_only(hub):
-    kinds = {file.suffix for file in hub.rglob("*") if file.is_file()} - {""}
-    assert kinds == {".safetensors", ".json", ".task", ".tflite"}
+    kinds = {file.suffix for file in hub.rglob("*") if file.is_file()}
+    assert kinds == {".safetensors", ".json", ".task", ".tflite", ".txt"}
 
 
 def test_a_loaded_pipeline_has_the_same_weights_and_makes_the_same_avatar(hub, tiny_pipeline, tiny_avatar, portrait):
