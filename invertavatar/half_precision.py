@@ -4,9 +4,12 @@ float16 ends at 65,504, and the parts of a network that come near it stay float3
 range, but the same parts gain by float32's precision.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
+
 import torch
 import torch.nn as nn
 from diffusers import ConfigMixin, ModelMixin
+from torch import Tensor
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -41,3 +44,24 @@ class Network(ModelMixin, ConfigMixin):
     def to(self, *args, **kwargs):
         """Moves and casts as any module does."""
         return nn.Module.to(self, *args, **kwargs)  # diffusers' own warns of what the islands see to themselves
+
+
+def all_finite(values: Iterable) -> bool:
+    """Whether all numbers in nested tuples, lists and tables of tensors are finite; waits for their device once.
+
+    Args:
+        values: What is no tensor in them counts as finite.
+    """
+    extremes = [torch.stack(x.aminmax()).float() for x in _floating(values)]
+    return bool(torch.stack(extremes).isfinite().all())  # an extreme is NaN where any number is
+
+
+def _floating(values: Iterable) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.is_floating_point() and value.numel():
+                yield value
+        elif isinstance(value, Mapping):
+            yield from _floating(value.values())
+        elif isinstance(value, (tuple, list)):
+            yield from _floating(value)

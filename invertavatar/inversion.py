@@ -259,4 +259,6 @@ def render_frame(
             camera = (size, field_of_view, zoom, turn, posture)
             surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, face_model, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
+    # No ray may meet a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
+    colour = colour + 0 * sum(x.sum((1, 2, 3), keepdim=True) for x in face)
     return Frame(colour, opacity, upsampled.gate, rendering)

@@ -27,6 +27,7 @@ from invertavatar.face.motion import Motion, check_retargeting, load_motion, ret
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
 from invertavatar.face.tracker import FaceTracker
+from invertavatar.half_precision import all_finite
 from invertavatar.inversion import Networks, canonical_features, render_frame
 from invertavatar.media import VideoReader, load_images
 from invertavatar.media.images import VIDEO_SUFFIXES
@@ -264,6 +265,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         device = self._execution_device
         avatar = sample_avatar(self._networks(), generator, truncation_psi, self.fingerprint, device)
         self.maybe_free_model_hooks()
+        self._check_finite((avatar.ws, avatar.neutral))
         return avatar
 
     # 2. Driver -> motion
@@ -449,7 +451,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         try:
             with closing(ahead(layers, starts, workers_for(avatar.device, len(starts)))) as batches:
-                yield from self._with_progress(batches, len(starts), "Rendering")
+                for rendered in self._with_progress(batches, len(starts), "Rendering"):
+                    self._check_finite(rendered)
+                    yield rendered
         finally:  # also where a stream is left half-way
             self.maybe_free_model_hooks()
 
@@ -569,9 +573,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         closed = face_model.close(face_model(avatar.neutral, scores, residual), avatar.neutral)
         window = face_window(closed, face_model, config.window, generator.window_resolution)
         face = generator.face(avatar.ws.to(generator.dtype), features, window)
+        self._check_finite(face)
 
         def density(points):
-            return generator.density(features, face, window, face_model.head_height, points)
+            logit = generator.density(features, face, window, face_model.head_height, points)
+            self._check_finite((logit,))
+            return logit
 
         vertices, triangles = isosurface(density, resolution, threshold, avatar.device)
         views = []
@@ -580,6 +587,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             colour, opacity, _ = self.render_frames(
                 avatar, features, detail, scores, residual, rotation, texture_size // 2
             )
+            self._check_finite((colour, opacity))
             views.append(BakingView(colour, opacity, rotation, config.field_of_view, weight))
         self.maybe_free_model_hooks()
         painted = paint(vertices, triangles, views, texture_size)
@@ -637,6 +645,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """What all frames of an avatar share: F_tex and F_tri, and the face's texture as fine as frames of `height`."""
         coarse, fine = (self._atlas(x.shape[-1]) for x in (avatar.texture_sum, avatar.detail_sum))
         features = canonical_features(self._networks(), inversion_of(avatar), coarse)
+        self._check_finite(features._replace(views=None))
         if (views := features.views) is not None and views.fine is not None:
             features = features._replace(views=views._replace(fine=halved(views.fine, height)))
         return features, halved(observed_texture(avatar.detail_sum, fine).texture, height)
@@ -742,6 +751,15 @@ class InvertAvatarPipeline(DiffusionPipeline):
             raise AvatarError(f"An Avatar is needed, not a {type(avatar).__name__}; build one with reconstruct().")
         if avatar.model != self.fingerprint:
             raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
+
+    def _check_finite(self, values: Sequence) -> None:
+        """Overflow is an error: a picture of it may look like an empty one."""
+        if not all_finite(values):
+            dtype = str(self.generator.dtype).removeprefix("torch.")
+            raise InvertAvatarError(
+                f"Numbers that are not finite came out of the networks in {dtype}: load the model with "
+                "dtype=torch.float32, and if that does not help, build the avatar again or download the model again."
+            )
 
     @property
     def recorder(self) -> Recorder:

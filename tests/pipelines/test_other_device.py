@@ -60,9 +60,9 @@ CALLS = {
     "a photo of a sampled person": lambda pipe, avatar, photo: pipe.add_portrait(pipe.sample(3).to("cpu"), photo),
     "stills": lambda pipe, avatar, photo: pipe.render(avatar, 20, return_depth=True, background="original", **SMALL),
     "an expression": lambda pipe, avatar, photo: pipe.render(avatar, expression={"jawOpen": 0.5}, **SMALL),
-    "frames": lambda pipe, avatar, photo: pipe.animate(
-        avatar, "np", motion=NOD, yaw=[0, 10, 20], follow_translation=True, height=64, batch_size=2
-    ).frames,
+    "frames": lambda pipe, avatar, photo: (
+        pipe.animate(avatar, "np", motion=NOD, yaw=[0, 10, 20], follow_translation=True, height=64, batch_size=2).frames
+    ),
     "a photo that drives": lambda pipe, avatar, photo: pipe(driving_image=PHOTO, avatar=avatar, **SMALL).frames,
     "a mesh": lambda pipe, avatar, photo: pipe.extract_mesh(avatar, resolution=32, texture_size=256),
 }
@@ -71,7 +71,9 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_an_avatar_from_the_cpu_gives_what_it_gives_there(there, tiny_pipeline, tiny_avatar, portrait, call):
     call, photo = CALLS[call], portrait("anna_3")
-    for a, b in zip(numbers(call(there, tiny_avatar, photo)), numbers(call(tiny_pipeline, tiny_avatar, photo)), strict=True):
+    for a, b in zip(
+        numbers(call(there, tiny_avatar, photo)), numbers(call(tiny_pipeline, tiny_avatar, photo)), strict=True
+    ):
         assert a.shape == b.shape
         apart = np.abs(a.astype(np.float64) - b)
         assert np.nanmean(apart) < 1e-3 * max(1, np.nanmax(np.abs(b)))
