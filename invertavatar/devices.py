@@ -5,7 +5,6 @@ import logging
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -28,25 +27,26 @@ def best_device() -> str:
     """A CUDA GPU where there is one; else Apple's, if this torch gets right there what a frame needs; else the CPU."""
     if torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() and is_right("mps") else "cpu"
+    if not torch.backends.mps.is_available():
+        return "cpu"
+    if (sentence := shortcoming("mps")) is not None:
+        logger.warning("%s The CPU is used.", sentence)
+        return "cpu"
+    return "mps"
 
 
 @functools.cache
-def is_right(device: str) -> bool:
-    """Whether a device can do what is in `OPERATIONS`, with the CPU's results; says in the log what it cannot do."""
+def shortcoming(device: str) -> str | None:
+    """A sentence on what of `OPERATIONS` a device cannot do or does otherwise than the CPU; None where all is right."""
     generator = torch.Generator().manual_seed(0)
     picture, grid = torch.rand(1, 4, 8, 8, generator=generator), torch.randn(1, 4, 4, 2, generator=generator)
     given = picture, grid, picture[:, 0, :3, :3] + torch.eye(3)
     for name, operation in OPERATIONS.items():
-        if (reason := _failure(operation, given, device)) is not None:
-            logger.warning("%s is not used: torch %s cannot do %s there (%s).", device, torch.__version__, name, reason)
-            return False
-    return True
-
-
-def _failure(operation, given: tuple[Tensor, ...], device: str) -> str | None:
-    try:
-        there = operation(*(x.to(device) for x in given)).cpu()
-    except RuntimeError as error:  # also what is not implemented
-        return str(error).split("\n")[0]
-    return None if torch.allclose(there, operation(*given), atol=1e-4) else "other results than on the CPU"
+        try:
+            there = operation(*(x.to(device) for x in given)).cpu()
+            reason = None if torch.allclose(there, operation(*given), atol=1e-4) else "it gives other results"
+        except RuntimeError as error:  # also what is not implemented
+            reason = str(error).split("\n")[0]
+        if reason is not None:
+            return f"torch {torch.__version__} cannot do {name} on {device} ({reason}): update torch."
+    return None

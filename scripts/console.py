@@ -111,7 +111,7 @@ def load_pipeline(model: str | None, device: str, quiet: bool) -> "InvertAvatarP
     from diffusers.utils import logging as diffusers_logging
 
     from invertavatar import InvertAvatarPipeline
-    from invertavatar.devices import best_device
+    from invertavatar.devices import best_device, shortcoming
     from invertavatar.errors import InvertAvatarError
 
     diffusers_logging.disable_progress_bar()  # of loading the components, which takes no time
@@ -120,6 +120,8 @@ def load_pipeline(model: str | None, device: str, quiet: bool) -> "InvertAvatarP
         device = best_device()
     if not available[device]:
         raise InvertAvatarError(f"There is no {device} device that this installation of torch can use: --device cpu.")
+    if device == "mps" and (sentence := shortcoming("mps")) is not None:
+        raise InvertAvatarError(f"{sentence.rstrip('.')}, or use --device cpu.")
     try:
         pipe = InvertAvatarPipeline.from_pretrained(model)
     except InvertAvatarError:

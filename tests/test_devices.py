@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from invertavatar import devices
-from invertavatar.devices import best_device, is_right
+from invertavatar.devices import best_device, shortcoming
+from invertavatar.errors import InvertAvatarError
+from scripts.console import load_pipeline
 from tests.other_device import ELSEWHERE, Held
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew():
-    is_right.cache_clear()
+    shortcoming.cache_clear()
     yield
-    is_right.cache_clear()
+    shortcoming.cache_clear()
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def apple(monkeypatch):
     """A machine with an Apple GPU, whose part the make-believe device plays."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(devices, "is_right", lambda device: is_right(str(ELSEWHERE)))
+    monkeypatch.setattr(devices, "shortcoming", lambda device: shortcoming(str(ELSEWHERE)))
 
 
 def broken(monkeypatch, name, result):
@@ -69,3 +71,9 @@ def test_an_apple_gpu_that_cannot_do_something_or_does_it_wrong_is_left_alone(
     with caplog.at_level(logging.WARNING):
         assert best_device() == "cpu"
     assert reason in caplog.text
+
+
+def test_asked_for_by_name_such_a_gpu_is_refused_in_a_sentence(apple, monkeypatch):
+    broken(monkeypatch, "aten::grid_sampler_2d", refused)
+    with pytest.raises(InvertAvatarError, match=r"cannot do grid_sample on elsewhere.*--device cpu"):
+        load_pipeline(None, "mps", quiet=True)
