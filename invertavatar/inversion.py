@@ -133,11 +133,11 @@ def invert_step(
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, face_model)
     seen = maps.texture * maps.visibility
     _, texture_state = networks.texture_encoder(
-        seen.to(dtype),
-        (residual_uv * maps.visibility).to(dtype),
-        maps.visibility.to(dtype),
-        mirror_texture(seen, atlas).to(dtype),
-        mirror_texture(maps.visibility, atlas).to(dtype),
+        seen,
+        residual_uv * maps.visibility,
+        maps.visibility,
+        mirror_texture(seen, atlas),
+        mirror_texture(maps.visibility, atlas),
         state=state and state.texture_state,
         fusion=fusion,
     )
@@ -148,7 +148,7 @@ def invert_step(
         looks = (photo * matte, matte, residual)
     size = networks.triplane_encoder.config.resolution
     _, triplane_state = networks.triplane_encoder(
-        *(resize(look, size).to(dtype) for look in looks),
+        *(resize(look, size) for look in looks),
         state=state and state.triplane_state,
         fusion=fusion,
     )
@@ -259,4 +259,6 @@ def render_frame(
             camera = (size, field_of_view, zoom, turn, posture)
             surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, face_model, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
+    # No ray may meet a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
+    colour = colour + 0 * sum(x.sum((1, 2, 3), keepdim=True) for x in face)
     return Frame(colour, opacity, upsampled.gate, rendering)

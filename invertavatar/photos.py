@@ -6,9 +6,11 @@ from dataclasses import replace
 import torch
 
 from .avatar import Avatar, PhotoRecord
+from .errors import AvatarError
 from .face.likeness import UNLIKE, likeness
 from .face.motion import Motion
 from .face.portrait import Portrait
+from .half_precision import all_finite
 from .inversion import Inversion, Networks, View, invert_step, posture_of
 from .models.recurrent_unet import FusionMode
 from .rendering.background import backdrop
@@ -36,6 +38,9 @@ def with_photo(
         detail_atlas: At that of the full-resolution detail.
         fusion: See `invert_step`.
         model: `InvertAvatarPipeline.fingerprint`.
+
+    Raises:
+        AvatarError: The networks' numbers leave the range of their dtype.
     """
     face_model = networks.face_model
 
@@ -49,6 +54,12 @@ def with_photo(
     view = view._replace(posture=posture_of(networks, view))
     weight = neutral.new_tensor([portrait.sharpness**2])
     state, maps = invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
+    if not all_finite((state, view, rest_sum)):
+        raise AvatarError(
+            f"{portrait.name} has not joined the avatar, as numbers that are not finite came out of the networks in "
+            f"{str(networks.generator.dtype).removeprefix('torch.')}: load the model with dtype=torch.float32, and "
+            "download it again if that does not help."
+        )
     alike = avatar and likeness(avatar.texture_sum, maps.texture, maps.visibility)
     if alike is not None and alike < UNLIKE:
         logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)

@@ -13,13 +13,13 @@ import PIL.Image
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
-from diffusers.utils.torch_utils import get_device
 from safetensors import SafetensorError
 from torch import Tensor
 
 from invertavatar.ahead import ahead, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
+from invertavatar.devices import best_device
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
@@ -28,6 +28,7 @@ from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
 from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
+from invertavatar.half_precision import all_finite
 from invertavatar.inversion import Networks, canonical_features, render_frame
 from invertavatar.media import VideoReader, check_driver, load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
@@ -114,11 +115,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         Raises:
             OSError, ValueError: As diffusers raises them.
-            InvertAvatarError: A file of the model holds something else than it should.
+            InvertAvatarError: A file of the model holds something else than it should, or pickled weights are wanted.
         """
         folder = pretrained_model_name_or_path or DEFAULT_CHECKPOINT
+        if kwargs.pop("use_safetensors", None) is False:
+            raise InvertAvatarError(
+                f"The model {folder} is read from safetensors only, as other weight files may run code: leave "
+                "use_safetensors=False out."
+            )
         if kwargs.get("device_map") == "balanced":
-            kwargs["device_map"] = get_device()
+            kwargs["device_map"] = best_device()
         try:
             pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
         except DAMAGE as error:
@@ -199,7 +205,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         self._check_avatar(avatar)
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
-        return self._fuse(avatar.to(self._execution_device), image, face_index, fusion, callback)
+        return self._fuse(avatar, image, face_index, fusion, callback)
 
     def _fuse(self, avatar, image, face_index, fusion, callback):
         self._check_callback(callback[1])
@@ -212,7 +218,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         try:
             with closing(ahead(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:
                 for step, portrait in enumerate(self._with_progress(portraits, len(steps), "Photos")):
-                    avatar = self.add_portrait(avatar, portrait, fusion)
+                    avatar = self._with_portrait(avatar, portrait, fusion)
                     avatar = self._at_step_end(callback, step, avatar=avatar)["avatar"]
         finally:
             self.maybe_free_model_hooks()
@@ -227,10 +233,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
             portrait: From `prepare_portrait`.
             fusion: See `reconstruct`.
         """
+        try:
+            return self._with_portrait(avatar, portrait, fusion)
+        finally:
+            self.maybe_free_model_hooks()
+
+    def _with_portrait(self, avatar, portrait, fusion):
         sizes = self.texture_encoder.config.resolution, self.generator.config.detail_resolution
-        atlases = map(self._atlas, sizes)
-        portrait = portrait.to(self._execution_device)
-        return with_photo(self._networks(), avatar, portrait, *atlases, fusion, self.fingerprint)
+        atlases, device = map(self._atlas, sizes), self._execution_device
+        avatar = avatar and avatar.to(device)
+        return with_photo(self._networks(), avatar, portrait.to(device), *atlases, fusion, self.fingerprint)
 
     @torch.no_grad()
     def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:
@@ -253,6 +265,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         device = self._execution_device
         avatar = sample_avatar(self._networks(), generator, truncation_psi, self.fingerprint, device)
         self.maybe_free_model_hooks()
+        self._check_finite((avatar.ws, avatar.neutral))
         return avatar
 
     # 2. Driver -> motion
@@ -455,7 +468,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         try:
             with closing(ahead(layers, starts, workers_for(avatar.device, len(starts)))) as batches:
-                yield from self._with_progress(batches, len(starts), "Rendering")
+                for rendered in self._with_progress(batches, len(starts), "Rendering"):
+                    self._check_finite(rendered)
+                    yield rendered
         finally:  # also where a stream is left half-way
             self.maybe_free_model_hooks()
 
@@ -575,9 +590,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         closed = face_model.close(face_model(avatar.neutral, scores, residual), avatar.neutral)
         window = face_window(closed, face_model, config.window, generator.window_resolution)
         face = generator.face(avatar.ws.to(generator.dtype), features, window)
+        self._check_finite(face)
 
         def density(points):
-            return generator.density(features, face, window, face_model.head_height, points)
+            logit = generator.density(features, face, window, face_model.head_height, points)
+            self._check_finite((logit,))
+            return logit
 
         vertices, triangles = isosurface(density, resolution, threshold, avatar.device)
         views = []
@@ -586,6 +604,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             colour, opacity, _ = self.render_frames(
                 avatar, features, detail, scores, residual, rotation, texture_size // 2
             )
+            self._check_finite((colour, opacity))
             views.append(BakingView(colour, opacity, rotation, config.field_of_view, weight))
         self.maybe_free_model_hooks()
         painted = paint(vertices, triangles, views, texture_size)
@@ -643,6 +662,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """What all frames of an avatar share: F_tex and F_tri, and the face's texture as fine as frames of `height`."""
         coarse, fine = (self._atlas(x.shape[-1]) for x in (avatar.texture_sum, avatar.detail_sum))
         features = canonical_features(self._networks(), inversion_of(avatar), coarse)
+        self._check_finite(features._replace(views=None))
         if (views := features.views) is not None and views.fine is not None:
             features = features._replace(views=views._replace(fine=halved(views.fine, height)))
         return features, halved(observed_texture(avatar.detail_sum, fine).texture, height)
@@ -748,6 +768,15 @@ class InvertAvatarPipeline(DiffusionPipeline):
             raise AvatarError(f"An Avatar is needed, not a {type(avatar).__name__}; build one with reconstruct().")
         if avatar.model != self.fingerprint:
             raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
+
+    def _check_finite(self, values: Sequence) -> None:
+        """Overflow is an error: a picture of it may look like an empty one."""
+        if not all_finite(values):
+            dtype = str(self.generator.dtype).removeprefix("torch.")
+            raise InvertAvatarError(
+                f"Numbers that are not finite came out of the networks in {dtype}: load the model with "
+                "dtype=torch.float32, and if that does not help, build the avatar again or download the model again."
+            )
 
     @property
     def recorder(self) -> Recorder:

@@ -127,14 +127,17 @@ def load_pipeline(model: str | None, device: str, quiet: bool) -> "InvertAvatarP
     from diffusers.utils import logging as diffusers_logging
 
     from invertavatar import InvertAvatarPipeline
+    from invertavatar.devices import best_device, shortcoming
     from invertavatar.errors import InvertAvatarError
 
     diffusers_logging.disable_progress_bar()  # of loading the components, which takes no time
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        device = next(name for name, there in available.items() if there)
+        device = best_device()
     if not available[device]:
         raise InvertAvatarError(f"There is no {device} device that this installation of torch can use: --device cpu.")
+    if device == "mps" and (sentence := shortcoming("mps")) is not None:
+        raise InvertAvatarError(f"{sentence.rstrip('.')}, or use --device cpu.")
     try:
         pipe = InvertAvatarPipeline.from_pretrained(model)
     except InvertAvatarError:

@@ -15,7 +15,7 @@ from scripts.console import DebugOption, check_inputs, error_sentences, load_pip
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a model is made of; nothing that runs code when it is read, and no file that lies in the folder by accident.
-PUBLISHED = ("*.safetensors", "*.json", "*.task", "*.tflite", "NOTICE", "LICENSE")
+PUBLISHED = ("*.safetensors", "*.json", "*.task", "*.tflite", "NOTICE*", "LICENSE")
 # With this file `DiffusionPipeline.from_pretrained(id, custom_pipeline=id, trust_remote_code=True)` finds the class.
 PIPELINE_FILE = "from pipelines.pipeline_invertavatar import InvertAvatarPipeline  # noqa: F401\n"
 

@@ -68,10 +68,10 @@ def test_an_avatar_of_the_default_model_is_below_20_megabytes(face_model, portra
     assert 1 * MEGABYTE < sum(file.stat().st_size for file in tmp_path.iterdir()) < 20 * MEGABYTE
 
 
-def test_a_half_precision_avatar_keeps_its_dtype(face_model, portrait, tmp_path):
+def test_an_avatar_of_half_precision_keeps_its_dtypes(face_model, portrait, tmp_path):
     networks = {name: network.half() for name, network in tiny_networks().items()}
     avatar = InvertAvatarPipeline(**networks, face_model=face_model).add_portrait(None, portrait("anna_1"))
-    assert avatar.texture_state.hidden[0].dtype == torch.float16
+    assert (avatar.ws.dtype, avatar.texture_state.hidden[0].dtype) == (torch.float16, torch.float32)
     avatar.save_pretrained(tmp_path)
     assert same(Avatar.from_pretrained(tmp_path), avatar)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 import invertavatar
 
 from ..avatar import Avatar
+from ..devices import best_device
 from ..face.motion import Motion
 from ..face.portrait import Portrait
 from ..face.recorder import Recorder
@@ -27,7 +27,7 @@ from . import spaces
 if TYPE_CHECKING:
     from pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
-DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+DEVICE = best_device()
 ON_ZERO_GPU = spaces is not None
 MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; without it the shipped one is taken
 

@@ -4,10 +4,10 @@ Shapes: B batch, V 478 landmarks, E vertices that close the mesh, F triangles, K
 """
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
+from ..half_precision import Float32Island, Network
 from .arkit import ARKIT_NAMES
 from .topology import LEFT_EYE_PATCH, LID_GAPS, LIP_GAP, MOUTH, RIGHT_EYE_PATCH, SKIN
 
@@ -16,7 +16,7 @@ OPEN_MOUTH, OPEN_EYE = 0.08, 0.05
 LEFTOVER_PRIOR = 2.0  # photos' worth of belief that a person has no shape beyond the identity axes
 
 
-class FaceModel(ModelMixin, ConfigMixin):
+class FaceModel(Float32Island, Network):
     """vertices = neutral + expression @ 52 ARKit axes + residual @ residual axes, in head space.
 
     The neutral face of a person is found once over all their photos: the identity axes explain most of it, the residual
@@ -60,17 +60,6 @@ class FaceModel(ModelMixin, ConfigMixin):
         buffer("live", added_vertices, 478)
         buffer("rest", added_vertices, 478)
         buffer("offset", added_vertices, 3)
-
-    # All that is not an index. It must be a list: given a tuple, diffusers keeps none of them.
-    _keep_in_fp32_modules = [  # noqa: RUF012
-        *("mean", "head_height", "identity_basis", "identity_std", "expression_basis", "residual_basis"),
-        *("residual_std", "uv", "live", "rest", "offset"),
-    ]
-
-    def to(self, *args, **kwargs):
-        """Moves to a device; a floating dtype is ignored (see the class)."""
-        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        return super().to(device) if device is not None else self
 
     @property
     def residual_region(self) -> tuple[str, ...]:

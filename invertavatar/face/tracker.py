@@ -30,7 +30,7 @@ from invertavatar.face.pose import TEMPLATE_FILE, HeadPose, PoseTemplate, read_t
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "face_tracker"
-CONFIG_FILE, NOTICE_FILE = "config.json", "NOTICE"
+CONFIG_FILE, NOTICE_FILE = "config.json", "NOTICE.txt"  # a name without an ending breaks diffusers' `variant`
 HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
 
 CLOSE_UP_SIZE = 384  # pixels

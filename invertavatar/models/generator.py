@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
+from ..half_precision import Network
 from ..rendering.frontal_views import FrontalViews, blended, hair_colour, nearness
 from ..rendering.head_shape import FaceWindow, driven_heights, head_solid, inflate, silhouette_logit
 from ..rendering.observation import ObservedTexture
@@ -45,7 +45,7 @@ class DynamicFace(NamedTuple):
     height: Tensor  # [B, 1, r, r] of the driven surface in the window
 
 
-class AvatarGenerator(ModelMixin, ConfigMixin):
+class AvatarGenerator(Network):
     """Canonical features from w+, and pictures from canonical features and a driven face.
 
     Args:

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
+from ..half_precision import Network
 from .recurrent_unet import ResidualBlock
 from .stylegan2 import LEAKY_GAIN, LEAKY_SLOPE, channels_last, init_scaled
 
@@ -143,7 +143,7 @@ class PooledMapToStyle(nn.Module):
         return self.linear(F.adaptive_avg_pool2d(x, 4).flatten(1))
 
 
-class LatentEncoder(ModelMixin, ConfigMixin):
+class LatentEncoder(Network):
     """E_latent: feature pyramid of three levels and one style head per w.
 
     As in e4e the first head gives one w for all layers and the other heads a deviation from it for their own layer;

@@ -6,15 +6,15 @@ Shapes: B batch, N source photos, C channels, r resolution of a texture map. All
 from collections.abc import Sequence
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
+from ..half_precision import Network
+from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 
 
-class TextureEncoder(ModelMixin, ConfigMixin):
+class TextureEncoder(Network):
     """E_tex (`recurrent=False`) and E_tex_rec: U-Net in UV space, pixel-aligned with the textures it corrects.
 
     Args:
@@ -41,7 +41,7 @@ class TextureEncoder(ModelMixin, ConfigMixin):
         super().__init__()
         scales = {(resolution // r).bit_length() - 1: texture_channels for r in texture_resolutions}
         in_channels = 3 + 3 + 1 + (3 + 1 if mirror else 0)
-        self.unet = RecurrentUNet(in_channels, channels, scales, recurrent, layers_per_block)
+        self.unet = EncoderUNet(in_channels, channels, scales, recurrent, layers_per_block)
 
     def forward(
         self,

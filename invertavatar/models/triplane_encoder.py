@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
+from ..half_precision import Network
 from .posture import PostureNetwork
-from .recurrent_unet import FusionMode, FusionState, RecurrentUNet
+from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 from .relief import ReliefNetwork
 
 
@@ -30,7 +30,7 @@ class StaticModulation(NamedTuple):
     silhouette: Tensor | None
 
 
-class TriplaneEncoder(ModelMixin, ConfigMixin):
+class TriplaneEncoder(Network):
     """E_tri (`recurrent=False`) and E_tri_rec: U-Net from the picture, or the canonical frontal plane, to CS-SFT maps.
 
     Args:
@@ -72,7 +72,7 @@ class TriplaneEncoder(ModelMixin, ConfigMixin):
         heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
         if plane_offsets:
             heads[self._scale(self.finest)] += 3 * plane_channels + 1
-        self.unet = RecurrentUNet(in_channels, channels, heads, recurrent, layers_per_block)
+        self.unet = EncoderUNet(in_channels, channels, heads, recurrent, layers_per_block)
 
     @property
     def canonical(self) -> bool:

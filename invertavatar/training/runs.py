@@ -59,7 +59,8 @@ def train_stage(
     """
     # Steps differ in what they use: a person of the prior has no photo for E_latent's losses, a critic joins late.
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
-    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=handlers)
+    untried = torch.backends.mps.is_available()  # accelerate would take Apple's GPU, where no gradient was ever tried
+    accelerator = Accelerator(cpu=on_cpu or untried, kwargs_handlers=handlers)
     face_model = copy.deepcopy(networks.face_model)  # episodes are made on the CPU
     sizes = EpisodeSizes(batch_size, settings.photos, settings.targets)
     process = (accelerator.process_index, accelerator.num_processes)

@@ -10,7 +10,7 @@ import torch
 from diffusers import ModelMixin
 
 import invertavatar
-from invertavatar import InvertAvatarPipeline
+from invertavatar import InvertAvatarError, InvertAvatarPipeline
 from tests.conftest import ROOT
 from tests.fake_hub import fake_hub
 from tests.tiny import tiny_networks
@@ -34,6 +34,7 @@ def load(name, **options):
 
 load("ours/tiny")
 load("ours/half", variant="fp16", dtype=torch.float16)
+load("ours/variant", variant="fp16", low_cpu_mem_usage=False, use_safetensors=True)
 generator = AvatarGenerator.from_pretrained("ours/tiny", subfolder="generator")
 print(load("ours/tiny", generator=generator).generator is generator)
 load("ours/tiny", local_files_only=True)
@@ -64,13 +65,14 @@ print("mediapipe" in sys.modules)  # its import takes seconds
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory, face_model, face_tracker):
-    """A folder with the repositories `ours/tiny` (float32) and `ours/half` (only an fp16 variant, no tracker)."""
+    """Repositories: `ours/tiny` (float32), `ours/variant` (an fp16 variant alone), `ours/half` (no tracker either)."""
     root = tmp_path_factory.mktemp("hub")
     pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model, face_tracker=face_tracker)
     pipe.save_pretrained(root / "ours" / "tiny")
     half = {name: network.half() for name, network in tiny_networks().items()}
-    half = InvertAvatarPipeline(**half, face_model=face_model)
-    half.save_pretrained(root / "ours" / "half", variant="fp16")
+    for name, tracker in {"half": None, "variant": face_tracker}.items():
+        pipe = InvertAvatarPipeline(**half, face_model=face_model, face_tracker=tracker)
+        pipe.save_pretrained(root / "ours" / name, variant="fp16")
     return root
 
 
@@ -103,8 +105,8 @@ def test_every_component_is_reachable_from_the_package():
 
 
 def test_a_repository_holds_safetensors_json_and_the_trackers_models_only(hub):
-    kinds = {file.suffix for file in hub.rglob("*") if file.is_file()} - {""}
-    assert kinds == {".safetensors", ".json", ".task", ".tflite"}
+    kinds = {file.suffix for file in hub.rglob("*") if file.is_file()}
+    assert kinds == {".safetensors", ".json", ".task", ".tflite", ".txt"}
 
 
 def test_a_loaded_pipeline_has_the_same_weights_and_makes_the_same_avatar(hub, tiny_pipeline, tiny_avatar, portrait):
@@ -121,10 +123,36 @@ def test_a_loaded_pipeline_has_the_same_weights_and_makes_the_same_avatar(hub, t
     torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
-def test_the_face_model_stays_float32_in_a_half_precision_pipeline(hub):
-    pipe = InvertAvatarPipeline.from_pretrained(hub / "ours" / "tiny", dtype=torch.float16)
-    assert pipe.generator.dtype == torch.float16
-    assert pipe.face_model.mean.dtype == torch.float32
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"low_cpu_mem_usage": False},
+        {"low_cpu_mem_usage": False, "dtype": torch.float16},
+        {"low_cpu_mem_usage": True, "use_safetensors": True},
+        {"use_safetensors": None},
+        {"device_map": "cpu", "dtype": torch.bfloat16},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("repository", ["tiny", "variant"])
+def test_options_of_diffusers_load_the_same_weights(hub, tiny_pipeline, repository, options):
+    variant = {"variant": "fp16"} if repository == "variant" else {}
+    loaded = InvertAvatarPipeline.from_pretrained(hub / "ours" / repository, **options, **variant)
+    for name in COMPONENTS.keys() - {"face_tracker"}:
+        for a, b in zip(*(getattr(p, name).state_dict().values() for p in (loaded, tiny_pipeline)), strict=True):
+            torch.testing.assert_close(a.float(), b.float(), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(COMPONENTS.keys() - {"face_tracker"}))
+def test_a_component_may_be_loaded_alone_and_given_to_the_pipeline(hub, name):
+    kind, folder = getattr(invertavatar, COMPONENTS[name]), hub / "ours" / "tiny"
+    part = kind.from_pretrained(folder, subfolder=name, dtype=torch.float16, low_cpu_mem_usage=False)
+    assert getattr(InvertAvatarPipeline.from_pretrained(folder, **{name: part}), name) is part
+
+
+def test_pickled_weights_are_refused_in_a_sentence(hub):
+    with pytest.raises(InvertAvatarError, match="read from safetensors only"):
+        InvertAvatarPipeline.from_pretrained(hub / "ours" / "tiny", use_safetensors=False)
 
 
 def test_the_tracker_may_be_left_out(hub):
@@ -137,6 +165,7 @@ def test_the_hub_serves_every_way_of_loading_and_then_cache_and_folder_need_no_n
     assert lines == [
         "ours/tiny FaceTracker torch.float32",
         "ours/half NoneType torch.float16",
+        "ours/variant FaceTracker torch.float32",
         "ours/tiny FaceTracker torch.float32",  # with a component of one's own
         "True",
         "ours/tiny FaceTracker torch.float32",  # local_files_only

@@ -360,7 +360,7 @@ def test_a_class_that_is_no_component_is_not_loaded(checkpoint, tmp_path):
         load(checkpoint)
 
 
-@pytest.mark.parametrize("name", ["config.json", "template.json", "NOTICE"])
+@pytest.mark.parametrize("name", ["config.json", "template.json", "NOTICE.txt"])
 def test_a_damaged_tracker_is_refused_or_works_as_described(name, inbox):
     folder = inbox / "given"
     folder.mkdir()

@@ -70,7 +70,7 @@ def test_a_published_model_loads_in_both_ways_and_holds_nothing_else(call, model
     assert hub.calls[1][2]["commit_message"] == "first"
     assert (hub.folder / "README.md").read_text() == CARD
     kinds = {file.suffix for file in hub.folder.rglob("*") if file.is_file()}
-    assert kinds <= {".safetensors", ".json", ".task", ".tflite", ".md", ".py", ""}
+    assert kinds <= {".safetensors", ".json", ".task", ".tflite", ".txt", ".md", ".py", ""}
     by_code = DiffusionPipeline.from_pretrained(hub.folder, custom_pipeline=str(hub.folder), trust_remote_code=True)
     assert type(by_code).__name__ == "InvertAvatarPipeline"
 

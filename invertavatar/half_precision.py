@@ -1,0 +1,67 @@
+"""Networks in half precision: islands of float32 in them, and how they are loaded and cast.
+
+float16 ends at 65,504, and the parts of a network that come near it stay float32; bfloat16 needs none of that for its
+range, but the same parts gain by float32's precision.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+import torch.nn as nn
+from diffusers import ConfigMixin, ModelMixin
+from torch import Tensor
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+class Float32Island(nn.Module):
+    """A module that stays float32 whatever half precision the network around it is cast to.
+
+    This goes for `.to`, `.half` and all other ways of casting, whose common end is `_apply`.
+    """
+
+    def _apply(self, fn, recurse=True):
+        def kept(tensor):
+            cast = fn(tensor)
+            return tensor.to(cast.device, torch.float32) if cast.dtype in HALVES else cast
+
+        return super()._apply(kept, recurse)
+
+
+class Network(ModelMixin, ConfigMixin):
+    """A component of the pipeline with weights, some of which may lie in islands of float32.
+
+    diffusers' own way, a list of names that `from_pretrained` leaves alone, is forgotten by `.to(torch.float16)`, takes
+    a name wherever it stands in a path, and forbids `low_cpu_mem_usage=False`.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, dtype=None, torch_dtype=None, **kwargs):
+        """As in diffusers; `torch_dtype` is the older name of `dtype`."""
+        network, dtype = super().from_pretrained(pretrained_model_name_or_path, **kwargs), dtype or torch_dtype
+        return network if dtype is None else network.to(dtype)
+
+    def to(self, *args, **kwargs):
+        """Moves and casts as any module does."""
+        return nn.Module.to(self, *args, **kwargs)  # diffusers' own warns of what the islands see to themselves
+
+
+def all_finite(values: Iterable) -> bool:
+    """Whether all numbers in nested tuples, lists and tables of tensors are finite; waits for their device once.
+
+    Args:
+        values: What is no tensor in them counts as finite.
+    """
+    extremes = [torch.stack(x.aminmax()).float() for x in _floating(values)]
+    return bool(torch.stack(extremes).isfinite().all())  # an extreme is NaN where any number is
+
+
+def _floating(values: Iterable) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.is_floating_point() and value.numel():
+                yield value
+        elif isinstance(value, Mapping):
+            yield from _floating(value.values())
+        elif isinstance(value, (tuple, list)):
+            yield from _floating(value)
