@@ -17,6 +17,7 @@ from diffusers.utils.torch_utils import get_device
 from safetensors import SafetensorError
 from torch import Tensor
 
+import invertavatar
 from invertavatar.ahead import ahead, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
@@ -54,7 +55,7 @@ from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_
 LOADABLE_CLASSES["invertavatar"] = {"FaceTracker": ["save_pretrained", "from_pretrained"]}
 ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["invertavatar"])
 
-DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "invertavatar" / "checkpoints"
+DEFAULT_CHECKPOINT = Path(invertavatar.__file__).parent / "checkpoints"
 
 # What diffusers lets through where the JSON or the weights of a model are not what they should be.
 DAMAGE = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError)

@@ -11,9 +11,11 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import invertavatar
 from scripts.console import DebugOption, check_inputs, error_sentences, load_pipeline, new_app, run
 
 ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
 # What a model is made of; nothing that runs code when it is read, and no file that lies in the folder by accident.
 PUBLISHED = ("*.safetensors", "*.json", "*.task", "*.tflite", "NOTICE", "LICENSE")
 # With this file `DiffusionPipeline.from_pretrained(id, custom_pipeline=id, trust_remote_code=True)` finds the class.
@@ -22,7 +24,7 @@ PIPELINE_FILE = "from pipelines.pipeline_invertavatar import InvertAvatarPipelin
 
 def push_to_hub(
     repo_id: Annotated[str, typer.Argument(help="Name of the repository, such as organisation/invertavatar.")],
-    model: Annotated[Path, typer.Option(help="Folder of the pipeline.")] = ROOT / "invertavatar" / "checkpoints",
+    model: Annotated[Path, typer.Option(help="Folder of the pipeline.")] = SHIPPED,
     card: Annotated[Path, typer.Option(help="Model card, with its front matter.")] = ROOT / "MODEL_CARD.md",
     message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "Upload the pipeline",
     private: Annotated[bool, typer.Option("--private", help="Make a repository that others cannot see.")] = False,

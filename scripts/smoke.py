@@ -4,8 +4,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import invertavatar
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
-FACE_MODEL = Path(__file__).resolve().parents[1] / "invertavatar" / "checkpoints" / "face_model"
+FACE_MODEL = Path(invertavatar.__file__).parent / "checkpoints" / "face_model"
 PICTURES = ("anna_1.jpg", "anna_2.jpg", "ben_1.jpg", "ben_2.jpg")
 PICTURE_SIZE, STEPS, PEOPLE = 64, 2, 2
 

@@ -15,10 +15,10 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import invertavatar
 from scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
-ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ROOT / "invertavatar" / "checkpoints"
+SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
 StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "posture", "joint"])
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
 

@@ -1,0 +1,5 @@
+"""`python -m invertavatar`: the program `invertavatar`."""
+
+from scripts.cli import main
+
+main()
