@@ -1,5 +1,5 @@
 """`python -m invertavatar`: the program `invertavatar`."""
 
-from scripts.cli import main
+from invertavatar.scripts.cli import main
 
 main()

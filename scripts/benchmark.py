@@ -27,7 +27,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import (
+from invertavatar.scripts.console import (
     DebugOption,
     DeviceOption,
     ModelOption,
@@ -37,13 +37,13 @@ from scripts.console import (
     new_app,
     run,
 )
-from scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, suffix
+from invertavatar.scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, suffix
 
 ROOT = Path(__file__).resolve().parents[1]
 APP_PATIENCE = 300  # seconds
 # The measures are those of this tree, the library is that of another.
 MEASURE = (
-    "import sys; here, tree, request = sys.argv[1:]; sys.path.insert(0, here); from scripts.measures import answer; "
+    "import sys; here, tree, request = sys.argv[1:]; sys.path.insert(0, here); from invertavatar.scripts.measures import answer; "
     "sys.path[0] = tree; answer(request)"
 )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scripts.console import TERMINATED, load_pipeline
+from invertavatar.scripts.console import TERMINATED, load_pipeline
 
 if TYPE_CHECKING:
     import torch

@@ -12,14 +12,14 @@ if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import invertavatar
-from scripts.console import DebugOption, check_inputs, error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.console import DebugOption, check_inputs, error_sentences, load_pipeline, new_app, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
 # What a model is made of; nothing that runs code when it is read, and no file that lies in the folder by accident.
 PUBLISHED = ("*.safetensors", "*.json", "*.task", "*.tflite", "NOTICE", "LICENSE")
 # With this file `DiffusionPipeline.from_pretrained(id, custom_pipeline=id, trust_remote_code=True)` finds the class.
-PIPELINE_FILE = "from pipelines.pipeline_invertavatar import InvertAvatarPipeline  # noqa: F401\n"
+PIPELINE_FILE = "from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline  # noqa: F401\n"
 
 
 def push_to_hub(

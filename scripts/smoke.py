@@ -50,12 +50,12 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
         output: Folder for the runs.
         seed: Of everything.
     """
+    from invertavatar.scripts.prepare_dataset import prepare
     from invertavatar.training.checkpoint import fresh_networks, load_networks
     from invertavatar.training.runs import fit_prior, train_stage
     from invertavatar.training.shards import Shards
     from invertavatar.training.stages import STAGES
     from invertavatar.training.trainer import RunSettings
-    from scripts.prepare_dataset import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         if not shards:

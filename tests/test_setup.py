@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scripts import setup_environment
+from invertavatar.scripts import setup_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP_FILES = (

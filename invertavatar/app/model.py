@@ -25,7 +25,7 @@ from ..rendering.mesh import Mesh
 from . import spaces
 
 if TYPE_CHECKING:
-    from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+    from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 DEVICE = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 ON_ZERO_GPU = spaces is not None

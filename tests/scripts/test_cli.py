@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import cli, console
+from invertavatar.scripts import cli, console
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "assets/examples"
@@ -39,7 +39,7 @@ def not_a_video(tmp_path):
 
 
 def test_help_imports_neither_torch_nor_the_library():
-    program = "import sys; from scripts import cli\ntry: cli.main()\nfinally: print(*sys.modules)"
+    program = "import sys; from invertavatar.scripts import cli\ntry: cli.main()\nfinally: print(*sys.modules)"
     command = [sys.executable, "-c", program, "animate", "--help"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     modules = printed.splitlines()[-1].split()
@@ -139,7 +139,7 @@ def test_a_polite_kill_closes_what_is_open(tmp_path):
     program = (
         "import os, signal\n"
         "from pathlib import Path\n"
-        "from scripts import console\n"
+        "from invertavatar.scripts import console\n"
         "app = console.new_app()\n"
         "@app.command()\n"
         "def work():\n"

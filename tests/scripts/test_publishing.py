@@ -10,9 +10,9 @@ import pytest
 import yaml
 from diffusers import DiffusionPipeline
 
-from scripts import console
-from scripts.export_space import export_space
-from scripts.push_to_hub import push_to_hub
+from invertavatar.scripts import console
+from invertavatar.scripts.export_space import export_space
+from invertavatar.scripts.push_to_hub import push_to_hub
 from tests.conftest import ROOT
 
 CARD = "---\nlicense: cc-by-nc-4.0\nlibrary_name: diffusers\n---\n# A card\n"
