@@ -41,11 +41,16 @@ from invertavatar.scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, s
 
 ROOT = Path(__file__).resolve().parents[1]
 APP_PATIENCE = 300  # seconds
-# The measures are those of this tree, the library is that of another.
-MEASURE = (
-    "import sys; here, tree, request = sys.argv[1:]; sys.path.insert(0, here); from invertavatar.scripts.measures import answer; "
-    "sys.path[0] = tree; answer(request)"
-)
+# The programs are those of this tree, the library is that of another, which may have other programs or none.
+MEASURE = """
+import sys, types
+programs, tree, request = sys.argv[1:]
+sys.path.insert(0, tree)
+sys.modules["invertavatar.scripts"] = types.ModuleType("invertavatar.scripts")
+sys.modules["invertavatar.scripts"].__path__ = [programs]
+from invertavatar.scripts.measures import answer
+answer(request)
+"""
 
 
 @dataclass
@@ -185,7 +190,7 @@ def child(tree: Path, plan: Plan, dtype: str, only_start: bool = False) -> Itera
     from invertavatar.errors import InvertAvatarError
 
     request = json.dumps({"plan": asdict(plan), "dtype": dtype, "only_start": only_start})
-    command = [sys.executable, "-P", "-c", MEASURE, str(ROOT), str(tree), request]
+    command = [sys.executable, "-P", "-c", MEASURE, str(Path(__file__).parent), str(tree), request]
     with tempfile.TemporaryFile("w+") as words, process(command, stdout=subprocess.PIPE, stderr=words) as running:
         yield from map(json.loads, running.stdout)
         if running.wait():

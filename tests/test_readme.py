@@ -24,7 +24,7 @@ PAGES = {page.name: page.read_text() for page in (ROOT / "README.md", *sorted((R
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`((?:invertavatar|python|make|accelerate launch) [^`]+)`(?!`)")
 SHOWN = ("mermaid", "bibtex")  # languages of which there is nothing to run
-PROGRAMS = {"invertavatar": ["-m", "invertavatar.scripts.cli"], "python": []}
+PROGRAMS = {"invertavatar": ["-m", "invertavatar"], "python": []}
 
 
 def python_blocks() -> list:
@@ -83,7 +83,7 @@ def test_the_readme_shows_python():
 def test_only_marked_commands_of_this_project_are_run():
     block = "```bash\ninvertavatar animate a.jpg \\\n  -o b.mp4  # why\npython scripts/demo.py\nrm -r /\n```\n"
     found = [param.values[0] for param in commands(f"{block}\n<!-- run -->\n{block}\n<!-- not run: slow -->\n{block}")]
-    assert found == [["-m", "invertavatar.scripts.cli", "animate", "a.jpg", "-o", "b.mp4"], ["scripts/demo.py"]]
+    assert found == [["-m", "invertavatar", "animate", "a.jpg", "-o", "b.mp4"], ["scripts/demo.py"]]
 
 
 @pytest.mark.parametrize("page", PAGES)
