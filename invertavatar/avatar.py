@@ -88,7 +88,7 @@ class Avatar:
                 "residual_region": list(self.rest.residual_region),
                 "photos": [vars(photo) for photo in self.photos],
             }
-            json_file.write_text(json.dumps(description, indent=1) + "\n")
+            json_file.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Avatar":
@@ -101,7 +101,7 @@ class Avatar:
         if not (folder / JSON_FILE).is_file() or not (folder / TENSOR_FILE).is_file():
             raise AvatarError(f"{folder} is no avatar: it needs {JSON_FILE} and {TENSOR_FILE}. Save the avatar again.")
         try:
-            description = json.loads((folder / JSON_FILE).read_text())
+            description = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
             version = description["format_version"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AvatarError(f"{folder / JSON_FILE} is damaged. Save the avatar again.") from error

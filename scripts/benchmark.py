@@ -124,7 +124,7 @@ def benchmark(
             if compare:
                 report["compared_with"] = found[1].report() | {"ratio": ratios(*found, report["dtype"])}
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(json.dumps(report, indent=2) + "\n")
+            output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def rows(plan: Plan) -> dict[str, str]:
@@ -191,7 +191,10 @@ def child(tree: Path, plan: Plan, dtype: str, only_start: bool = False) -> Itera
 
     request = json.dumps({"plan": asdict(plan), "dtype": dtype, "only_start": only_start})
     command = [sys.executable, "-P", "-c", MEASURE, str(Path(__file__).parent), str(tree), request]
-    with tempfile.TemporaryFile("w+") as words, process(command, stdout=subprocess.PIPE, stderr=words) as running:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
+        process(command, stdout=subprocess.PIPE, stderr=words) as running,
+    ):
         yield from map(json.loads, running.stdout)
         if running.wait():
             words.seek(0)

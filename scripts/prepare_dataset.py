@@ -80,7 +80,7 @@ def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) 
         f" nothing usable in {len(faceless)} files{': ' + ', '.join(faceless[:10]) if faceless else ''}",
         f"{len(files)} shards, {megabytes:.1f} MB, {megabytes * 1e3 / len(shards):.1f} KB a face",
     ])  # fmt: skip
-    (output / "report.txt").write_text(report + "\n")
+    (output / "report.txt").write_text(report + "\n", encoding="utf-8")
     return report
 
 

@@ -94,7 +94,7 @@ def stage(model: Path, card: Path, staging: Path) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     shutil.copyfile(card, staging / "README.md")
-    (staging / "pipeline.py").write_text(PIPELINE_FILE)
+    (staging / "pipeline.py").write_text(PIPELINE_FILE, encoding="utf-8")
     return sorted(file for file in staging.rglob("*") if file.is_file())
 
 

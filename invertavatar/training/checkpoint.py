@@ -46,13 +46,15 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     parts["generator"].register_to_config(weights_id=digest(parts.values()))
     for name, part in parts.items():
         part.save_pretrained(folder / name, max_shard_size=MAX_FILE)
-        config = json.loads((folder / name / "config.json").read_text())
+        config = json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)  # a place on the machine that trained
-        (folder / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        (folder / name / "config.json").write_text(
+            json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
         index[name] = ["invertavatar", type(part).__name__]
     FaceTracker.from_pretrained().save_pretrained(folder / "face_tracker")
     index["face_tracker"] = ["invertavatar", "FaceTracker"]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def digest(parts: Iterable[nn.Module]) -> str:
