@@ -80,6 +80,11 @@ def test_the_readme_shows_python():
     assert sum(block.id.startswith("README.md") for block in python_blocks()) >= 2
 
 
+def test_the_first_command_leaves_the_history_where_it_is():
+    first = BLOCK.search(PAGES["README.md"])
+    assert re.match(r"git clone --depth 1 \S+ (\w+) && cd \1$", first["code"].strip())
+
+
 def test_only_marked_commands_of_this_project_are_run():
     block = "```bash\ninvertavatar animate a.jpg \\\n  -o b.mp4  # why\npython scripts/demo.py\nrm -r /\n```\n"
     found = [param.values[0] for param in commands(f"{block}\n<!-- run -->\n{block}\n<!-- not run: slow -->\n{block}")]
@@ -108,7 +113,7 @@ def test_commands_within_a_sentence_name_programs_and_targets_that_exist(page):
         elif program == "invertavatar":
             assert (ROOT / "scripts" / f"{first}.py").exists(), command
         else:
-            assert scripts, command
+            assert scripts or command == "python -m invertavatar", command
 
 
 @pytest.mark.parametrize("page", PAGES)
