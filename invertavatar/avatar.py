@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from .errors import AvatarError
@@ -113,8 +113,8 @@ class Avatar:
         try:
             if _digest(folder / TENSOR_FILE) != description["sha256"]:
                 raise ValueError(f"{TENSOR_FILE} is not the one that was saved")
-            tensors = load_file(folder / TENSOR_FILE, device=str(device))
-            return _assemble(tensors, description)
+            tensors = load((folder / TENSOR_FILE).read_bytes())  # `load_file` would keep the file open
+            return _assemble({name: tensor.to(device) for name, tensor in tensors.items()}, description)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise AvatarError(f"The avatar in {folder} is damaged. Save it again.") from error
 

@@ -37,7 +37,8 @@ def push_to_hub(
     Example: python scripts/push_to_hub.py organisation/invertavatar --dry-run
     """
     check_inputs([model, card])
-    with error_sentences(debug), tempfile.TemporaryDirectory() as staging:
+    # On Windows a file of the model that is loaded for a check may still be open at the end.
+    with error_sentences(debug), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as staging:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
         from huggingface_hub.utils import validate_repo_id

@@ -2,14 +2,17 @@
 
 import ast
 import io
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import typer
 
+from invertavatar import Avatar, Motion
 from invertavatar.scripts import console
-from tests.conftest import ROOT
+from invertavatar.training.checkpoint import load_networks
+from tests.conftest import CHECKPOINTS, ROOT
 
 CODE = [ROOT / "app.py"] + [f for name in ("invertavatar", "pipelines", "scripts") for f in (ROOT / name).rglob("*.py")]
 # Of these modules and functions Windows has none.
@@ -65,6 +68,21 @@ def test_every_text_file_is_read_and_written_in_an_encoding_that_is_named(nodes)
 
 def test_nothing_is_asked_of_the_system_that_windows_has_not(nodes):
     assert {(file.name, name) for file, node in nodes for name in names_of_unix(node)} == ASKED_ON_UNIX_ONLY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what a process has mapped")
+def test_what_was_read_leaves_its_file_free_to_be_replaced_or_deleted(tiny_avatar, tmp_path):
+    tiny_avatar.save_pretrained(tmp_path)
+    tiny_avatar.rest.save(tmp_path / "motion.safetensors")
+    shutil.copytree(CHECKPOINTS, tmp_path / "pipeline")
+    read = (
+        Avatar.from_pretrained(tmp_path),
+        Motion.load(tmp_path / "motion.safetensors"),
+        load_networks(tmp_path / "pipeline"),
+    )
+    held = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+    assert all(read)
+    assert held == []  # Windows refuses both for a file that is mapped
 
 
 def test_a_name_that_the_console_cannot_show_does_not_end_a_program(monkeypatch):

@@ -89,7 +89,7 @@ def read_motion_file(path: Path) -> dict:
             names = set(TENSORS) - ({SINCE_2} if metadata["version"] == "1" else set())
             if set(file.keys()) != names:
                 raise MotionError(f"{path.name} does not hold the fields of a motion; track the video again.")
-            fields = {name: file.get_tensor(name) for name in names}
+            fields = {name: file.get_tensor(name).clone() for name in names}  # the file need not stay open
     except (OSError, SafetensorError) as error:
         raise MotionError(f"{path.name} is not a motion file or it is cut off ({error}).") from error
     wrong = [name for name in fields if fields[name].dtype != TENSORS[name]]

@@ -84,7 +84,8 @@ def load_networks(folder: str | Path) -> Networks:
 
 def _load(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A component from its folder; diffusers leaves what a file lacks without values."""
-    part, about = kind.from_pretrained(folder, output_loading_info=True)
+    # A run that goes on writes into the folder that it was read from.
+    part, about = kind.from_pretrained(folder, output_loading_info=True, disable_mmap=True)
     if about["missing_keys"]:
         fresh = kind.from_config(part.config).state_dict()
         part.load_state_dict({name: fresh[name] for name in about["missing_keys"]}, strict=False, assign=True)
