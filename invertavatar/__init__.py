@@ -8,8 +8,8 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "InvertAvatarPipeline": "pipelines.pipeline_invertavatar",
-    "InvertAvatarPipelineOutput": "pipelines.pipeline_output",
+    "InvertAvatarPipeline": "invertavatar.pipelines.pipeline_invertavatar",
+    "InvertAvatarPipelineOutput": "invertavatar.pipelines.pipeline_output",
     "Avatar": "invertavatar.avatar",
     "Motion": "invertavatar.face.motion",
     "FaceModel": "invertavatar.face.face_model",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from .errors import AvatarError
@@ -88,7 +88,7 @@ class Avatar:
                 "residual_region": list(self.rest.residual_region),
                 "photos": [vars(photo) for photo in self.photos],
             }
-            json_file.write_text(json.dumps(description, indent=1) + "\n")
+            json_file.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Avatar":
@@ -101,7 +101,7 @@ class Avatar:
         if not (folder / JSON_FILE).is_file() or not (folder / TENSOR_FILE).is_file():
             raise AvatarError(f"{folder} is no avatar: it needs {JSON_FILE} and {TENSOR_FILE}. Save the avatar again.")
         try:
-            description = json.loads((folder / JSON_FILE).read_text())
+            description = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
             version = description["format_version"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AvatarError(f"{folder / JSON_FILE} is damaged. Save the avatar again.") from error
@@ -113,8 +113,8 @@ class Avatar:
         try:
             if _digest(folder / TENSOR_FILE) != description["sha256"]:
                 raise ValueError(f"{TENSOR_FILE} is not the one that was saved")
-            tensors = load_file(folder / TENSOR_FILE, device=str(device))
-            return _assemble(tensors, description)
+            tensors = load((folder / TENSOR_FILE).read_bytes())  # `load_file` would keep the file open
+            return _assemble({name: tensor.to(device) for name, tensor in tensors.items()}, description)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise AvatarError(f"The avatar in {folder} is damaged. Save it again.") from error
 

@@ -16,6 +16,7 @@ from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, L
 from safetensors import SafetensorError
 from torch import Tensor
 
+import invertavatar
 from invertavatar.ahead import ahead, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
@@ -55,7 +56,7 @@ from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_
 LOADABLE_CLASSES["invertavatar"] = {"FaceTracker": ["save_pretrained", "from_pretrained"]}
 ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["invertavatar"])
 
-DEFAULT_CHECKPOINT = Path(__file__).parents[1] / "invertavatar" / "checkpoints"
+DEFAULT_CHECKPOINT = Path(invertavatar.__file__).parent / "checkpoints"
 
 # What diffusers lets through where the JSON or the weights of a model are not what they should be.
 DAMAGE = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError)

@@ -27,7 +27,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import (
+from invertavatar.scripts.console import (
     DebugOption,
     DeviceOption,
     ModelOption,
@@ -37,15 +37,20 @@ from scripts.console import (
     new_app,
     run,
 )
-from scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, suffix
+from invertavatar.scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, suffix
 
 ROOT = Path(__file__).resolve().parents[1]
 APP_PATIENCE = 300  # seconds
-# The measures are those of this tree, the library is that of another.
-MEASURE = (
-    "import sys; here, tree, request = sys.argv[1:]; sys.path.insert(0, here); from scripts.measures import answer; "
-    "sys.path[0] = tree; answer(request)"
-)
+# The programs are those of this tree, the library is that of another, which may have other programs or none.
+MEASURE = """
+import sys, types
+programs, tree, request = sys.argv[1:]
+sys.path.insert(0, tree)
+sys.modules["invertavatar.scripts"] = types.ModuleType("invertavatar.scripts")
+sys.modules["invertavatar.scripts"].__path__ = [programs]
+from invertavatar.scripts.measures import answer
+answer(request)
+"""
 
 
 @dataclass
@@ -119,7 +124,7 @@ def benchmark(
             if compare:
                 report["compared_with"] = found[1].report() | {"ratio": ratios(*found, report["dtype"])}
             output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(json.dumps(report, indent=2) + "\n")
+            output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def rows(plan: Plan) -> dict[str, str]:
@@ -185,8 +190,11 @@ def child(tree: Path, plan: Plan, dtype: str, only_start: bool = False) -> Itera
     from invertavatar.errors import InvertAvatarError
 
     request = json.dumps({"plan": asdict(plan), "dtype": dtype, "only_start": only_start})
-    command = [sys.executable, "-P", "-c", MEASURE, str(ROOT), str(tree), request]
-    with tempfile.TemporaryFile("w+") as words, process(command, stdout=subprocess.PIPE, stderr=words) as running:
+    command = [sys.executable, "-P", "-c", MEASURE, str(Path(__file__).parent), str(tree), request]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
+        process(command, stdout=subprocess.PIPE, stderr=words) as running,
+    ):
         yield from map(json.loads, running.stdout)
         if running.wait():
             words.seek(0)

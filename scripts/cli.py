@@ -1,9 +1,9 @@
 """The program `invertavatar`: each task of scripts/ as a sub-command."""
 
-from scripts.animate import animate
-from scripts.console import new_app, run
-from scripts.mesh import mesh
-from scripts.track import track
+from invertavatar.scripts.animate import animate
+from invertavatar.scripts.console import new_app, run
+from invertavatar.scripts.mesh import mesh
+from invertavatar.scripts.track import track
 
 app = new_app(no_args_is_help=True, help="One to N portrait photos in, an animatable 3D head avatar out.")
 for command in (animate, mesh, track):

@@ -66,6 +66,8 @@ def run(app: Callable, arguments: list[str] | None = None) -> None:
         app: Made by `new_app`.
         arguments: Those of the process by default.
     """
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what a console of one code page cannot show
+        stream.reconfigure(errors="backslashreplace")
     # An exit, unlike the default, closes what is open, so that no half-written file is left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:

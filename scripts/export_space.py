@@ -11,11 +11,11 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import DebugOption, error_sentences, new_app, run
+from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("invertavatar", "pipelines", "assets/examples", "requirements.txt", "packages.txt", "LICENSE", "NOTICE")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "scripts", "__main__.py")  # a Space has no command line
 PYTHON_VERSION = "3.12"  # the newest that ZeroGPU offers and mediapipe has wheels for
 LARGE_FILES = ("safetensors", "task", "tflite", "jpg", "png", "mp4")
 
@@ -69,9 +69,9 @@ def export_space(
             else:
                 shutil.copyfile(source, target)
         shutil.copyfile(app_file, folder / "app.py")
-        (folder / "README.md").write_text(front_page(title, model_id))
+        (folder / "README.md").write_text(front_page(title, model_id), encoding="utf-8")
         large = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_FILES)
-        (folder / ".gitattributes").write_text(large)
+        (folder / ".gitattributes").write_text(large, encoding="utf-8")
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         print(
             f"{folder}: a Space of {size / 1e6:.1f} MB; upload it with: hf upload me/space {folder} --repo-type space"
@@ -82,7 +82,7 @@ def front_page(title: str, model_id: str | None) -> str:
     """The Space's README.md, with the Gradio version that is tested here and the licence of the weights."""
     from huggingface_hub import ModelCard
 
-    constraints = (ROOT / "constraints.txt").read_text()
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     return FRONT_MATTER.format(
         title=title,
         sdk_version=re.search(r"^gradio==(.+)$", constraints, re.MULTILINE)[1],

@@ -14,7 +14,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import DebugOption, error_sentences, new_app, run
+from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
 
 CLIPS, PHOTOS = (".mp4", ".mov", ".webm"), (".jpg", ".jpeg", ".png")
 
@@ -80,7 +80,8 @@ def tracked(folders: list[Path], cache: Path, every: int, workers: int):
 def sources(folder: Path) -> Iterator[tuple[Path, str]]:
     """Each clip and photo below a folder with the person it shows."""
     for index in [folder, *sorted(p for p in folder.rglob("*") if p.is_dir())]:
-        described = json.loads((index / "index.json").read_text()) if (index / "index.json").is_file() else {}
+        listed = index / "index.json"
+        described = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else {}
         for path in sorted(p for p in index.iterdir() if p.suffix.lower() in CLIPS + PHOTOS):
             entry = described.get(path.name) or described.get(path.stem) or {}
             yield path, f"{index.name}/{entry.get('person') or path.stem.rpartition('_')[0] or path.stem}"

@@ -9,8 +9,16 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import DebugOption, DeviceOption, ModelOption, error_sentences, load_pipeline, new_app, run
-from scripts.demo import EXAMPLES
+from invertavatar.scripts.console import (
+    DebugOption,
+    DeviceOption,
+    ModelOption,
+    error_sentences,
+    load_pipeline,
+    new_app,
+    run,
+)
+from invertavatar.scripts.demo import EXAMPLES
 
 PEOPLE = ("anna", "ben", "clara", "dan", "eva", "finn")
 FAILURES = (  # what the weights cannot do yet: label, photos, what is rendered

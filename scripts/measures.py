@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scripts.console import TERMINATED, load_pipeline
+from invertavatar.scripts.console import TERMINATED, load_pipeline
 
 if TYPE_CHECKING:
     import torch
@@ -192,7 +192,8 @@ def about(device: "torch.device") -> dict:
     import torch
 
     cpu = Path("/proc/cpuinfo")
-    facts = dict(line.split(":", 1) for line in cpu.read_text().splitlines() if ":" in line) if cpu.exists() else {}
+    lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.exists() else []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
     facts = {key.strip(): value.strip() for key, value in facts.items()}
     half = []
     if device.type == "cuda":

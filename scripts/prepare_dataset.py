@@ -11,7 +11,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
 PIECES = "pieces"  # folder in the output for what is made of each clip and photo
 SHEET_ROWS, SHEET_COLUMNS = 6, 10
@@ -80,7 +80,7 @@ def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) 
         f" nothing usable in {len(faceless)} files{': ' + ', '.join(faceless[:10]) if faceless else ''}",
         f"{len(files)} shards, {megabytes:.1f} MB, {megabytes * 1e3 / len(shards):.1f} KB a face",
     ])  # fmt: skip
-    (output / "report.txt").write_text(report + "\n")
+    (output / "report.txt").write_text(report + "\n", encoding="utf-8")
     return report
 
 

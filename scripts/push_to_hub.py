@@ -11,18 +11,20 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import DebugOption, check_inputs, error_sentences, load_pipeline, new_app, run
+import invertavatar
+from invertavatar.scripts.console import DebugOption, check_inputs, error_sentences, load_pipeline, new_app, run
 
 ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
 # What a model is made of; nothing that runs code when it is read, and no file that lies in the folder by accident.
 PUBLISHED = ("*.safetensors", "*.json", "*.task", "*.tflite", "NOTICE*", "LICENSE")
 # With this file `DiffusionPipeline.from_pretrained(id, custom_pipeline=id, trust_remote_code=True)` finds the class.
-PIPELINE_FILE = "from pipelines.pipeline_invertavatar import InvertAvatarPipeline  # noqa: F401\n"
+PIPELINE_FILE = "from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline  # noqa: F401\n"
 
 
 def push_to_hub(
     repo_id: Annotated[str, typer.Argument(help="Name of the repository, such as organisation/invertavatar.")],
-    model: Annotated[Path, typer.Option(help="Folder of the pipeline.")] = ROOT / "invertavatar" / "checkpoints",
+    model: Annotated[Path, typer.Option(help="Folder of the pipeline.")] = SHIPPED,
     card: Annotated[Path, typer.Option(help="Model card, with its front matter.")] = ROOT / "MODEL_CARD.md",
     message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "Upload the pipeline",
     private: Annotated[bool, typer.Option("--private", help="Make a repository that others cannot see.")] = False,
@@ -35,7 +37,8 @@ def push_to_hub(
     Example: python scripts/push_to_hub.py organisation/invertavatar --dry-run
     """
     check_inputs([model, card])
-    with error_sentences(debug), tempfile.TemporaryDirectory() as staging:
+    # On Windows a file of the model that is loaded for a check may still be open at the end.
+    with error_sentences(debug), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as staging:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
         from huggingface_hub.utils import validate_repo_id
@@ -92,7 +95,7 @@ def stage(model: Path, card: Path, staging: Path) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     shutil.copyfile(card, staging / "README.md")
-    (staging / "pipeline.py").write_text(PIPELINE_FILE)
+    (staging / "pipeline.py").write_text(PIPELINE_FILE, encoding="utf-8")
     return sorted(file for file in staging.rglob("*") if file.is_file())
 
 

@@ -1,6 +1,7 @@
 """Make `.venv` and install the pinned set into it; a second run finds everything in place and returns at once.
 
-Runs on the standard library alone, before anything is installed: `make` calls it first in each of its targets.
+Runs on the standard library alone, before anything is installed: `make` calls it first in each of its targets, and on
+Windows one calls it oneself.
 """
 
 import ctypes
@@ -27,16 +28,16 @@ def main() -> None:
     stamp = environment / STAMP
     provide_system_libraries()
     fingerprint = requirements_fingerprint(ROOT)
-    installed = stamp.read_text() if stamp.is_file() else None
+    installed = stamp.read_text(encoding="utf-8") if stamp.is_file() else None
     if installed == fingerprint and can_import(environment, "sys"):
         return
     if installed == INCOMPLETE or not can_import(environment, "pip._internal.cli.main"):
         print(f"Making .venv with Python {sys.version.split()[0]}.", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
     print("Installing the pinned packages: a few minutes the first time.", flush=True)
-    stamp.write_text(INCOMPLETE)
+    stamp.write_text(INCOMPLETE, encoding="utf-8")
     install(environment)
-    stamp.write_text(fingerprint)
+    stamp.write_text(fingerprint, encoding="utf-8")
     print("The environment is ready.", flush=True)
 
 
@@ -62,18 +63,23 @@ def requirements_fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
+def python_of(environment: Path) -> Path:
+    """Where an environment has its Python."""
+    return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
 def can_import(environment: Path, module: str) -> bool:
     """Whether the environment's Python still starts, is new enough and imports `module`."""
     question = f"import sys, {module}; sys.exit(sys.version_info < {OLDEST_PYTHON})"
     try:
-        return subprocess.run([environment / "bin/python", "-c", question], capture_output=True).returncode == 0
+        return subprocess.run([python_of(environment), "-c", question], capture_output=True).returncode == 0
     except OSError:  # no such file, or a link to a Python that has been removed
         return False
 
 
 def install(environment: Path) -> None:
     """The pinned set, and the package itself built with what is installed so that pip fetches nothing for that."""
-    pip = [str(environment / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    pip = [str(python_of(environment)), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     pinned = ["--constraint", "constraints.txt"]
     run_pip([*pip, *pinned, "setuptools"])
     run_pip([*pip, *pinned, "--no-build-isolation", "--editable", ".[test]"])

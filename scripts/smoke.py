@@ -4,8 +4,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import invertavatar
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
-FACE_MODEL = Path(__file__).resolve().parents[1] / "invertavatar" / "checkpoints" / "face_model"
+FACE_MODEL = Path(invertavatar.__file__).parent / "checkpoints" / "face_model"
 PICTURES = ("anna_1.jpg", "anna_2.jpg", "ben_1.jpg", "ben_2.jpg")
 PICTURE_SIZE, STEPS, PEOPLE = 64, 2, 2
 
@@ -48,12 +50,12 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
         output: Folder for the runs.
         seed: Of everything.
     """
+    from invertavatar.scripts.prepare_dataset import prepare
     from invertavatar.training.checkpoint import fresh_networks, load_networks
     from invertavatar.training.runs import fit_prior, train_stage
     from invertavatar.training.shards import Shards
     from invertavatar.training.stages import STAGES
     from invertavatar.training.trainer import RunSettings
-    from scripts.prepare_dataset import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         if not shards:

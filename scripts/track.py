@@ -9,7 +9,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import (
+from invertavatar.scripts.console import (
     MOVIE_SUFFIXES,
     PICTURE_SUFFIXES,
     DebugOption,

@@ -15,10 +15,10 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+import invertavatar
+from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
-ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ROOT / "invertavatar" / "checkpoints"
+SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
 StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "posture", "joint"])
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
 
@@ -86,7 +86,7 @@ def train(
         if not quiet:
             logging.getLogger("invertavatar.training").setLevel(logging.INFO)
         if smoke:
-            from scripts.smoke import smoke_test
+            from invertavatar.scripts.smoke import smoke_test
 
             smoke_test(shards, output, seed)
             return

@@ -13,7 +13,7 @@ from invertavatar.face.face_model import FaceModel
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.media import load_image
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
 ROOT = Path(__file__).parents[1]

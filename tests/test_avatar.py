@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from invertavatar.avatar import JSON_FILE, TENSOR_FILE, Avatar, _tensors
 from invertavatar.errors import AvatarError
 from invertavatar.models.presets import build_networks
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
 MEGABYTE = 10**6

@@ -24,7 +24,7 @@ PAGES = {page.name: page.read_text() for page in (ROOT / "README.md", *sorted((R
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`((?:invertavatar|python|make|accelerate launch) [^`]+)`(?!`)")
 SHOWN = ("mermaid", "bibtex")  # languages of which there is nothing to run
-PROGRAMS = {"invertavatar": ["-m", "scripts.cli"], "python": []}
+PROGRAMS = {"invertavatar": ["-m", "invertavatar"], "python": []}
 
 
 def python_blocks() -> list:
@@ -80,10 +80,15 @@ def test_the_readme_shows_python():
     assert sum(block.id.startswith("README.md") for block in python_blocks()) >= 2
 
 
+def test_the_first_command_leaves_the_history_where_it_is():
+    first = BLOCK.search(PAGES["README.md"])
+    assert re.match(r"git clone --depth 1 \S+ (\w+) && cd \1$", first["code"].strip())
+
+
 def test_only_marked_commands_of_this_project_are_run():
     block = "```bash\ninvertavatar animate a.jpg \\\n  -o b.mp4  # why\npython scripts/demo.py\nrm -r /\n```\n"
     found = [param.values[0] for param in commands(f"{block}\n<!-- run -->\n{block}\n<!-- not run: slow -->\n{block}")]
-    assert found == [["-m", "scripts.cli", "animate", "a.jpg", "-o", "b.mp4"], ["scripts/demo.py"]]
+    assert found == [["-m", "invertavatar", "animate", "a.jpg", "-o", "b.mp4"], ["scripts/demo.py"]]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -108,7 +113,7 @@ def test_commands_within_a_sentence_name_programs_and_targets_that_exist(page):
         elif program == "invertavatar":
             assert (ROOT / "scripts" / f"{first}.py").exists(), command
         else:
-            assert scripts, command
+            assert scripts or command == "python -m invertavatar", command
 
 
 @pytest.mark.parametrize("page", PAGES)

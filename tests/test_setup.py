@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scripts import setup_environment
+from invertavatar.scripts import setup_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP_FILES = (
@@ -103,13 +103,16 @@ def project(tmp_path, monkeypatch):
 
 
 def link_python(project: Path, target: str) -> None:
-    (project / ".venv/bin").mkdir(parents=True, exist_ok=True)
-    (project / ".venv/bin/python").unlink(missing_ok=True)
-    (project / ".venv/bin/python").symlink_to(target)
+    python = project / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.unlink(missing_ok=True)
+    python.symlink_to(target)
 
 
-def test_the_first_run_makes_and_fills_the_environment_and_the_second_does_nothing(project):
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_the_first_run_makes_and_fills_the_environment_and_the_second_does_nothing(project, monkeypatch, platform):
     _, done = project
+    monkeypatch.setattr(sys, "platform", platform)
     setup_environment.main()
     assert done == ["venv", "install"]
     setup_environment.main()
@@ -144,6 +147,27 @@ def test_an_installation_that_was_interrupted_is_made_anew(project, monkeypatch)
         setup_environment.main()
     setup_environment.main()
     assert done == ["venv", "venv", "install"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "python"), [("linux", "bin/python"), ("darwin", "bin/python"), ("win32", "Scripts/python.exe")]
+)
+def test_packages_are_installed_by_the_environments_own_python(monkeypatch, platform, python):
+    commands = []
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(setup_environment, "run_pip", commands.append)
+    setup_environment.install(Path("environment"))
+    assert {command[0] for command in commands} == {str(Path("environment", python))}
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_only_linux_is_asked_for_packages_of_the_system(monkeypatch, platform):
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(setup_environment.shutil, "which", lambda name: None)
+    monkeypatch.setattr(os, "geteuid", None)
+    monkeypatch.setattr(setup_environment, "missing_system_libraries", lambda: ["libegl1"])
+    setup_environment.provide_system_libraries()
+    setup_environment.provide_browser()
 
 
 def test_a_failing_pip_shows_its_last_words_and_one_sentence(capfd):

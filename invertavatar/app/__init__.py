@@ -12,4 +12,4 @@ try:
 except ImportError:
     spaces = None
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, or it does not count; `scripts.console` says why
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # counts before torch only; `invertavatar.scripts.console` says why

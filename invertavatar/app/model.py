@@ -25,7 +25,7 @@ from ..rendering.mesh import Mesh
 from . import spaces
 
 if TYPE_CHECKING:
-    from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+    from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 DEVICE = best_device()
 ON_ZERO_GPU = spaces is not None

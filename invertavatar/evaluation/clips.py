@@ -126,7 +126,7 @@ def load_clips(paths: Iterable[Path], tracker: FaceTracker, face_model: FaceMode
     """
     for path in paths:
         index_file = path.parent / INDEX_FILE
-        index = json.loads(index_file.read_text()) if index_file.is_file() else {}
+        index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.is_file() else {}
         about = index.get(path.stem, {})
         try:
             with VideoReader(path) as video:

@@ -29,7 +29,7 @@ from . import metrics
 from .clips import Clip
 
 if TYPE_CHECKING:
-    from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+    from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 SIZE = 256  # S
 GREY = 128  # what is behind the head

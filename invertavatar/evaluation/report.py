@@ -54,7 +54,9 @@ def write_report(folder: str | Path, outcomes: Mapping[str, Outcome], about: Map
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     results = {protocol: flat(outcome.scores) for protocol, outcome in outcomes.items()}
-    (folder / "metrics.json").write_text(json.dumps({**results, "about": dict(about)}, indent=1) + "\n")
+    (folder / "metrics.json").write_text(
+        json.dumps({**results, "about": dict(about)}, indent=1) + "\n", encoding="utf-8"
+    )
     (folder / "metrics.md").write_text(markdown(outcomes, about), encoding="utf-8")
     for protocol, outcome in outcomes.items():
         if outcome.sheet:

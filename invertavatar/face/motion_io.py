@@ -83,7 +83,7 @@ def read_motion_file(path: Path) -> dict:
             stored = set(file.keys())
             if stored not in (names, names | {NEUTRAL + name for name in names}):
                 raise MotionError(f"{path.name} does not hold the fields of a motion; track the video again.")
-            fields = {name: file.get_tensor(name) for name in stored}
+            fields = {name: file.get_tensor(name).clone() for name in stored}  # the file need not stay open
     except (OSError, SafetensorError) as error:
         raise MotionError(f"{path.name} is not a motion file or it is cut off ({error}).") from error
     wrong = [name for name in fields if fields[name].dtype != TENSORS[name.removeprefix(NEUTRAL)]]

@@ -90,7 +90,7 @@ def read_template(folder: str | Path) -> PoseTemplate:
         ValueError: It is no JSON, or not of the arrays that `write_template` takes.
         TypeError, KeyError: It is JSON of another kind.
     """
-    arrays = json.loads((Path(folder) / TEMPLATE_FILE).read_text())
+    arrays = json.loads((Path(folder) / TEMPLATE_FILE).read_text(encoding="utf-8"))
     return PoseTemplate(*_checked(*(np.array(arrays[name], np.float32) for name in ("mean", "rigid"))))
 
 
@@ -107,7 +107,7 @@ def write_template(folder: str | Path, mean: np.ndarray, rigid: np.ndarray) -> N
     """
     mean, rigid = _checked(np.ascontiguousarray(mean, np.float32), np.ascontiguousarray(rigid, np.float32))
     arrays = {"mean": mean.tolist(), "rigid": rigid.tolist()}  # a float32 survives its decimal digits
-    (Path(folder) / TEMPLATE_FILE).write_text(json.dumps(arrays) + "\n")
+    (Path(folder) / TEMPLATE_FILE).write_text(json.dumps(arrays) + "\n", encoding="utf-8")
 
 
 def _checked(mean: np.ndarray, rigid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -136,10 +136,10 @@ class FaceTracker:
             folder = _downloaded(str(pretrained_model_name_or_path), subfolder, options)
         folder /= subfolder or ""
         try:
-            config = TrackerConfig(**json.loads(_present(folder, CONFIG_FILE).read_text()))
+            config = TrackerConfig(**json.loads(_present(folder, CONFIG_FILE).read_text(encoding="utf-8")))
             models = {name: _present(folder, name).read_bytes() for name in (config.landmarker, config.segmenter)}
             template = read_template(_present(folder, TEMPLATE_FILE).parent)
-            return cls(config, models, template, _present(folder, NOTICE_FILE).read_text())
+            return cls(config, models, template, _present(folder, NOTICE_FILE).read_text(encoding="utf-8"))
         except InvertAvatarError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # no JSON, or a strange one
@@ -156,8 +156,8 @@ class FaceTracker:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-        (folder / NOTICE_FILE).write_text(self._notice)
+        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        (folder / NOTICE_FILE).write_text(self._notice, encoding="utf-8")
         for name, content in self._models.items():
             (folder / name).write_bytes(content)
         write_template(folder, self.template.mean, self.template.rigid)

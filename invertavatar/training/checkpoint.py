@@ -46,13 +46,15 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     parts["generator"].register_to_config(weights_id=digest(parts.values()))
     for name, part in parts.items():
         part.save_pretrained(folder / name, max_shard_size=MAX_FILE)
-        config = json.loads((folder / name / "config.json").read_text())
+        config = json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
         config.pop("_name_or_path", None)  # a place on the machine that trained
-        (folder / name / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        (folder / name / "config.json").write_text(
+            json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
         index[name] = ["invertavatar", type(part).__name__]
     FaceTracker.from_pretrained().save_pretrained(folder / "face_tracker")
     index["face_tracker"] = ["invertavatar", "FaceTracker"]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def digest(parts: Iterable[nn.Module]) -> str:
@@ -82,7 +84,8 @@ def load_networks(folder: str | Path) -> Networks:
 
 def _load(kind: type[nn.Module], folder: Path) -> nn.Module:
     """A component from its folder; diffusers leaves what a file lacks without values."""
-    part, about = kind.from_pretrained(folder, output_loading_info=True)
+    # A run that goes on writes into the folder that it was read from.
+    part, about = kind.from_pretrained(folder, output_loading_info=True, disable_mmap=True)
     if about["missing_keys"]:
         fresh = kind.from_config(part.config).state_dict()
         part.load_state_dict({name: fresh[name] for name in about["missing_keys"]}, strict=False, assign=True)

@@ -6,6 +6,7 @@ An episode is a pure function of (seed, step, process): a run that stops and goe
 never stopped, on any number of workers, without any state to keep.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -91,7 +92,8 @@ class Episodes(Dataset):
     ):
         self.shards, self.face_model, self.sizes = shards, face_model, sizes
         self.augmentation, self.seed, self.process = augmentation, seed, process
-        self.mirror = face_model.mirror[: shards.vertices.shape[1]].numpy()
+        # A copy, as a tensor that is sent to a worker moves and leaves views of it behind.
+        self.mirror = face_model.mirror[: shards.vertices.shape[1]].numpy().copy()
         self.people: dict[str, dict[str, list[Source]]] = {kind: {} for kind in KINDS}
         for source in shards.sources:
             if held_out(source.person, held_out_share) == validation:
@@ -113,8 +115,7 @@ class Episodes(Dataset):
                 sampler=range(start, stop),
                 num_workers=workers,
                 pin_memory=torch.cuda.is_available(),
-                # A worker inherits the shards and the face model without a copy.
-                multiprocessing_context="fork" if workers else None,
+                multiprocessing_context=start_method() if workers else None,
             )
         )
 
@@ -180,6 +181,14 @@ class Episodes(Dataset):
             tracked,
             stack(targets, "rotation"),
         )
+
+
+def start_method() -> str:
+    """How a worker comes into being: on Linux it inherits the shards and the face model without a copy.
+
+    Windows cannot fork, and on a Mac the system's own libraries do not survive it: there it reads the shards again.
+    """
+    return "fork" if sys.platform == "linux" else "spawn"
 
 
 def draw_faces(

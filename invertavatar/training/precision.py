@@ -14,8 +14,9 @@ def mixed_precision_dtype(device: torch.device) -> torch.dtype | None:
     """bfloat16 where the device multiplies it in hardware (CUDA from Ampere, CPUs with AMX or AVX-512), else None."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if device.type == "cpu" and CPU_INFO.is_file() and any(flag in CPU_INFO.read_text() for flag in CPU_FLAGS):
-        return torch.bfloat16
+    if device.type == "cpu" and CPU_INFO.is_file():
+        flags = CPU_INFO.read_text(encoding="utf-8")
+        return torch.bfloat16 if any(flag in flags for flag in CPU_FLAGS) else None
     return None
 
 

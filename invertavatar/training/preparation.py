@@ -104,8 +104,8 @@ def prepare_source(
         faces = [face for face in faces if face is not None]
         if faces:
             write_shard(file, faces)
-        report.write_text(json.dumps({"source": str(source.path), "missing": len(seen) - len(faces)}))
-    return (file if file.exists() else None), json.loads(report.read_text())["missing"]
+        report.write_text(json.dumps({"source": str(source.path), "missing": len(seen) - len(faces)}), encoding="utf-8")
+    return (file if file.exists() else None), json.loads(report.read_text(encoding="utf-8"))["missing"]
 
 
 def by_person(pieces: Sequence[tuple[str, Path]]) -> Iterator[PreparedFace]:
@@ -118,7 +118,7 @@ def by_person(pieces: Sequence[tuple[str, Path]]) -> Iterator[PreparedFace]:
 
 def _index(folder: Path) -> dict:
     file = folder / "index.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _frames(source: SourceFile, tracker: FaceTracker, every: int) -> Iterator[tuple[np.ndarray, Track | None, int]]:

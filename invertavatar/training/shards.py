@@ -154,6 +154,9 @@ class Shards:
             merged.setdefault(key, []).append(np.flatnonzero(source == number))
         self.sources = [Source(*key, np.concatenate(faces)) for key, faces in merged.items()]
 
+    def __reduce__(self):
+        return Shards, (self.files,)  # another process reads the files itself, instead of having all of it sent
+
     def __len__(self) -> int:
         return len(self.frame)
 

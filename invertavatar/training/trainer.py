@@ -272,7 +272,7 @@ class _Log:
 def append_line(path: Path, line: dict) -> None:
     """Add a line to a CSV file with the columns of `COLUMNS`; the first call writes the heading."""
     new = not path.exists()
-    with path.open("a", newline="") as file:
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
@@ -281,7 +281,7 @@ def append_line(path: Path, line: dict) -> None:
 
 def read_log(path: Path) -> Iterator[dict[str, str]]:
     """The lines of a log."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         yield from csv.DictReader(file)
 
 

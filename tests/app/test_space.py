@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client
 
 import app
-from scripts.export_space import export_space
+from invertavatar.scripts.export_space import export_space
 from tests.app.conftest import EXAMPLES
 from tests.app.test_endpoints import gallery
 

@@ -19,10 +19,10 @@ from invertavatar.face.recorder import Recorder
 from invertavatar.face.tracker import Track
 from invertavatar.media import VideoReader, VideoWriter
 from invertavatar.models.presets import build_networks
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.scripts.console import new_app, run
+from invertavatar.scripts.evaluate import SpreadingCommand, evaluate
 from invertavatar.training.perceptual import LPIPS
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
-from scripts.console import new_app, run
-from scripts.evaluate import SpreadingCommand, evaluate
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 PADDING = 40  # black pixels at the left of the second clip

@@ -5,7 +5,7 @@ import pytest
 import torch
 from accelerate.hooks import CpuOffload
 
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.conftest import ROOT
 from tests.tiny import tiny_networks
 

@@ -15,7 +15,7 @@ from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.motion import Motion
 from invertavatar.face.topology import MOUTH
 from invertavatar.media import VideoReader, VideoWriter
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.conftest import ROOT
 from tests.tiny import tiny_networks
 

@@ -7,7 +7,7 @@ import trimesh
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from invertavatar.evaluation.metrics import fine_band
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,11 @@ from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "assets" / "examples"
 PATIENCE = 60  # seconds until a moment must have come
-IMPORTS = ["pipelines.pipeline_invertavatar", "mediapipe.tasks.python.vision", "scripts.animate"]
+IMPORTS = [
+    "invertavatar.pipelines.pipeline_invertavatar",
+    "mediapipe.tasks.python.vision",
+    "invertavatar.scripts.animate",
+]
 OF_LIBRARIES = {".ses"}  # one for all runs, written when weights are loaded
 
 

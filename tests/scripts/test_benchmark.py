@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from invertavatar.errors import InvertAvatarError
-from scripts import benchmark, console
-from scripts.benchmark import Measurements, app_start, checked_out, child, measure, ratios, rows
-from scripts.measures import QUICK, Plan
+from invertavatar.scripts import benchmark, console
+from invertavatar.scripts.benchmark import Measurements, app_start, checked_out, child, measure, ratios, rows
+from invertavatar.scripts.measures import QUICK, Plan
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # two processes import everything, which a busy machine does slowly

@@ -8,7 +8,7 @@ import sys
 import pytest
 import trimesh
 
-from scripts import cli, console
+from invertavatar.scripts import cli, console
 from tests.conftest import ROOT
 
 PHOTO = ROOT / "assets" / "examples" / "anna_1.jpg"

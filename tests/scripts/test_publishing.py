@@ -10,9 +10,9 @@ import pytest
 import yaml
 from diffusers import DiffusionPipeline
 
-from scripts import console
-from scripts.export_space import export_space
-from scripts.push_to_hub import push_to_hub
+from invertavatar.scripts import console
+from invertavatar.scripts.export_space import export_space
+from invertavatar.scripts.push_to_hub import push_to_hub
 from tests.conftest import ROOT
 
 CARD = "---\nlicense: cc-by-nc-4.0\nlibrary_name: diffusers\n---\n# A card\n"
@@ -122,8 +122,9 @@ def stand_in(tmp_path):
     """An app that says which package it runs with and loads the shipped model."""
     app = tmp_path / "app.py"
     app.write_text(
-        "import invertavatar, pipelines\n"
-        "print(invertavatar.__file__, pipelines.__file__)\n"
+        "import invertavatar\n"
+        "from invertavatar.pipelines import pipeline_output\n"
+        "print(invertavatar.__file__, pipeline_output.__file__)\n"
         "pipe = invertavatar.InvertAvatarPipeline.from_pretrained()\n"
         "print(pipe.sample(0).num_images)\n"
     )
@@ -153,7 +154,8 @@ def test_a_space_runs_by_itself_and_its_front_matter_names_what_is_tested(call, 
     started = subprocess.run([sys.executable, "app.py"], cwd=folder, capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
     paths, number = started.stdout.splitlines()
-    assert paths.split() == [str(folder / name / "__init__.py") for name in ("invertavatar", "pipelines")]
+    assert paths.split() == [str(folder / "invertavatar/__init__.py"), str(folder / "pipelines/pipeline_output.py")]
+    assert not (folder / "invertavatar/scripts").exists()  # which has nothing to lead to
     assert number == "0"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from invertavatar.face.motion import Motion
-from scripts import cli, console
-from scripts.team import Team, gathered
+from invertavatar.scripts import cli, console
+from invertavatar.scripts.team import Team, gathered
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = np.arange(7 * 4 * 4 * 3, dtype=np.uint8).reshape(7, 4, 4, 3)

@@ -1,3 +1,6 @@
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.portrait import FEATHER, feathered
+from invertavatar.training import episodes
 from invertavatar.training.augment import Augmentation, Observation, cut_off, mirrored
 from invertavatar.training.episodes import Episodes, EpisodeSizes, draw_faces
 from invertavatar.training.reconstruction import real_pixels
@@ -149,6 +153,22 @@ def test_the_neutral_face_after_each_photo_is_the_one_the_pipeline_finds(shards,
         scores = torch.from_numpy(shards.expression[face] / 255).float()[None]
         rest_sum = rest_sum + face_model.at_rest(torch.from_numpy(shards.vertices[face]).float()[None], scores)[0]
         torch.testing.assert_close(episode.neutrals[0, count - 1], face_model.neutral(rest_sum, count))
+
+
+@pytest.mark.parametrize(("platform", "method"), [("linux", "fork"), ("darwin", "spawn"), ("win32", "spawn")])
+def test_workers_are_forked_on_linux_only(monkeypatch, platform, method):
+    monkeypatch.setattr(episodes, "sys", SimpleNamespace(platform=platform))
+    assert episodes.start_method() == method
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_prepares_the_episodes_that_the_process_itself_would(shards, face_model, monkeypatch, method):
+    monkeypatch.setattr(episodes, "start_method", lambda: method)
+    face_model = copy.deepcopy(face_model)  # what is sent to a worker is moved
+    data = Episodes(shards, face_model, EpisodeSizes(1, (1, 2)), augmentation=Augmentation())
+    (made,) = data.loader(3, 4, workers=1)
+    for got, expected in zip(made, data[3], strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0)
 
 
 def test_mirroring_turns_a_head_to_the_other_side_and_swaps_left_and_right(face_model):

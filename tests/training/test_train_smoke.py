@@ -10,6 +10,10 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.portrait import Portrait
 from invertavatar.inversion import Networks
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.scripts.prepare_dataset import prepare
+from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
+from invertavatar.scripts.train import StageName
 from invertavatar.training.checkpoint import load_networks, save_pipeline
 from invertavatar.training.episodes import Episode
 from invertavatar.training.reconstruction import Reconstruction, real_pixels, target_views, views
@@ -17,10 +21,6 @@ from invertavatar.training.runs import train_stage
 from invertavatar.training.shards import Shards
 from invertavatar.training.stages import STAGES, ReconstructionStage
 from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
-from scripts.prepare_dataset import prepare
-from scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
-from scripts.train import StageName
 from tests.tiny import tiny_networks
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,5 @@
+"""In a checkout, where to find `invertavatar.pipelines`: in the folder `pipelines`, which a wheel has in this place."""
+
+from pathlib import Path
+
+__path__ = [str(Path(__file__).parents[2] / "pipelines")]
