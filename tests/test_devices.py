@@ -8,7 +8,7 @@ import torch
 from invertavatar import devices
 from invertavatar.devices import best_device, shortcoming
 from invertavatar.errors import InvertAvatarError
-from scripts.console import load_pipeline
+from invertavatar.scripts.console import load_pipeline
 from tests.other_device import ELSEWHERE, Held
 
 

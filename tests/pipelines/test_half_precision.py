@@ -8,7 +8,7 @@ import torch
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.motion import Motion
 from invertavatar.half_precision import HALVES, Float32Island, all_finite
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
 ISLANDS = {"texture_encoder.unet", "triplane_encoder.unet", "face_model"}

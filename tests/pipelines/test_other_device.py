@@ -10,8 +10,8 @@ from invertavatar.app import building, films, model, people, views
 from invertavatar.app.progress import Job
 from invertavatar.avatar import Avatar
 from invertavatar.face.motion import Motion
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.rendering.mesh import Mesh
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.conftest import ROOT
 from tests.other_device import ELSEWHERE, networks_can_move
 
