@@ -1,6 +1,7 @@
 """A photo joins an avatar, the first as the hundredth (paper 3.3); `prior` makes one before its first photo."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -25,6 +26,7 @@ def with_photo(
     detail_atlas: UVAtlas,
     fusion: FusionMode,
     model: str,
+    step: Callable = invert_step,
 ) -> Avatar:
     """An avatar and one photo more; the avatar given stays as it is.
 
@@ -36,6 +38,7 @@ def with_photo(
         detail_atlas: At that of the full-resolution detail.
         fusion: See `invert_step`.
         model: `InvertAvatarPipeline.fingerprint`.
+        step: `invert_step`, or what does the same by other means.
     """
     face_model = networks.face_model
 
@@ -48,7 +51,7 @@ def with_photo(
     view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
     view = view._replace(posture=posture_of(networks, view))
     weight = neutral.new_tensor([portrait.sharpness**2])
-    state, maps = invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
+    state, maps = step(networks, state, view, atlas, detail_atlas, weight, fusion)
     alike = avatar and likeness(avatar.texture_sum, maps.texture, maps.visibility)
     if alike is not None and alike < UNLIKE:
         logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
