@@ -92,7 +92,7 @@ class Recordings:
         Args:
             function: Takes and returns trees of tensors and plain values; decides nothing by a tensor's values, and
                 reads nothing that changes but its arguments, the weights and what `key` names.
-            modules: Whose weights it reads.
+            modules: Whose weights it reads, the same for all functions: recordings do not survive other weights.
             key: All else that decides over its result.
             sizes: To begin with; doubled where they do not do.
 

@@ -249,7 +249,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             return invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
 
         room = FixedSizes(scale=2)  # faces are drawn larger than in frames
-        return self._recorded(step, networks, ("photo", fusion), room)(state, view, weight).result()
+        return self._recorded(step, ("photo", fusion), room)(state, view, weight).result()
 
     @torch.no_grad()
     def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:
@@ -468,7 +468,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         late = recorded and self._recordings is not None
         room = FixedSizes(photos=most_shown(shown)) if late and shown is not None else FixedSizes()
         key = ("frames", height, tile, room.photos, *camera.values())
-        render = self._recorded(layers, (self.generator, self.face_model), key, room, recorded)
+        render = self._recorded(layers, key, room, recorded)
 
         def begin(start):
             # A recording is of whole batches.
@@ -797,12 +797,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
             return None
         return self.__dict__.setdefault("_recorded_calls", Recordings())
 
-    def _recorded(self, function, modules, key, sizes, recorded=True):
+    def _recorded(self, function, key, sizes, recorded=True):
         """See `Recordings.bound`; a function that only computes where nothing can or shall be recorded."""
         recordings = self._recordings if recorded else None
         if recordings is None:
             return lambda *arguments: Pending(function(*arguments))
-        return recordings.bound(function, modules, key, sizes)
+        return recordings.bound(function, self._networks(), key, sizes)
 
     def _tracker(self) -> FaceTracker:
         if self.face_tracker is None:

@@ -100,6 +100,8 @@ def test_an_avatar_of_replayed_photos_is_the_same(tiny_pipeline, tiny_avatar, po
     for name in ("ben_1", "anna_1", "anna_4"):
         avatar = tiny_pipeline.add_portrait(tiny_avatar, portrait(name))
     assert recordings.api.graphs[0].replays == 2
+    frames(tiny_pipeline, avatar)
+    assert len(recordings) == 2  # of photos and of frames
     assert avatar.triplane_state.count == 3 and avatar.photos == expected.photos
     for name in ("ws", "texture_sum", "detail_sum", "relief_sum", "neutral"):
         torch.testing.assert_close(getattr(avatar, name), getattr(expected, name), atol=1e-4, rtol=1e-3)

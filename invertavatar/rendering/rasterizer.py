@@ -3,9 +3,9 @@
 Shapes: B batch, V vertices, F triangles, C channels, H W picture.
 
 One interface, three back ends that draw the same picture: `numba` on a CPU, `torch` anywhere, `nvdiffrast` on CUDA
-where it is asked for. Positions are what `camera.project` returns: x right and y DOWN in [-1, 1] over the picture, z larger
-is nearer; the centre of column i lies at x = (i + 0.5) * 2 / W - 1. Both sides of a triangle are drawn. A pixel centre
-on an edge that two triangles share belongs to exactly one of them.
+where it is asked for. Positions are what `camera.project` returns: x right and y DOWN in [-1, 1] over the picture, z
+larger is nearer; the centre of column i lies at x = (i + 0.5) * 2 / W - 1. Both sides of a triangle are drawn. A pixel
+centre on an edge that two triangles share belongs to exactly one of them.
 """
 
 import importlib

@@ -88,7 +88,7 @@ def _edges(corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Returns:
         slopes: [N, 3, 3] per edge the factors of column, row and 1 in twice the area between the edge and a pixel.
-        least: [N, 3] the smallest value inside, 0 or 1.
+        least: [N, 3] bool, the smallest value inside, 0 or 1.
         inverse_area: [N] float32, infinite where the triangle has no area.
     """
     start, end = corners.roll(-1, 1), corners.roll(-2, 1)
@@ -98,14 +98,13 @@ def _edges(corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     dx, dy = side * dx, side * dy
     slopes = torch.stack([-dy * SUBPIXELS, dx * SUBPIXELS, dy * start[..., 0] - dx * start[..., 1]], -1)
     # A pixel centre exactly on an edge belongs to the triangle for which that is a left or a top edge.
-    least = torch.where((dy < 0) | ((dy == 0) & (dx > 0)), 0, 1)
+    least = ~((dy < 0) | ((dy == 0) & (dx > 0)))
     return slopes, least, 1 / area.abs().float()
 
 
 def _evaluate(slopes: Tensor, column: Tensor, row: Tensor) -> Tensor:
     """The three edge functions [N, 3] at one pixel per triangle."""
-    edges = torch.addcmul(slopes[..., 2], slopes[..., 0], column[:, None])
-    return edges.addcmul_(slopes[..., 1], row[:, None])
+    return slopes[..., 0] * column[:, None] + slopes[..., 1] * row[:, None] + slopes[..., 2]
 
 
 def _floor(a: Tensor, b: Tensor | int) -> Tensor:

@@ -354,9 +354,7 @@ def test_nvdiffrast_asked_for_in_vain_is_one_sentence(monkeypatch, nvdiffrast):
         raise RuntimeError("Error building extension 'nvdiffrast_plugin'\n[1/15] nvcc ...")
 
     monkeypatch.setattr(nvdiffrast, "ops", SimpleNamespace(_get_plugin=fails))
-    with pytest.raises(
-        InvertAvatarError, match=r"here \(Error building extension 'nvdiffrast_plugin'\). Inst"
-    ):
+    with pytest.raises(InvertAvatarError, match=r"here \(Error building extension 'nvdiffrast_plugin'\). Inst"):
         rasterizer_nvdiffrast.loaded()
 
 
