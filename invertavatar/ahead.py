@@ -56,6 +56,40 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: in
         pool.shutdown(cancel_futures=True)
 
 
+def staggered(items: Iterable[Item], finish: Callable[[Item], Result]) -> Iterator[Result]:
+    """`map(finish, items)`, each call after the next item was asked for.
+
+    So a GPU has work while the host waits for the result before.
+    """
+    waiting = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield finish(waiting.popleft())
+    while waiting:
+        yield finish(waiting.popleft())
+
+
+def to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Begins to copy a tensor to the host; what is returned waits for it and gives it out.
+
+    From CUDA it comes without holding up the device, into pinned memory, of which no more than a few pictures should
+    be kept: copy what is to stay.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(tensor.device))
+
+    def wait():
+        copied.synchronize()
+        return pinned
+
+    return wait
+
+
 def workers_for(device: torch.device, num_items: int) -> int:
     """How many workers render `num_items` batches of frames best.
 

@@ -1,6 +1,7 @@
 """A photo joins an avatar, the first as the hundredth (paper 3.3); `prior` makes one before its first photo."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -27,6 +28,7 @@ def with_photo(
     detail_atlas: UVAtlas,
     fusion: FusionMode,
     model: str,
+    step: Callable = invert_step,
 ) -> Avatar:
     """An avatar and one photo more; the avatar given stays as it is.
 
@@ -38,6 +40,7 @@ def with_photo(
         detail_atlas: At that of the full-resolution detail.
         fusion: See `invert_step`.
         model: `InvertAvatarPipeline.fingerprint`.
+        step: `invert_step`, or what does the same by other means.
 
     Raises:
         AvatarError: The networks' numbers leave the range of their dtype.
@@ -53,7 +56,7 @@ def with_photo(
     view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
     view = view._replace(posture=posture_of(networks, view))
     weight = neutral.new_tensor([portrait.sharpness**2])
-    state, maps = invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
+    state, maps = step(networks, state, view, atlas, detail_atlas, weight, fusion)
     if not all_finite((state, view, rest_sum)):
         raise AvatarError(
             f"{portrait.name} has not joined the avatar, as numbers that are not finite came out of the networks in "

@@ -24,7 +24,7 @@ def check_frames(field_of_view, zoom, height, batch_size, output_type, output_ty
         raise InvertAvatarError(f"The zoom must be above 0, not {zoom}.")
     if not isinstance(height, int) or not 32 <= height <= 4096:
         raise InvertAvatarError(f"The height of the frames must be between 32 and 4096 pixels, not {height}.")
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise InvertAvatarError(f"The batch size must be 1 or more frames, not {batch_size}.")
     check_output_type(output_type, output_types)
 

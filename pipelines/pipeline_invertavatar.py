@@ -5,6 +5,7 @@ Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side o
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import invertavatar
-from invertavatar.ahead import ahead, workers_for
+from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
 from invertavatar.devices import best_device
+from invertavatar.driven import drive, frames_at_a_time, posture_of
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.face_model import FaceModel
@@ -30,7 +32,7 @@ from invertavatar.face.recorder import Recorder
 from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.half_precision import all_finite
-from invertavatar.inversion import Networks, canonical_features, render_frame
+from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
 from invertavatar.media import VideoReader, check_driver, load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
 from invertavatar.models.latent_encoder import LatentEncoder
@@ -39,8 +41,11 @@ from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.photos import inversion_of, with_photo
 from invertavatar.prior import sample_avatar
+from invertavatar.recordings import Pending, Recordings
+from invertavatar.rendering import rasterizer_nvdiffrast
 from invertavatar.rendering.background import compose, resolve_background, shifted
-from invertavatar.rendering.frontal_views import crossfaded, nearness
+from invertavatar.rendering.fixed_sizes import FixedSizes
+from invertavatar.rendering.frontal_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import observed_texture
@@ -143,6 +148,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 )
         return pipe
 
+    def to(self, *args, **kwargs):
+        """As in diffusers; what was recorded of a GPU's work (`recordings`) is given back."""
+        self.__dict__.pop("_recorded_calls", None)
+        return super().to(*args, **kwargs)
+
     def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
         """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
 
@@ -243,7 +253,17 @@ class InvertAvatarPipeline(DiffusionPipeline):
         sizes = self.texture_encoder.config.resolution, self.generator.config.detail_resolution
         atlases, device = map(self._atlas, sizes), self._execution_device
         avatar = avatar and avatar.to(device)
-        return with_photo(self._networks(), avatar, portrait.to(device), *atlases, fusion, self.fingerprint)
+        photo, model = portrait.to(device), self.fingerprint
+        return with_photo(self._networks(), avatar, photo, *atlases, fusion, model, self._invert_step)
+
+    def _invert_step(self, networks, state, view, atlas, detail_atlas, weight, fusion):
+        """`invert_step`, recorded on CUDA."""
+
+        def step(state, view, weight):
+            return invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
+
+        room = FixedSizes(scale=2)  # faces are drawn larger than in frames
+        return self._recorded(step, ("photo", fusion), room)(state, view, weight).result()
 
     @torch.no_grad()
     def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:
@@ -343,7 +363,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         zoom: float = 1.0,
         height: int = 512,
         background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
-        batch_size: int = 1,
+        batch_size: int | None = None,
         frames: slice = slice(None),
         crossfade: float = 0.4,
         output_type: str = "uint8",
@@ -373,7 +393,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             zoom: Above 1 the head grows.
             height: S, height and width of the frames.
             background: "original", "blur", "transparent", a colour ("gray", "#3366cc") or a picture.
-            batch_size: Frames rendered at a time.
+            batch_size: Frames rendered at a time; by default one, and on CUDA as many as make good use of it.
             frames: Which of the driver's frames are rendered; the driver's neutral and the smoothing come from all.
             crossfade: Seconds in which hair and shoulders change over from one photo to the next as the head turns; 0
                 where frames do not follow each other.
@@ -422,53 +442,81 @@ class InvertAvatarPipeline(DiffusionPipeline):
             alone = view.ndim == 3 and len(view) > 1  # each rendered frame has an angle of its own
             moved = motion if alone else whole
             seen = view.to(avatar.device) @ moved.rotation.to(avatar.device)
-            shown = nearness(avatar.views, seen, _posture(moved, avatar.device))
+            shown = nearness(avatar.views, seen, posture_of(moved, avatar.device))
             shown = crossfaded(shown, crossfade * float(whole.fps))
             shown = shown if alone else shown[frames]
         camera = {"field_of_view": field_of_view, "zoom": zoom}
-        layers = self._layers(avatar, motion, view, camera, height, batch_size, shown)
+        recorded = callback_on_step_end is None  # a callback may change whatever it likes
+        layers = self._layers(avatar, motion, view, camera, height, batch_size, shown, recorded)
         rendered = self._stream(layers, behind, output_type, callback)
         return FrameStream(rendered, motion.num_frames, motion.fps, driver)
 
     @torch.no_grad()
     def _stream(self, layers, behind, output_type, callback):
-        steps = count()
-        for colour, opacity, _ in layers:
-            frames = compose(colour, opacity, behind).split(1)
-            frames = torch.cat([self._at_step_end(callback, next(steps), frames=frame)["frames"] for frame in frames])
-            if output_type == "uint8":
-                yield from (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-            else:
+        steps, (function, _) = count(), callback
+        batches = (compose(colour, opacity, behind) for colour, opacity, _ in layers)
+        if function is not None:
+
+            def stepped(frames):
+                frames = [self._at_step_end(callback, next(steps), frames=x)["frames"] for x in frames.split(1)]
+                return torch.cat(frames)
+
+            batches = map(stepped, batches)
+        if output_type != "uint8":
+            for frames in batches:
                 yield from frames
+            return
+
+        def begin(frames):
+            return to_host((frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous())
+
+        def finish(pictures):
+            return pictures().numpy().copy()  # what is pinned is not for keeping
+
+        pictures = map(begin, batches)
+        late = self._recordings is not None and function is None
+        for frames in staggered(pictures, finish) if late else map(finish, pictures):
+            yield from frames
 
     @torch.no_grad()
-    def _layers(self, avatar, motion, view, camera, height, batch_size, shown=None):
+    def _layers(self, avatar, motion, view, camera, height, batch_size, shown=None, recorded=True):
         """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
-        view = view.expand_as(motion.rotation)
         features, detail = self.canonical_features(avatar, height)
-        moved = bool((motion.translation != 0).any() or (motion.scale != 1).any())
-        starts = range(0, motion.num_frames, batch_size)
+        whole, num_frames = drive(motion, view.expand_as(motion.rotation), shown, avatar.device), motion.num_frames
+        tile = self.generator.renderer.rays_per_tile
+        default = frames_at_a_time(avatar.device, height) if tile is None else 1
+        size = min(batch_size or default, num_frames)
+        starts = range(0, num_frames, size)
 
-        def layers(start):
-            clip = motion[start : start + batch_size]
-            turn = clip.rotation.to(avatar.device)
-            rendered = self.render_frames(
-                avatar,
-                features,
-                detail,
-                clip.expression.to(avatar.device),
-                clip.residual.to(avatar.device),
-                view[start : start + batch_size].to(avatar.device) @ turn,
-                height,
-                turn=turn,
-                shown=None if shown is None else shown[start : start + batch_size],
-                posture=_posture(clip, avatar.device),
-                **camera,
-            )
-            return shifted(torch.cat(rendered, 1), clip).split([3, 1, 1], 1) if moved else rendered
+        def layers(ws, neutral, features, detail, clip):
+            driven = clip.expression, clip.residual, clip.rotation
+            seen = {"turn": clip.turn, "shown": clip.shown, "posture": clip.posture, **camera}
+            person = replace(avatar, ws=ws, neutral=neutral)
+            rendered = self.render_frames(person, features, detail, *driven, height, **seen)
+            if clip.shifts is None:
+                return rendered
+            return shifted(torch.cat(rendered, 1), clip.shifts).split([3, 1, 1], 1)
 
+        late = recorded and self._recordings is not None
+        room = FixedSizes(photos=most_shown(shown)) if late and shown is not None else FixedSizes()
+        key = ("frames", height, tile, room.photos, *camera.values())
+        render = self._recorded(layers, key, room, recorded)
+
+        def begin(start):
+            # A recording is of whole batches.
+            clip = whole.batch(start, size if late else min(size, num_frames - start))
+            return render(avatar.ws, avatar.neutral, features, detail, clip), min(size, num_frames - start)
+
+        def finish(begun):
+            pending, count = begun
+            return [x[:count] for x in pending.result()]
+
+        if late:
+            batches = staggered(map(begin, starts), finish)
+        else:
+            batches = ahead(lambda start: finish(begin(start)), starts, workers_for(avatar.device, len(starts)))
         try:
-            with closing(ahead(layers, starts, workers_for(avatar.device, len(starts)))) as batches:
+            with closing(batches):
                 for rendered in self._with_progress(batches, len(starts), "Rendering"):
                     self._check_finite(rendered)
                     yield rendered
@@ -500,7 +548,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         zoom: float = 1.0,
         height: int = 512,
         background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
-        batch_size: int = 1,
+        batch_size: int | None = None,
         output_type: str = "pil",
         return_depth: bool = False,
         turn_body: bool = False,
@@ -787,6 +835,23 @@ class InvertAvatarPipeline(DiffusionPipeline):
     def _networks(self) -> Networks:
         return Networks(*(getattr(self, name) for name in Networks._fields))
 
+    @property
+    def _recordings(self) -> Recordings | None:
+        """Of what a GPU is asked for again and again; None where there is none, or where hooks move the weights or
+        nvdiffrast draws, which asks the GPU for numbers.
+        """
+        hooked = any(hasattr(part, "_hf_hook") for part in self._networks())
+        if self._execution_device.type != "cuda" or hooked or rasterizer_nvdiffrast.is_asked_for():
+            return None
+        return self.__dict__.setdefault("_recorded_calls", Recordings())
+
+    def _recorded(self, function, key, sizes, recorded=True):
+        """See `Recordings.bound`; a function that only computes where nothing can or shall be recorded."""
+        recordings = self._recordings if recorded else None
+        if recordings is None:
+            return lambda *arguments: Pending(function(*arguments))
+        return recordings.bound(function, self._networks(), key, sizes)
+
     def _tracker(self) -> FaceTracker:
         if self.face_tracker is None:
             raise AvatarError("This pipeline was loaded without a face_tracker, which photos and videos need.")
@@ -812,8 +877,3 @@ class InvertAvatarPipeline(DiffusionPipeline):
                     bar.update()
 
         return advance()
-
-
-def _posture(motion: Motion, device: torch.device) -> Tensor | None:
-    """[T, 12], or None where nothing is known of it."""
-    return motion.posture.to(device) if motion.posture.shape[1] else None

@@ -38,6 +38,7 @@ from invertavatar.scripts.console import (
     run,
 )
 from invertavatar.scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, suffix
+from invertavatar.scripts.stored import TOLERANCES, absent, is_off
 
 ROOT = Path(__file__).resolve().parents[1]
 APP_PATIENCE = 300  # seconds
@@ -94,6 +95,22 @@ def benchmark(
     repeats: Annotated[
         int | None, typer.Option(min=1, help="Runs of each row that takes seconds; 3, or 1 with --quick.")
     ] = None,
+    stored: Annotated[
+        bool,
+        typer.Option(
+            "--stored", help="Photos and motion that are tracked already; so without MediaPipe or PyAV in any case."
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare pictures with stored ones of a CPU; exit status 1 where they differ."),
+    ] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count the operations of a frame and of a photo instead.")
+    ] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="Write the stored photos, motion and pictures anew, with the shipped model.")
+    ] = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -106,13 +123,26 @@ def benchmark(
 
     Example: python scripts/benchmark.py --compare main --quick
     """
+    if sum((check, count, store, compare is not None)) > 1:
+        raise typer.TyperException("Give one of --compare, --check, --count and --store at a time.")
+    if store and absent():
+        raise typer.TyperException(f"--store tracks photos, for which {absent()[0]} is missing.")
     if output:
         check_outputs([output], [], overwrite=True)
     if model and Path(model).exists():
         model = str(Path(model).resolve())
     plan = replace(QUICK if quick else Plan(), device=device, model=model)
-    plan = replace(plan, repeats=repeats or plan.repeats)
+    plan = replace(plan, repeats=repeats or plan.repeats, stored=stored or bool(absent()))
 
+    if store or check or count:
+        with error_sentences(debug, quiet):
+            if store:
+                list(child(ROOT, replace(plan, device="cpu", model=None), "float32", "store"))
+            elif count:
+                print(operations(child(ROOT, plan, "float32", "operations")))
+            elif any(off for _, off in checked(plan, print)):
+                raise typer.Exit(1)
+        return
     with error_sentences(debug, quiet), checked_out(compare) if compare else nullcontext() as other:
         trees = [ROOT, other] if other else [ROOT]
         with progress_bar(plan, len(trees), quiet) as advance:
@@ -132,21 +162,29 @@ def rows(plan: Plan) -> dict[str, str]:
     found = {
         "import_s": "import InvertAvatarPipeline in a fresh process",
         "load_s": "load the model onto its device",
-        "app_start_s": "start the app until its page answers",
-        "track_photo_s": "read, track and matte one photo",
     }
-    for count in plan.photos:
-        found[f"reconstruct_{count}_s"] = f"avatar from {count} photo{'s'[: count > 1]}, tracking included"
-    found["track_frame_ms"] = "track one frame of a video, decoding included"
+    if not plan.stored:
+        found["app_start_s"] = "start the app until its page answers"
+        found["track_photo_s"] = "read, track and matte one photo"
+        for count in plan.photos:
+            found[f"reconstruct_{count}_s"] = f"avatar from {count} photo{'s'[: count > 1]}, tracking included"
+        found["track_frame_ms"] = "track one frame of a video, decoding included"
+    found["tracked_4_s"] = "avatar from 4 tracked photos"
     for size in plan.sizes:
         end = suffix(plan, size)
         found |= {
+            f"first_frames_s{end}": f"the first three frames of {size} px, one by one; a GPU records how",
             f"frame_ms{end}": f"render one frame of {size} px",
             f"frame_ms_best_batch{end}": "the same in batches of the best size",
             f"best_batch{end}": "that size, in frames",
-            f"end_to_end_fps{end}": f"frames a second from video to video with sound, {size} px",
-            f"end_to_end_s{end}": f"{CLIP_SECONDS} seconds of such video ({CLIP_FPS} fps)",
+            f"fps{end}": f"frames of {size} px a second, one by one",
+            f"fps_best_batch{end}": "the same in batches of the best size",
         }
+        if not plan.stored:
+            found |= {
+                f"end_to_end_fps{end}": f"frames a second from video to video with sound, {size} px",
+                f"end_to_end_s{end}": f"{CLIP_SECONDS} seconds of such video ({CLIP_FPS} fps)",
+            }
     return found | {
         "peak_rss_gib": "peak memory of all this, before batches are tried",
         "peak_gpu_gib": "peak memory of the GPU, likewise",
@@ -171,17 +209,53 @@ def measure(plan: Plan, trees: list[Path], advance: Callable[[str], None] = lamb
     for _ in range(plan.rounds if len(trees) > 1 else 1):
         for tree, one in zip(trees, found, strict=True):
             for _ in range(plan.starts - 1):
-                one.add("float32", child(tree, plan, "float32", only_start=True), advance)
+                one.add("float32", child(tree, plan, "float32", "start"), advance)
             one.add("float32", child(tree, plan, "float32"), advance)
             for dtype in one.about["half_precision"]:
                 one.add(dtype, child(tree, plan, dtype), advance)
-            for _ in range(plan.starts if (tree / "app.py").exists() else 0):
+            for _ in range(plan.starts if (tree / "app.py").exists() and not plan.stored else 0):
                 one.add("float32", [{"key": "app_start_s", "samples": [app_start(tree, plan.model)]}], advance)
             one.about |= {"revision": revision_of(tree), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     return found
 
 
-def child(tree: Path, plan: Plan, dtype: str, only_start: bool = False) -> Iterator[dict]:
+def checked(plan: Plan, tell: Callable[[str], None]) -> Iterator[tuple[str, bool]]:
+    """The device's pictures beside the stored ones, one dtype after the other.
+
+    Yields:
+        Each picture's name and dtype, and whether it is off.
+    """
+    dtypes, heading_told = ["float32"], False
+    for dtype in dtypes:
+        mean, most = TOLERANCES[dtype]
+        for line in child(ROOT, plan, dtype, "compare"):
+            if "about" in line and not heading_told:
+                dtypes += line["about"]["half_precision"]
+                tell("{device}, torch {torch}; differences in grey levels of 255".format(**line["about"]))
+                tell(f"{'':<32}{'mean':>8}{'999/1000':>10}{'max':>8}")
+                heading_told = True
+            if "picture" not in line:
+                continue
+            off = is_off(line, dtype)
+            name = f"{dtype} {line['picture']}"
+            verdict = f"off: no more than {mean:g} and {most:g} are usual" if off else "as on the CPU"
+            tell(f"{name:<32}{line['mean']:>8.3f}{line['most']:>10.2f}{line['max']:>8.1f}   {verdict}")
+            yield name, off
+
+
+def operations(lines: Iterable[dict]) -> str:
+    """What `scripts.operations` counted, as lines of text."""
+    found = []
+    for line in lines:
+        if "what" in line:
+            places = ", ".join(f"{place} {number}" for place, number in line["places"].items())
+            found.append(
+                f"{line['what']}: {line['operations']} operations, {line['megabytes']:.0f} MB; most in {places}"
+            )
+    return "\n".join(found)
+
+
+def child(tree: Path, plan: Plan, dtype: str, wanted: str = "rows") -> Iterator[dict]:
     """What `measures.answer` says in a fresh process that imports the library of a tree.
 
     Raises:
@@ -189,7 +263,7 @@ def child(tree: Path, plan: Plan, dtype: str, only_start: bool = False) -> Itera
     """
     from invertavatar.errors import InvertAvatarError
 
-    request = json.dumps({"plan": asdict(plan), "dtype": dtype, "only_start": only_start})
+    request = json.dumps({"plan": asdict(plan), "dtype": dtype, "wanted": wanted})
     command = [sys.executable, "-P", "-c", MEASURE, str(Path(__file__).parent), str(tree), request]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
@@ -296,7 +370,7 @@ def progress_bar(plan: Plan, num_trees: int, quiet: bool) -> Iterator[Callable[[
     """A bar on stderr that grows where half precision is measured too."""
     from tqdm import tqdm
 
-    total = len(rows(plan)) - 1 + 3 * (plan.starts - 1)  # without a GPU
+    total = len(rows(plan)) - 1 + (2 if plan.stored else 3) * (plan.starts - 1)  # without a GPU
     with tqdm(total=total * num_trees * (plan.rounds if num_trees > 1 else 1), disable=quiet, leave=False) as bar:
 
         def advance(key: str):

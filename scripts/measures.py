@@ -17,12 +17,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from invertavatar.scripts import stored
 from invertavatar.scripts.console import TERMINATED, load_pipeline
 
 if TYPE_CHECKING:
     import torch
 
-    from invertavatar import InvertAvatarPipeline
+    from invertavatar import Avatar, InvertAvatarPipeline
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 PHOTOS = tuple(str(EXAMPLES / f"anna_{k}.jpg") for k in range(1, 5))
@@ -45,6 +46,7 @@ class Plan:
     sizes: tuple[int, ...] = (256, 512)  # the first has keys without a suffix
     batches: tuple[int, ...] | None = None  # that may be the best; those of the device by default
     rounds: int = 2  # of a comparison: A B A B
+    stored: bool = False  # photos and motion are `scripts.stored`: nothing is tracked, read or written
 
 
 QUICK = Plan(starts=1, repeats=1, frames=6, clip_frames=12, batches=(1, 2))
@@ -60,7 +62,8 @@ def answer(request: str) -> None:
     """Measure the library that is imported here and print a line of JSON for each row, as soon as it is known.
 
     Args:
-        request: JSON of a `plan`, a `dtype` and whether `only_start` is wanted.
+        request: JSON of a `plan`, a `dtype`, and what is wanted: "rows", only the "start" of them, to "store" or to
+            "compare" (see `scripts.stored`), or the "operations" (see `scripts.operations`).
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit leaves no temporary files
     request = json.loads(request)
@@ -69,6 +72,7 @@ def answer(request: str) -> None:
     def tell(**line):
         print(json.dumps(line), flush=True)
 
+    stored.do_without(stored.absent())
     started = time.perf_counter()
     from invertavatar import InvertAvatarPipeline  # noqa: F401
 
@@ -76,11 +80,33 @@ def answer(request: str) -> None:
     pipe = load_pipeline(plan.model, plan.device, quiet=True)
     tell(key="import_s", samples=[imported - started])
     tell(key="load_s", samples=[time.perf_counter() - imported])
-    if request["only_start"]:
+    wanted = request["wanted"]
+    if wanted == "start":
         return
     tell(about=about(pipe.device))
+    if wanted == "store":
+        stored.store(pipe, PHOTOS, str(CLIP))
+        return
+    if wanted == "compare":
+        for line in stored.compare(in_dtype(pipe, request["dtype"])):
+            tell(**line)
+        return
+    if wanted == "operations":
+        from scripts.operations import counts
+
+        photos = stored.portraits()
+        for line in counts(pipe, stored.avatar_of(pipe, photos), stored.motion(), photos[1], plan.sizes):
+            tell(**line)
+        return
     for key, samples in Measures(pipe, plan, request["dtype"]).rows():
         tell(key=key, samples=samples)
+
+
+def in_dtype(pipe: "InvertAvatarPipeline", dtype: str) -> "InvertAvatarPipeline":
+    """The pipeline with its networks in "float32", "bfloat16" or "float16"."""
+    import torch
+
+    return pipe.to(getattr(torch, dtype))
 
 
 class Measures:
@@ -93,19 +119,29 @@ class Measures:
     """
 
     def __init__(self, pipe: "InvertAvatarPipeline", plan: Plan, dtype: str):
-        import torch
+        from invertavatar import Motion
 
-        self.pipe, self.plan = pipe.to(getattr(torch, dtype)), plan
+        self.pipe, self.plan, self.portraits = in_dtype(pipe, dtype), plan, stored.portraits()
         # The first photos and frames load the tracker and compile kernels.
-        self.avatar = pipe.reconstruct(PHOTOS[:2])
-        self.motion = pipe.track(str(CLIP), max_frames=plan.frames)
-        for size in plan.sizes:
-            pipe.render(self.avatar, height=size)
+        if plan.stored:
+            motion = stored.motion()
+            self.motion = Motion.concatenate([motion] * -(-plan.frames // motion.num_frames))[: plan.frames]
+            self.avatar = self.from_tracked()
+        else:
+            self.avatar = pipe.reconstruct(PHOTOS[:2])
+            self.motion = pipe.track(str(CLIP), max_frames=plan.frames)
+        self.first = {size: self.seconds(lambda size=size: self.first_frames(size), 1) for size in plan.sizes}
 
     def rows(self) -> Iterator[tuple[str, list[float]]]:
         """Key and values of one row after the other."""
-        import torch
+        if not self.plan.stored:
+            yield from self.from_pictures()
+        self.from_tracked()  # twice what a GPU records the second time
+        yield "tracked_4_s", self.seconds(self.from_tracked, self.plan.repeats)
+        yield from self.frames()
 
+    def from_pictures(self) -> Iterator[tuple[str, list[float]]]:
+        """What is tracked."""
         from invertavatar.face.portrait import prepare_portrait
         from invertavatar.media import load_image
 
@@ -118,12 +154,21 @@ class Measures:
         tracking = self.seconds(lambda: pipe.track(str(CLIP), max_frames=plan.frames), plan.repeats)
         yield "track_frame_ms", [1000 * x / plan.frames for x in tracking]
 
+    def frames(self) -> Iterator[tuple[str, list[float]]]:
+        """What is rendered."""
+        import torch
+
+        pipe, plan = self.pipe, self.plan
         alone = {size: self.frame_times(size, 1) for size in plan.sizes}
         with tempfile.TemporaryDirectory(prefix="invertavatar-") as folder:
             clip = Path(folder) / "clip.mp4"
-            self.write_clip(clip)
+            if not plan.stored:
+                self.write_clip(clip)
             for size in plan.sizes:
+                yield f"first_frames_s{suffix(plan, size)}", self.first[size]
                 yield f"frame_ms{suffix(plan, size)}", alone[size]
+                if plan.stored:
+                    continue
                 times = self.seconds(lambda size=size: self.animate_clip(clip, size), plan.repeats)
                 rates = [plan.clip_frames / x for x in times]
                 yield f"end_to_end_fps{suffix(plan, size)}", rates
@@ -139,6 +184,17 @@ class Measures:
             best = min(times, key=lambda batch, times=times: median(times[batch]))
             yield f"frame_ms_best_batch{suffix(plan, size)}", times[best]
             yield f"best_batch{suffix(plan, size)}", [best]
+            yield f"fps{suffix(plan, size)}", [1000 / x for x in alone[size]]
+            yield f"fps_best_batch{suffix(plan, size)}", [1000 / x for x in times[best]]
+
+    def from_tracked(self) -> "Avatar":
+        """An avatar of the stored photos."""
+        return stored.avatar_of(self.pipe, self.portraits)
+
+    def first_frames(self, size: int) -> None:
+        """Three frames of a size of which there was none yet, one by one: a GPU computes, records and replays it."""
+        for _ in self.pipe.animate_stream(self.avatar, motion=self.motion[:3], height=size, batch_size=1):
+            pass
 
     def seconds(self, function: Callable, times: int) -> list[float]:
         """How long a function takes, several times, until the device has finished too."""

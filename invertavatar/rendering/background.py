@@ -89,10 +89,16 @@ def compose(colour: Tensor, opacity: Tensor, background: Tensor | None) -> Tenso
     return (light + (1 - opacity) * background).clamp(0, 1)
 
 
-def shifted(picture: Tensor, clip: Motion) -> Tensor:
-    """Pictures [B, C, S, S] moved and scaled as the clip's frames are."""
-    scale, move = clip.scale.to(picture.device), clip.translation.to(picture.device)
-    theta = torch.zeros(len(scale), 2, 3, device=picture.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
-    theta[:, :, 2] = -move / scale[:, None]
+def shifts(clip: Motion) -> Tensor | None:
+    """How the clip's frames are moved and scaled in the picture, [T, 2, 3] for `shifted`; None where none is."""
+    if not ((clip.translation != 0).any() or (clip.scale != 1).any()):
+        return None
+    theta = torch.zeros(clip.num_frames, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / clip.scale
+    theta[:, :, 2] = -clip.translation / clip.scale[:, None]
+    return theta
+
+
+def shifted(picture: Tensor, theta: Tensor) -> Tensor:
+    """Pictures [B, C, S, S] moved and scaled by `shifts` [B, 2, 3]."""
     return F.grid_sample(picture, F.affine_grid(theta, picture.shape, align_corners=False), align_corners=False)

@@ -31,7 +31,8 @@ def snap_corners(positions: Tensor, triangles: Tensor, height: int, width: int) 
         picture's centre) has all its numbers zero: it has no area, which every back end skips.
     """
     positions = positions.detach().float()
-    half_size = torch.tensor([width / 2, height / 2], device=positions.device)
+    # Counted out on the device itself: a copy of two numbers would have the host wait for all that it has asked for.
+    half_size = (width + (height - width) * torch.arange(2, device=positions.device)) / 2
     pixels = positions[..., :2] * half_size  # [B, V, 2] from the picture's centre
     drawable = positions.isfinite().all(-1) & (pixels.abs() < FARTHEST_PIXEL).all(-1)  # [B, V]
     # The shift to the first pixel's centre is added after the rounding: float32 has no bits to spare before it.

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import pixel_centres
+from .fixed_sizes import current_sizes
 from .observation import PhotoMaps, log_angle_weight
 from .resize import looked_up
 from .rest_pose import POSTURE_NAMES
@@ -147,6 +148,11 @@ def crossfaded(share: Tensor, frames: float) -> Tensor:
     return share / share.amax(1, keepdim=True)
 
 
+def most_shown(share: Tensor) -> int:
+    """How many photos the frame is made of that is made of the most; share [T, K] from `nearness`."""
+    return int((share > NEGLIGIBLE).sum(1).max())
+
+
 def blended(pictures: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Photos in the frontal plane become one.
 
@@ -203,8 +209,15 @@ def sampled(fine: Tensor, grid: Tensor, share: Tensor) -> Tensor:
     Returns:
         [B, 3, h, w].
     """
-    used = (share > NEGLIGIBLE).any(0)
-    share, fine = share[:, used], fine[:, used].expand(len(grid), -1, -1, -1, -1)
+    sizes, fine = current_sizes(), fine.expand(len(grid), -1, -1, -1, -1)
+    share = share.where(share > NEGLIGIBLE, 0)  # whatever other frames of the batch show
+    if sizes is None:
+        used = (share > 0).any(0)
+        share, fine = share[:, used], fine[:, used]
+    elif sizes.photos < share.shape[1]:
+        sizes.need(((share > 0).sum(1) > sizes.photos).any())
+        share, used = share.topk(sizes.photos, 1)
+        fine = fine[torch.arange(len(grid), device=used.device)[:, None], used]
     count = share.shape[1]
     looks = looked_up(fine.flatten(0, 1), grid.repeat_interleave(count, 0))
     return blended(looks.unflatten(0, (-1, count)), share)[0]
@@ -218,9 +231,8 @@ def from_bytes(pictures: Tensor) -> Tensor:
 
 
 def _to_bytes(picture: Tensor) -> Tensor:
-    shift = picture.new_tensor([1, 1, 1, 0, 0]).view(-1, 1, 1)
-    scale = picture.new_tensor([127.5, 127.5, 127.5, 255, 255]).view(-1, 1, 1)
-    return ((picture + shift) * scale).round().clamp(0, 255).byte()
+    colour, masks = picture.split([3, 2], 1)
+    return torch.cat([(colour + 1) * 127.5, masks * 255], 1).round().clamp(0, 255).byte()
 
 
 def _picture(maps: PhotoMaps) -> Tensor:

@@ -177,15 +177,15 @@ def canonicalize(
     size = heights.shape[-1]
     right, up = pixel_centres(size, heights.device)
     right, up = right.expand_as(heights[:, 0]), up.expand_as(heights[:, 0])
-    pivot = heights.new_tensor(PIVOT)
-    points = torch.stack([right, up, heights[:, 0]], -1) - pivot  # [B, h, w, 3]
+    points = torch.stack([x - p for x, p in zip((right, up, heights[:, 0]), PIVOT, strict=True)], -1)  # [B, h, w, 3]
     if posture is not None:
         coarse = min(size, SOFTENED_SIZE)  # as it is smooth
         place = torch.stack(pixel_centres(coarse, heights.device), -1).view(1, -1, 2)
         moved = displacement(place, posture).mT.unflatten(-1, (coarse, coarse))
         points = points + F.pad(resize(moved, size).permute(0, 2, 3, 1), (0, 1))
     turns = rotation[:, None] @ row_rotations(up[0, :, 0], rotation)  # [B, h, 3, 3] rest pose -> camera
-    seen = torch.einsum("bhij,bhwj->bhwi", turns, points) + (rotation @ pivot)[:, None, None]
+    pivot = sum(rotation[:, :, k] * PIVOT[k] for k in range(3))  # [B, 3] in camera space
+    seen = torch.einsum("bhij,bhwj->bhwi", turns, points) + pivot[:, None, None]
     grid = torch.stack([seen[..., 0], -seen[..., 1]], -1)
     padded = F.pad(heights, (1, 1, 1, 1), mode="replicate")
     slope_right = (padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]) * (size / 4)  # two pixels are 4 / size units

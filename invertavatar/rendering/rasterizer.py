@@ -2,10 +2,10 @@
 
 Shapes: B batch, V vertices, F triangles, C channels, H W picture.
 
-One interface, three back ends that draw the same picture: `numba` on a CPU, `nvdiffrast` on CUDA where it is installed,
-`torch` anywhere. Positions are what `camera.project` returns: x right and y DOWN in [-1, 1] over the picture, z larger
-is nearer; the centre of column i lies at x = (i + 0.5) * 2 / W - 1. Both sides of a triangle are drawn. A pixel centre
-on an edge that two triangles share belongs to exactly one of them.
+One interface, three back ends that draw the same picture: `numba` on a CPU, `torch` anywhere, `nvdiffrast` on CUDA
+where it is asked for. Positions are what `camera.project` returns: x right and y DOWN in [-1, 1] over the picture, z
+larger is nearer; the centre of column i lies at x = (i + 0.5) * 2 / W - 1. Both sides of a triangle are drawn. A pixel
+centre on an edge that two triangles share belongs to exactly one of them.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from invertavatar.rendering import rasterizer_nvdiffrast
 from invertavatar.rendering.fixed_point import snap_corners
+from invertavatar.rendering.fixed_sizes import current_sizes
 
 BACKENDS = ("numba", "torch", "nvdiffrast")
 
@@ -48,14 +49,18 @@ def rasterize(positions: Tensor, triangles: Tensor, size: int | tuple[int, int],
         positions: [B, V, 3] x right and y down in [-1, 1] over the picture, z larger is nearer.
         triangles: [F, 3] integer vertex indices, shared by the batch, on the same device.
         size: H = W, or (H, W), in pixels.
-        backend: "numba", "torch", "nvdiffrast", or "auto" for the fastest one on the device of `positions`.
+        backend: "numba", "torch", "nvdiffrast", or "auto" for the usual one on the device of `positions`.
 
     Raises:
         ValueError: The back end is unknown or cannot be used on this device.
+        InvertAvatarError: nvdiffrast is asked for (`rasterizer_nvdiffrast`) and does not work.
     """
     choices = available_backends(positions.device)
     if backend == "auto":
-        backend = choices[0]
+        backend = choices[0] if current_sizes() is None else "torch"
+        if positions.device.type == "cuda" and rasterizer_nvdiffrast.is_asked_for():
+            backend = "nvdiffrast"
+            choices = (*choices, backend)  # what it lacks it says itself
     if backend not in BACKENDS:
         raise ValueError(f'There is no rasterizer back end "{backend}"; choose one of auto, {", ".join(BACKENDS)}.')
     if backend not in choices:
@@ -93,10 +98,10 @@ def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> 
 
 
 def available_backends(device: torch.device | str) -> tuple[str, ...]:
-    """The back ends that can draw tensors on this device, fastest first."""
+    """The back ends for tensors on this device, the usual one first."""
     kind = torch.device(device).type
     if kind == "cpu":
         return ("numba", "torch")
-    if kind == "cuda" and rasterizer_nvdiffrast.is_usable():
-        return ("nvdiffrast", "torch")
+    if kind == "cuda" and rasterizer_nvdiffrast.is_installed():
+        return ("torch", "nvdiffrast")
     return ("torch",)

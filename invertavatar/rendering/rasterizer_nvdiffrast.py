@@ -1,5 +1,7 @@
-"""The rasterizer on CUDA through nvdiffrast (0.3.3 or later: any picture size), and the map between its conventions
-and ours.
+"""The rasterizer on CUDA through nvdiffrast 0.3.3, and the map between its conventions and ours.
+
+It is used where `INVERTAVATAR_RASTERIZER=nvdiffrast` asks for it, and never tried else: its kernels are compiled at
+first use, which takes about a minute.
 
 Shapes: B batch, F triangles, H W picture.
 
@@ -11,15 +13,17 @@ upside down for nvdiffrast and the right way up for us, and triangles of either 
 
 import functools
 import importlib.util
-import logging
+import os
+import sys
 import threading
 
 import torch
 from torch import Tensor
 
+from invertavatar.errors import InvertAvatarError
 from invertavatar.rendering.fixed_point import SUBPIXELS
 
-logger = logging.getLogger(__name__)
+ASKED = "INVERTAVATAR_RASTERIZER"
 
 
 class _Contexts(threading.local):
@@ -32,24 +36,26 @@ class _Contexts(threading.local):
 _contexts = _Contexts()
 
 
-@functools.cache
-def is_usable() -> bool:
-    """Whether nvdiffrast is installed and works here; an installation that does not work is warned about once."""
-    if not torch.cuda.is_available() or importlib.util.find_spec("nvdiffrast") is None:
-        return False
-    try:
-        _context(torch.device("cuda"))
-    except (ImportError, OSError, RuntimeError) as error:  # built for another torch, no compiler for its kernels, ...
-        logger.warning("nvdiffrast is installed but does not work (%s); the torch rasterizer is used instead.", error)
-        return False
-    return True
+def is_asked_for() -> bool:
+    """Whether the user wants it on CUDA.
+
+    Raises:
+        InvertAvatarError: The environment names another rasterizer, between which there is no choice.
+    """
+    name = os.environ.get(ASKED, "")
+    if name not in ("", "nvdiffrast"):
+        raise InvertAvatarError(f"{ASKED} may be nvdiffrast or nothing, not {name}.")
+    return bool(name)
+
+
+def is_installed() -> bool:
+    """Whether there is the package, and a device for it."""
+    return torch.cuda.is_available() and importlib.util.find_spec("nvdiffrast") is not None
 
 
 def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Nearest triangle at each pixel centre; arguments and results as in `rasterizer_numba.rasterize`, on CUDA."""
-    import nvdiffrast.torch as nvdiffrast
-
-    count = corners.shape[1]
+    nvdiffrast, count = loaded(), corners.shape[1]
     size = torch.tensor([width, height], device=corners.device)
     xy = (corners + SUBPIXELS // 2).float() * (2 / SUBPIXELS) / size - 1  # [B, F, 3, 2]
     low, high = torch.aminmax(depths)
@@ -68,10 +74,39 @@ def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple
     return triangle, torch.where(triangle[..., None] >= 0, barycentric, 0.0)
 
 
+@functools.cache
+def loaded():
+    """nvdiffrast with its kernels.
+
+    Raises:
+        InvertAvatarError: It is not installed, or its kernels cannot be compiled.
+    """
+    try:
+        import nvdiffrast.torch as nvdiffrast
+        from nvdiffrast.torch import ops
+        from torch.utils import cpp_extension
+
+        try:
+            ops._get_plugin()
+        except ModuleNotFoundError as error:
+            # Since torch 2.9, whose pybind11 3 initialises modules in several phases, a module that torch has compiled
+            # and loaded is not among the imported ones, where nvdiffrast looks for it.
+            if not (error.name or "").startswith("nvdiffrast_plugin"):
+                raise
+            folder = cpp_extension._get_build_directory(error.name, False)
+            sys.modules[error.name] = cpp_extension._import_module_from_library(error.name, folder, True)
+            ops._get_plugin()
+    except (ImportError, OSError, RuntimeError) as error:  # no compiler for its kernels, built for another torch, ...
+        reason = str(error).strip().split("\n")[0]
+        raise InvertAvatarError(
+            f"nvdiffrast, which {ASKED} asks for, does not work here ({reason}). Install requirements-cuda.txt, the "
+            "nvcc of torch's CUDA version and a C++ compiler, or unset the variable."
+        ) from error
+    return nvdiffrast
+
+
 def _context(device: torch.device):
     """This thread's rasterizer context for a CUDA device."""
-    import nvdiffrast.torch as nvdiffrast
-
     if device not in _contexts.by_device:
-        _contexts.by_device[device] = nvdiffrast.RasterizeCudaContext(device=device)
+        _contexts.by_device[device] = loaded().RasterizeCudaContext(device=device)
     return _contexts.by_device[device]

@@ -8,7 +8,6 @@ hair does: the posture says how shoulders and hair lie beside where the pose of 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 PIVOT = (0.0, -0.5, -0.2)  # about which the head turns, in head space
@@ -37,17 +36,20 @@ def to_rest(points: Tensor, turn: Tensor | None = None, posture: Tensor | None =
     """
     if turn is None and posture is None:
         return points
-    back = torch.zeros_like(points)
+    place, back = points[..., :2], None  # depth decides nothing, so it moves at the end
     if turn is not None:
-        offset = points - points.new_tensor(PIVOT)
-        back = offset @ (turn.transpose(-1, -2) - torch.eye(3, device=turn.device))  # what the body lacks of the turn
-    rest = points
+        lack = turn.transpose(-1, -2) - torch.eye(3, device=turn.device)  # what the body lacks of the turn
+        middle = sum(lack[:, k : k + 1] * -PIVOT[k] for k in range(3))  # [B, 1, 3]
+        back = torch.baddbmm(middle, points, lack)
+    coefficients = None if posture is None else affine(posture)
+    rest = place
     for _ in range(3):  # how far a point belongs to the body or the hair depends on where it lies at rest
-        place = rest[..., :2]
-        rest = torch.addcmul(points, body_share(place[..., 1:]), back)
+        share, moved = body_share(rest[..., 1:]), place
         if posture is not None:
-            rest = rest - F.pad(displacement(place, posture), (0, 1))
-    return rest
+            moved = moved - _displaced(rest, share, coefficients)
+        rest = moved if back is None else torch.addcmul(moved, share, back[..., :2])
+    depth = points[..., 2:] if back is None else torch.addcmul(points[..., 2:], share, back[..., 2:])
+    return torch.cat([rest, depth], -1)
 
 
 def row_rotations(heights: Tensor, turn: Tensor) -> Tensor:
@@ -62,7 +64,10 @@ def row_rotations(heights: Tensor, turn: Tensor) -> Tensor:
     """
     share = body_share(heights)[:, None, None]
     blend = torch.eye(3, device=turn.device) * (1 - share) + share * turn[:, None]
-    return torch.linalg.inv(blend)
+    # The inverse by cross products: torch's own has the host wait for the device, to say whether there is one.
+    a, b, c = blend.unbind(-1)  # columns
+    rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
+    return rows / (rows[..., 0, :] * a).sum(-1)[..., None, None]
 
 
 def displacement(place: Tensor, posture: Tensor) -> Tensor:
@@ -75,16 +80,30 @@ def displacement(place: Tensor, posture: Tensor) -> Tensor:
     Returns:
         [B, N, 2] right and up.
     """
-    right, up = place.unbind(-1)
-    shares = body_share(up), hair_share(right, up)
-    moved = 0
-    for share, part, middle in zip(shares, posture.unflatten(1, (2, 6)).unbind(1), (SHOULDERS, 0.0), strict=True):
-        shift_right, shift_up, roll, size, width, shear = part.T[..., None]  # [B, 1] each
-        above = up - middle
-        rightward = shift_right + (size + width) * right + (shear - roll) * above
-        upward = shift_up + (size - width) * above + (shear + roll) * right
-        moved = moved + share[..., None] * torch.stack([rightward, upward], -1)
-    return moved
+    return _displaced(place, body_share(place[..., 1:]), affine(posture))
+
+
+def affine(posture: Tensor) -> tuple[Tensor, Tensor]:
+    """What a posture does to shoulders and to hair, as maps of places: [B, 1, 4] and [B, 2, 4].
+
+    The columns are right and up of the shoulders' displacement, then of the hair's: the first plus place [B, N, 2] @
+    the second.
+    """
+    shift_right, shift_up, roll, size, width, shear = posture.view(-1, 2, 6).unbind(-1)  # [B, 2] each
+    rightward, upward = (shear - roll, size - width), (size + width, shear + roll)  # of up, of right
+    by_right, by_up = torch.stack((upward[0], upward[1]), -1), torch.stack(rightward, -1)  # [B, 2, 2]
+    shift = torch.stack([shift_right, shift_up], -1)
+    # Shoulders roll and grow about their own middle.
+    shift = torch.cat([shift[:, :1] - SHOULDERS * by_up[:, :1], shift[:, 1:]], 1)
+    return shift.flatten(1)[:, None], torch.stack([by_right.flatten(1), by_up.flatten(1)], 1)
+
+
+def _displaced(place, share, coefficients):
+    """`displacement` where the body's share [B, N, 1] of each place is known."""
+    shift, slope = coefficients
+    moved = torch.baddbmm(shift, place.expand(len(slope), -1, -1), slope)  # [B, N, 4]
+    hair = _hair_alone(place) * (1 - share)
+    return moved[..., :2] * share + moved[..., 2:] * hair
 
 
 def body_share(height: Tensor) -> Tensor:
@@ -94,12 +113,20 @@ def body_share(height: Tensor) -> Tensor:
 
 def hair_share(right: Tensor, up: Tensor) -> Tensor:
     """How far places of the rest pose belong to hair and the head's outline, in 0..1."""
+    place = torch.stack([right, up], -1)
+    return (_hair_alone(place) * (1 - body_share(place[..., 1:])))[..., 0]
+
+
+def _hair_alone(place):
+    """[..., 2] -> [..., 1] how far places lie outside of the face."""
     inner, outer = FACE_EDGE
-    beyond = (right / FACE_WIDTH) ** 2 + ((up - FACE_MIDDLE) / FACE_HEIGHT) ** 2
-    return smoothstep((beyond - inner) / (outer - inner)) * (1 - body_share(up))
+    right, up = place.split(1, -1)
+    across = (outer - inner) ** -0.5  # so that the sum of squares is already the share
+    wide, high = right * (across / FACE_WIDTH), (up - FACE_MIDDLE) * (across / FACE_HEIGHT)
+    return smoothstep(torch.addcmul(wide * wide - inner / (outer - inner), high, high))
 
 
 def smoothstep(share: Tensor) -> Tensor:
     """A share in 0..1 that starts and ends gently; below 0 and above 1 it stays."""
     share = share.clamp(0, 1)
-    return share * share * (3 - 2 * share)
+    return share * share * torch.rsub(share, 3, alpha=2)

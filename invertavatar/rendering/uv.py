@@ -57,12 +57,11 @@ def vertex_facing(closed: Tensor, rotation: Tensor, face_model: FaceModel) -> Te
     Returns:
         [B, V + E]; the patches, which are flat or curl inward, take the head's own direction.
     """
-    skin = face_model.triangles[face_model.triangle_region == SKIN]
-    a, b, c = (closed[:, skin[:, k]] for k in range(3))
+    corner = face_model.triangles.T.flatten()  # [3 F]
+    a, b, c = closed[:, corner].unflatten(1, (3, -1)).unbind(1)
     normal = torch.linalg.cross(b - a, c - a)  # length is twice the area, so large triangles count more
-    normals = torch.zeros_like(closed)
-    for k in range(3):
-        normals.index_add_(1, skin[:, k], normal)
+    normal = normal * (face_model.triangle_region == SKIN)[:, None]
+    normals = torch.zeros_like(closed).index_add_(1, corner, normal.repeat(1, 3, 1))
     facing = (F.normalize(normals, dim=-1) @ rotation.transpose(1, 2))[..., 2]
     facing[:, len(face_model.mean) :] = rotation[:, 2, 2, None]
     return facing

@@ -1,5 +1,6 @@
 """Triangles to pixels: known answers, an independent ray tracer as oracle, and the back ends against each other."""
 
+import importlib
 import sys
 import threading
 import time
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import Delaunay
+from torch.utils import cpp_extension
 
 from invertavatar.camera import pixel_centres, project, rotation_from_angles
+from invertavatar.errors import InvertAvatarError
 from invertavatar.rendering import rasterizer_nvdiffrast
 from invertavatar.rendering.fixed_point import SUBPIXELS
+from invertavatar.rendering.fixed_sizes import FixedSizes, fixed_sizes
 from invertavatar.rendering.rasterizer import Fragments, available_backends, interpolate, rasterize
 
 CPU_BACKENDS = available_backends("cpu")
@@ -273,6 +277,7 @@ class DocumentedNvdiffrast:
     [-1, 1]), the bottom row first, channels u, v, z / w and the triangle number counted from one."""
 
     RasterizeCudaContext = staticmethod(lambda device: "context")
+    ops = SimpleNamespace(_get_plugin=lambda: None)
 
     @staticmethod
     def rasterize(context, pos, tri, resolution, grad_db):
@@ -293,11 +298,19 @@ class DocumentedNvdiffrast:
         return out, None
 
 
-def test_the_nvdiffrast_map_gives_our_picture_under_its_documented_conventions(monkeypatch):
+@pytest.fixture
+def nvdiffrast(monkeypatch):
+    """The stand-in, installed."""
     monkeypatch.setitem(sys.modules, "nvdiffrast", SimpleNamespace(torch=DocumentedNvdiffrast))
     monkeypatch.setitem(sys.modules, "nvdiffrast.torch", DocumentedNvdiffrast)
-    monkeypatch.setattr("invertavatar.rendering.rasterizer.available_backends", lambda device: ("nvdiffrast", "torch"))
     monkeypatch.setattr(rasterizer_nvdiffrast, "_contexts", rasterizer_nvdiffrast._Contexts())
+    rasterizer_nvdiffrast.loaded.cache_clear()
+    yield DocumentedNvdiffrast
+    rasterizer_nvdiffrast.loaded.cache_clear()
+
+
+def test_the_nvdiffrast_map_gives_our_picture_under_its_documented_conventions(monkeypatch, nvdiffrast):
+    monkeypatch.setattr("invertavatar.rendering.rasterizer.available_backends", lambda device: ("nvdiffrast", "torch"))
     points = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(4)) * torch.tensor([0.8, 0.8, 30.0])
     points[1, 4] = torch.nan
     triangles = torch.arange(9).view(3, 3)
@@ -322,6 +335,57 @@ def test_nvdiffrast_draws_the_same_picture_up_to_its_sixteenth_of_a_pixel(size):
     assert differ.float().mean() < 0.1 and near_edge[differ].all()
     same = ~differ & ours.mask
     assert (theirs.barycentric - ours.barycentric)[same].abs().max() < 1e-3
+
+
+def test_nvdiffrast_is_never_tried_unasked(monkeypatch):
+    monkeypatch.setattr(rasterizer_nvdiffrast, "is_installed", lambda: True)
+    monkeypatch.setattr(rasterizer_nvdiffrast, "loaded", None)  # would fail
+    assert available_backends("cuda") == ("torch", "nvdiffrast") and not rasterizer_nvdiffrast.is_asked_for()
+    monkeypatch.setenv("INVERTAVATAR_RASTERIZER", "nvdiffrast")
+    assert rasterizer_nvdiffrast.is_asked_for()
+    assert rasterize(LEFT_HALF[None], SQUARE, 8).mask.any()  # on a CPU there is nothing to ask for
+    monkeypatch.setenv("INVERTAVATAR_RASTERIZER", "vulkan")
+    with pytest.raises(InvertAvatarError, match="may be nvdiffrast or nothing, not vulkan"):
+        rasterizer_nvdiffrast.is_asked_for()
+
+
+def test_nvdiffrast_asked_for_in_vain_is_one_sentence(monkeypatch, nvdiffrast):
+    def fails():
+        raise RuntimeError("Error building extension 'nvdiffrast_plugin'\n[1/15] nvcc ...")
+
+    monkeypatch.setattr(nvdiffrast, "ops", SimpleNamespace(_get_plugin=fails))
+    with pytest.raises(InvertAvatarError, match=r"here \(Error building extension 'nvdiffrast_plugin'\). Inst"):
+        rasterizer_nvdiffrast.loaded()
+
+
+def test_kernels_that_torch_compiled_are_found_where_it_does_not_enter_them_among_the_modules(monkeypatch, nvdiffrast):
+    # What torch 2.9 and later does, whose pybind11 initialises a module in several phases.
+    name, kernels = "nvdiffrast_plugin_0_3_3_1_torch2_11_0_cu130", SimpleNamespace()
+    monkeypatch.setattr(nvdiffrast, "ops", SimpleNamespace(_get_plugin=lambda: importlib.import_module(name)))
+    monkeypatch.setattr(cpp_extension, "_get_build_directory", lambda name, verbose: f"built/{name}")
+    monkeypatch.setattr(
+        cpp_extension,
+        "_import_module_from_library",
+        lambda *asked: {(name, f"built/{name}", True): kernels}[asked],
+    )
+    assert rasterizer_nvdiffrast.loaded() is nvdiffrast
+    assert sys.modules.pop(name) is kernels
+
+
+# Fixed sizes
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_with_room_enough_fixed_sizes_draw_the_same_bits_and_without_they_say_so(size):
+    points, triangles = height_field(6)
+    free = rasterize(points, triangles, size, "torch")
+    with fixed_sizes(FixedSizes()) as sizes:
+        fixed = rasterize(points, triangles, size)
+    assert torch.equal(fixed.triangle, free.triangle) and torch.equal(fixed.barycentric, free.barycentric)
+    assert not sizes.short()
+    with fixed_sizes(FixedSizes(scale=0)) as sizes:
+        assert not rasterize(points, triangles, size).mask.any()
+    assert sizes.short()
 
 
 # Interpolation
