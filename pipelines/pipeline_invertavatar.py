@@ -458,8 +458,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if function is not None:
 
             def stepped(frames):
-                frames = [self._at_step_end(callback, next(steps), frames=x)["frames"] for x in frames.split(1)]
-                return torch.cat(frames)
+                seen = [self._at_step_end(callback, next(steps), frames=x)["frames"] for x in frames.split(1)]
+                return torch.cat([frame.to(frames) for frame in seen])
 
             batches = map(stepped, batches)
         if output_type != "uint8":

@@ -244,7 +244,7 @@ def checked(plan: Plan, tell: Callable[[str], None]) -> Iterator[tuple[str, bool
 
 
 def operations(lines: Iterable[dict]) -> str:
-    """What `scripts.operations` counted, as lines of text."""
+    """What `invertavatar.scripts.operations` counted, as lines of text."""
     found = []
     for line in lines:
         if "what" in line:

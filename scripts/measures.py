@@ -46,7 +46,7 @@ class Plan:
     sizes: tuple[int, ...] = (256, 512)  # the first has keys without a suffix
     batches: tuple[int, ...] | None = None  # that may be the best; those of the device by default
     rounds: int = 2  # of a comparison: A B A B
-    stored: bool = False  # photos and motion are `scripts.stored`: nothing is tracked, read or written
+    stored: bool = False  # photos and motion are `invertavatar.scripts.stored`: nothing is tracked, read or written
 
 
 QUICK = Plan(starts=1, repeats=1, frames=6, clip_frames=12, batches=(1, 2))
@@ -63,7 +63,7 @@ def answer(request: str) -> None:
 
     Args:
         request: JSON of a `plan`, a `dtype`, and what is wanted: "rows", only the "start" of them, to "store" or to
-            "compare" (see `scripts.stored`), or the "operations" (see `scripts.operations`).
+            "compare" (see `invertavatar.scripts.stored`), or the "operations" (see `invertavatar.scripts.operations`).
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit leaves no temporary files
     request = json.loads(request)
@@ -92,7 +92,7 @@ def answer(request: str) -> None:
             tell(**line)
         return
     if wanted == "operations":
-        from scripts.operations import counts
+        from invertavatar.scripts.operations import counts
 
         photos = stored.portraits()
         for line in counts(pipe, stored.avatar_of(pipe, photos), stored.motion(), photos[1], plan.sizes):

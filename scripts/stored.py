@@ -99,7 +99,7 @@ def store(pipe: "InvertAvatarPipeline", photos: list[str], clip: str, folder: Pa
     pipe.track(clip, max_frames=24).save(folder / MOTION)
     for name, picture in pictures(pipe, avatar_of(pipe, portraits(folder)), motion(folder)):
         save_picture(folder / name, picture)
-    (folder / ABOUT).write_text(json.dumps({"model": pipe.fingerprint}, indent=1) + "\n")
+    (folder / ABOUT).write_text(json.dumps({"model": pipe.fingerprint}, indent=1) + "\n", encoding="utf-8")
 
 
 def portraits(folder: Path = FOLDER) -> list["Portrait"]:
@@ -163,7 +163,7 @@ def compare(pipe: "InvertAvatarPipeline", folder: Path = FOLDER) -> Iterator[dic
     """
     from invertavatar.errors import InvertAvatarError
 
-    if json.loads((folder / ABOUT).read_text())["model"] != pipe.fingerprint:
+    if json.loads((folder / ABOUT).read_text(encoding="utf-8"))["model"] != pipe.fingerprint:
         raise InvertAvatarError(f"The pictures in {folder.name} are of another model: write them anew with --store.")
     for name, picture in pictures(pipe, avatar_of(pipe, portraits(folder)), motion(folder)):
         apart = ((picture.float().cpu() * 255).round() - load_picture(folder / name).float()).abs().flatten()

@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from invertavatar.face.motion import Motion
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.recordings import Recordings
 from invertavatar.rendering.fixed_sizes import FixedSizes, current_sizes, fixed_sizes
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.stand_in_graphs import StandIn, refusal
 from tests.tiny import tiny_networks
 

@@ -8,10 +8,10 @@ import torch
 
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.motion import Motion
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
-from scripts import benchmark, console, operations, stored
-from scripts.benchmark import child, rows
-from scripts.measures import Plan
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.scripts import benchmark, console, operations, stored
+from invertavatar.scripts.benchmark import child, rows
+from invertavatar.scripts.measures import Plan
 from tests.conftest import ROOT
 
 BLOCKED = """
