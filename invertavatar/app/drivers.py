@@ -35,9 +35,7 @@ class Driver(NamedTuple):
     note: str = ""  # what the visitor should know of it
 
 
-def read_driver(
-    path: str, recorder: Recorder, longest: float, first: float = 0.3
-) -> Generator[Report, None, Driver]:
+def read_driver(path: str, recorder: Recorder, longest: float, first: float = 0.3) -> Generator[Report, None, Driver]:
     """Read a driver; returns it and yields reports meanwhile, one of them with the motion of its first moment.
 
     Args:

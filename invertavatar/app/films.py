@@ -23,6 +23,7 @@ from .progress import NEWS, Job, Report, time_left
 logger = logging.getLogger(__name__)
 
 PREVIEW_SECONDS = 0.3  # with a face that a preview waits for: enough for a neutral face to be relative to
+LONGEST_STEM = 50  # characters of a driver's name that its films are named after: each may take four bytes
 PREVIEW_SIZE = 256  # pixels at most
 
 
@@ -46,7 +47,7 @@ def animate(
     Raises:
         InvertAvatarError: The driver or an option cannot be used.
     """
-    stem = folder / Path(source).stem
+    stem = folder / Path(source).stem[:LONGEST_STEM]
     reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS))
     for report in reading:
         yield report if report.motion is None else report._replace(frame=_preview(person, report.motion, options))

@@ -198,7 +198,7 @@ def test_a_bad_driver_is_refused_with_a_sentence_and_the_app_goes_on(client, fil
     for name, sentence in {
         "no_face.mp4": "No face found in any frame of no_face.mp4",
         "empty.mp4": "empty.mp4 is empty",
-        "long.mp4": "long.mp4 lasts 7 s, and this app animates 5 s",
+        "long.mp4": "long.mp4 lasts 7 s, and this app takes 5 s",
         "broken.csv": "broken.csv",
     }.items():
         with pytest.raises(AppError, match=sentence):
