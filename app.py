@@ -6,10 +6,13 @@ is a generator: it stops where it stands when its visitor cancels or leaves, and
 """
 
 import argparse
+import contextlib
 import functools
 import inspect
 import logging
 import os
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -37,6 +40,7 @@ EXAMPLE_PEOPLE, EXAMPLE_CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), 
 LIFETIME = 3600  # seconds that a visitor's files and avatar are kept
 VISITORS = Visitors(most=64, most_bytes=1_000_000_000, lifetime=LIFETIME)  # --max-avatars changes it
 MAX_SESSIONS = 500  # pages of whom Gradio remembers anything, the least recently used go first
+CACHE_VARIABLE = "GRADIO_TEMP_DIR"  # names the folder of uploads and results in the environment
 MAX_UPLOAD = "200mb"
 MAX_AVATAR_BYTES = 100_000_000  # of an uploaded avatar, unpacked
 MAX_SECONDS = 60.0  # of a driver; --max-seconds changes it
@@ -659,12 +663,14 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     if options.model:
         os.environ[model.MODEL_VARIABLE] = options.model
-    # A folder of its own, as what is oldest in it is deleted once it has grown too large.
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "invertavatar"))
     MAX_SECONDS, VISITORS.most = options.max_seconds, options.max_avatars
     threading.Thread(target=model.load, daemon=True).start()
-    page = queued(build(), options.max_queue)
-    page.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options(page))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a polite kill cleans up too
+    with contextlib.ExitStack() as until_the_end:
+        if CACHE_VARIABLE not in os.environ:  # a folder of the app's own: what is oldest in it makes room
+            os.environ[CACHE_VARIABLE] = until_the_end.enter_context(workspace())
+        page = queued(build(), options.max_queue)
+        page.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options(page))
 
 
 if model.ON_ZERO_GPU:

@@ -3,6 +3,7 @@
 Nothing of what was sent is repeated at any length. None is what an emptied field sends: it stands for the default.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
@@ -100,8 +101,8 @@ def files(name: str, value: object, most: int) -> list[str]:
     if len(items) > most:
         raise InvertAvatarError(f"These are {len(items)} {name}, and this app takes {most} at a time. Leave some out.")
     paths = [item[0] if isinstance(item, list | tuple) and item else item for item in items]
-    if not all(isinstance(path, str) and path for path in paths):
-        raise InvertAvatarError(f"What was sent as {name} is no list of files. Upload them first.")
+    if not all(isinstance(path, str) and os.path.isfile(path) for path in paths):
+        raise InvertAvatarError(f"What was sent as {name} is no file, or has expired. Upload it again.")
     return paths
 
 

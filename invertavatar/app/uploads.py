@@ -38,8 +38,8 @@ def check(path: str, longest: float) -> None:
     if suffix in MOTION_TYPES:
         if (size := file.stat().st_size) > TABLE_BYTES:
             raise MediaError(
-                f"{file.name} has {size / 1e6:.0f} MB, and this app takes motions of {TABLE_BYTES / 1e6:.0f} MB. Cut it "
-                "shorter."
+                f"{file.name} has {size / 1e6:.0f} MB, and this app takes motions of {TABLE_BYTES / 1e6:.0f} MB. Cut "
+                "it shorter."
             )
     elif picture_size := _picture_size(file):
         _check_pixels(file.name, *picture_size, PICTURE_PIXELS)
@@ -48,7 +48,8 @@ def check(path: str, longest: float) -> None:
         _check_pixels(file.name, *info.size, VIDEO_PIXELS)
         if info.duration > longest + 0.5:
             raise MediaError(
-                f"{file.name} lasts {info.duration:.0f} s, and this app takes {longest:.0f} s at a time. Cut it shorter."
+                f"{file.name} lasts {info.duration:.0f} s, and this app takes {longest:.0f} s at a time. Cut it "
+                "shorter."
             )
 
 
@@ -66,8 +67,8 @@ def _picture_size(file: Path) -> tuple[int, int] | None:
 def _check_pixels(name: str, width: int, height: int, most: int) -> None:
     if width * height > most:
         raise MediaError(
-            f"{name} has {width * height // 10**6} megapixels, and this app takes {most // 10**6}. Make it smaller; 2000 px "
-            "on a side is plenty."
+            f"{name} has {width * height // 10**6} megapixels, and this app takes {most // 10**6}. Make it smaller; "
+            "2000 px on a side is plenty."
         )
 
 

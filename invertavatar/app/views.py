@@ -71,8 +71,7 @@ def checked_background(background: object, picture: str | None = None) -> str | 
     Raises:
         InvertAvatarError: It is neither.
     """
-    if picture is not None:
-        (path,) = arguments.files("background pictures", picture, most=1)
+    for path in arguments.files("background pictures", picture, most=1):
         uploads.check(path, longest=0)
         return load_image(path)
     if background is None:

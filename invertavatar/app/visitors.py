@@ -63,8 +63,8 @@ class Visitors:
             self._make_room()
             if ticket not in self._kept:
                 raise InvertAvatarError(
-                    "Your avatar is no longer kept here: it was not used for long, or had to make room for those of other "
-                    "visitors. Build it again, or load the file you saved."
+                    "Your avatar is no longer kept here: it was not used for long, or had to make room for those of "
+                    "other visitors. Build it again, or load the file you saved."
                 )
             kept = self._kept.pop(ticket)
             self._kept[ticket] = kept._replace(seen=self.clock())
