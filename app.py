@@ -81,6 +81,8 @@ def in_sentences(handler: Callable) -> Callable:
             yield from handler(*arguments)
         except Exception as error:
             raise explain(error) from error
+        finally:
+            model.hand_back_memory()
 
     return streaming if inspect.isgeneratorfunction(handler) else plain
 
