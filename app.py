@@ -39,7 +39,7 @@ EXAMPLES = Path(__file__).resolve().parent / "assets" / "examples"
 EXAMPLE_PEOPLE, EXAMPLE_CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), ("talk_a", "talk_b")
 LIFETIME = 3600  # seconds that a visitor's files and avatar are kept
 VISITORS = Visitors(most=64, most_bytes=1_000_000_000, lifetime=LIFETIME)  # --max-avatars changes it
-MAX_SESSIONS = 500  # pages of whom Gradio remembers anything, the least recently used go first
+SESSIONS_PER_AVATAR = 4  # pages of which Gradio remembers anything, half a megabyte each: few of them have an avatar
 CACHE_VARIABLE = "GRADIO_TEMP_DIR"  # names the folder of uploads and results in the environment
 MAX_UPLOAD = "200mb"
 MAX_AVATAR_BYTES = 100_000_000  # of an uploaded avatar, unpacked
@@ -639,9 +639,16 @@ def launch_options(page: gr.Blocks) -> dict:
         "allowed_paths": [str(EXAMPLES)],
         "footer_links": ["api", "settings"],
         "ssr_mode": False,
-        "state_session_capacity": MAX_SESSIONS,
+        "state_session_capacity": SESSIONS_PER_AVATAR * VISITORS.most,
         "app_kwargs": {"middleware": [Middleware(Doorkeeper, **door)]},
     }
+
+
+def tidy() -> None:
+    """Once a minute, forget the avatars that nobody used for long."""
+    while True:
+        time.sleep(60)
+        VISITORS.tidy()
 
 
 def main() -> None:
@@ -666,13 +673,17 @@ def main() -> None:
     if options.model:
         os.environ[model.MODEL_VARIABLE] = options.model
     MAX_SECONDS, VISITORS.most = options.max_seconds, options.max_avatars
-    threading.Thread(target=model.load, daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a polite kill cleans up too
     with contextlib.ExitStack() as until_the_end:
         if CACHE_VARIABLE not in os.environ:  # a folder of the app's own: what is oldest in it makes room
             os.environ[CACHE_VARIABLE] = until_the_end.enter_context(workspace())
         page = queued(build(), options.max_queue)
-        page.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options(page))
+        address = {"server_name": options.host, "server_port": options.port, "share": options.share}
+        page.launch(**address, prevent_thread_lock=True, **launch_options(page))
+        # Not before: Gradio gives up on a page that takes three seconds to answer first.
+        threading.Thread(target=model.load, daemon=True).start()
+        threading.Thread(target=tidy, daemon=True).start()
+        page.block_thread()
 
 
 if model.ON_ZERO_GPU:

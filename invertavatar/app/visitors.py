@@ -75,6 +75,11 @@ class Visitors:
         with self._lock:
             self._kept.pop(ticket, None)
 
+    def tidy(self) -> None:
+        """Forget whoever was not used for long, also where nobody else comes."""
+        with self._lock:
+            self._make_room()
+
     def _make_room(self) -> None:
         total = self.num_bytes
         for ticket, kept in list(self._kept.items()):

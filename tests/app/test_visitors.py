@@ -66,6 +66,10 @@ def test_what_nobody_used_for_long_is_forgotten(person):
     two = visitors.keep(person)
     assert not is_kept(visitors, one)
     assert not is_kept(visitors, two)
+    visitors.keep(person)
+    next(now), next(now)
+    visitors.tidy()
+    assert len(visitors) == 0
     with pytest.raises(InvertAvatarError, match="no avatar yet"):
         visitors.person(None)
 
