@@ -6,10 +6,13 @@ is a generator: it stops where it stands when its visitor cancels or leaves, and
 """
 
 import argparse
+import contextlib
 import functools
 import inspect
 import logging
 import os
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -17,27 +20,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from invertavatar import InvertAvatarError
-from invertavatar.app import building, films, model, people, sliders, style, views
+from invertavatar.app import arguments, building, films, model, people, sliders, style, uploads, views
+from invertavatar.app.doorkeeper import Doorkeeper
 from invertavatar.app.drivers import PHOTO_TYPES, VIDEO_TYPES
-from invertavatar.app.people import Person
 from invertavatar.app.progress import Job
 from invertavatar.app.style import banner, listed, status
-from invertavatar.face.motion import check_neutral_frame
-from invertavatar.media.sound_length import sound_seconds
+from invertavatar.app.visitors import Visitors
+from invertavatar.avatar import Avatar
+from invertavatar.face.motion import ANIMATION_REGIONS, check_neutral_frame
+from invertavatar.rendering.mesh import CELL
 
 logger = logging.getLogger("invertavatar.app")
 
 EXAMPLES = Path(__file__).resolve().parent / "assets" / "examples"
 EXAMPLE_PEOPLE, EXAMPLE_CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), ("talk_a", "talk_b")
 LIFETIME = 3600  # seconds that a visitor's files and avatar are kept
+VISITORS = Visitors(most=64, most_bytes=1_000_000_000, lifetime=LIFETIME)  # --max-avatars changes it
+SESSIONS_PER_AVATAR = 4  # pages of which Gradio remembers anything, half a megabyte each: few of them have an avatar
+CACHE_VARIABLE = "GRADIO_TEMP_DIR"  # names the folder of uploads and results in the environment
 MAX_UPLOAD = "200mb"
+MAX_AVATAR_BYTES = 100_000_000  # of an uploaded avatar, unpacked
 MAX_SECONDS = 60.0  # of a driver; --max-seconds changes it
+MAX_DRIVERS = 8  # in one go: what a visitor starts, all others wait for
+JOBS_OF_A_VISITOR = 4  # that may wait at a time
 
 STILL_SIZE = 512
 LIVE_SIZE = 256 if model.DEVICE == "cpu" else 512  # while a slider moves
 FILM_SIZES = (256, 512, 768)
+MESH_KINDS = ("glb", "obj", "ply")
 
 
 # What handlers share
@@ -68,6 +81,8 @@ def in_sentences(handler: Callable) -> Callable:
             yield from handler(*arguments)
         except Exception as error:
             raise explain(error) from error
+        finally:
+            model.hand_back_memory()
 
     return streaming if inspect.isgeneratorfunction(handler) else plain
 
@@ -77,21 +92,13 @@ def workspace() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="invertavatar_")
 
 
-def needed(person: Person | None) -> Person:
-    """The visitor's avatar, or a sentence that there is none."""
-    if person is None:
-        raise InvertAvatarError("There is no avatar yet. Build, load or sample one on the Avatar tab first.")
-    return person
-
-
 # Tab 1: avatar
 
 
 def check_photos(photos, face_index=0):
     """See what is found in each photo, before anything is built."""
     found, good, bad = [], [], []
-    checked = people.read_photos(paths(photos), model.tracker(), int(face_index or 0)) if photos else ()
-    for portrait, sentence in checked:
+    for portrait, sentence in people.read_photos(*chosen(photos, face_index)) if photos else ():
         if portrait is None:
             bad.append(sentence)
         else:
@@ -100,62 +107,69 @@ def check_photos(photos, face_index=0):
     return found, listed(good, "✓") + listed(bad, "✗")
 
 
-def paths(photos: list | None) -> list[str]:
-    """The files of a gallery."""
-    return [path for path, _ in photos or []]
+def chosen(photos, face_index) -> tuple:
+    """What `people.read_photos` takes: the files of a gallery, and which of the faces."""
+    files = arguments.files("photos", photos, most=100)
+    return files, model.tracker(), arguments.whole("the face", face_index, *arguments.FACES), MAX_SECONDS
 
 
-def reconstruct(photos, consent=False, face_index=0):
+def reconstruct(ticket, photos, consent=False, face_index=0):
     """Build an avatar of one person from one or more photos."""
-    if not consent:
+    if not arguments.switch("the consent", consent):
         raise InvertAvatarError("Please confirm first that the person in the photos agreed to this.")
-    yield from joined(None, photos, face_index)
+    yield from joined(ticket, None, photos, face_index)
 
 
-def update(person, photos, face_index=0):
+def update(ticket, photos, face_index=0):
     """Refine the avatar with those of the photos that are not in it yet."""
-    yield from joined(needed(person), photos, face_index)
+    yield from joined(ticket, VISITORS.person(ticket), photos, face_index)
 
 
-def joined(person: Person | None, photos, face_index):
-    """Both of the above: yields person, banner, status, comparison and turntable."""
+def joined(ticket, person, photos, face_index):
+    """Both of the above: yields ticket, banner, status, comparison and turntable."""
     start, same = time.perf_counter(), gr.skip()
-    job = Job(building.join(person, paths(photos), int(face_index or 0)))
+    files, _, face, longest = chosen(photos, face_index)
+    job = Job(building.join(person, files, face, longest))
     for report in job:
         yield same, same, status(report.text, report.share), same, same
     person, comparison, left_out = job.result
     note = " ".join([f"{person.title}, in {time.perf_counter() - start:.1f} s.", *left_out])
-    done = (person, banner(person), status(note), comparison)
+    done = (VISITORS.keep(person, ticket), banner(person), status(note), comparison)
     yield *done, same
     yield *done, views.turntable(person)  # all of it once more: a client of the API gets the last
 
 
-def sample(seed=0, variety=1.0):
+def sample(ticket, seed=0, variety=1.0):
     """Draw a person who does not exist, one for each seed."""
-    seed = int(seed or 0)
-    person = Person(model.sample(seed, float(variety)), f"A person who does not exist (seed {seed})")
-    return person, banner(person), status(f"{person.title}."), [], views.turntable(person)
+    seed = arguments.whole("the seed", seed, *arguments.SEEDS)
+    avatar = model.sample(seed, arguments.number("the variety", variety, 0, 1, default=1.0))
+    person = people.Person(avatar, f"A person who does not exist (seed {seed})")
+    strip = views.turntable(person)
+    return VISITORS.keep(person, ticket), banner(person), status(f"{person.title}."), [], strip
 
 
-def save(person):
+def save(ticket):
     """The avatar as one file. It is biometric data: keep it as you would keep the photos."""
-    avatar = needed(person).avatar
+    avatar = VISITORS.person(ticket).avatar
     with workspace() as folder:
-        people.pack(avatar, Path(folder) / "avatar.zip")
+        people.saved(avatar, Path(folder) / "avatar.zip")
         yield str(Path(folder) / "avatar.zip")
 
 
-def load(file):
-    """Take up an avatar that was saved before."""
-    if not file:
-        raise InvertAvatarError("Choose an avatar.zip that was saved here before.")
-    person = people.built(people.unpack(file))
+def load(ticket, file):
+    """Take up an avatar that was saved before: here, or as a folder that was zipped since."""
+    files = arguments.files("avatars", file, most=1)
+    if not files:
+        raise InvertAvatarError("Choose an avatar.zip that was saved here before, or the zipped folder of an avatar.")
+    avatar = Avatar.from_pretrained(files[0], layout=model.load().pipe.avatar_layout, max_bytes=MAX_AVATAR_BYTES)
+    person = people.built(avatar)
     strip = views.turntable(person)  # which refuses the avatar of another model
-    return person, banner(person), status(f"Loaded. {person.title}."), [], strip
+    return VISITORS.keep(person, ticket), banner(person), status(f"Loaded. {person.title}."), [], strip
 
 
-def forget():
+def forget(ticket):
     """Drop the avatar."""
+    VISITORS.forget(ticket)
     return None, banner(None), status("The avatar is forgotten."), [], None
 
 
@@ -163,7 +177,7 @@ def forget():
 
 
 def animate(
-    person,
+    ticket,
     drivers,
     webcam=None,
     region="all",
@@ -179,22 +193,27 @@ def animate(
     sound=None,
 ):
     """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result."""
-    person, sources = needed(person), [*(drivers or []), *([webcam] if webcam else [])]
+    person = VISITORS.person(ticket)
+    sources = arguments.files("drivers", drivers, MAX_DRIVERS) + arguments.files("recordings", webcam, most=1)
     if not sources:
         raise InvertAvatarError("Choose what drives the avatar: a video, a photo, a saved motion or an example clip.")
     options = {
-        "animation_region": region,
-        "relative_motion": relative_motion,
-        "motion_scale": float(strength),
-        "smooth": float(smoothing),
+        "animation_region": arguments.choice("what moves", region, ANIMATION_REGIONS, "all"),
+        "relative_motion": arguments.switch("the relative motion", relative_motion, default=True),
+        "motion_scale": arguments.number("the strength", strength, 0, 3, default=1.0),
+        "smooth": arguments.number("the smoothing", smoothing, 0, 1),
         "background": views.checked_background(background, background_picture),
-        "height": int(size),
+        "height": arguments.size(size, STILL_SIZE),
     }
-    neutral_frame = str(neutral_frame).strip() if neutral_frame not in (None, "") else None
+    beside, mark = arguments.switch("beside", beside), arguments.switch("the mark", mark, default=True)
+    neutral_frame = arguments.text("the neutral frame", neutral_frame) or None
     if neutral_frame:
         check_neutral_frame(neutral_frame)
+    sound = next(iter(arguments.files("sounds", sound, most=1)), None)
     if sound:
-        sound_seconds(sound)  # which refuses what holds none
+        uploads.check_sound(sound, MAX_SECONDS)
+    for source in sources:
+        uploads.check(source, MAX_SECONDS)
     with workspace() as folder:
         results, notes, frame = [], [], None
         for number, source in enumerate(sources, 1):
@@ -224,40 +243,45 @@ def cancel():
 
 
 def render(
-    person, yaw=0, pitch=0, roll=0, zoom=1, background="gray", expression=None, size=STILL_SIZE, turn_body=False
+    ticket, yaw=0, pitch=0, roll=0, zoom=1, background="gray", expression=None, size=STILL_SIZE, turn_body=False
 ):
     """A still from any side, with any expression ({ARKit name: 0..1}); the head turns on its neck, or all of it."""
     behind = views.checked_background(background)
-    return pictured(person, yaw, pitch, roll, zoom, expression, size, turn_body, background=behind)[0][0]
+    return pictured(ticket, yaw, pitch, roll, zoom, expression, size, turn_body, background=behind)[0][0]
 
 
-def depth(person, yaw=0, pitch=0, roll=0, zoom=1, expression=None, size=STILL_SIZE, turn_body=False):
+def depth(ticket, yaw=0, pitch=0, roll=0, zoom=1, expression=None, size=STILL_SIZE, turn_body=False):
     """How near each point is, as a grey picture: near is bright, black is nothing."""
-    return views.depth_picture(pictured(person, yaw, pitch, roll, zoom, expression, size, turn_body)[1][0])
+    return views.depth_picture(pictured(ticket, yaw, pitch, roll, zoom, expression, size, turn_body)[1][0])
 
 
-def pictured(person, yaw, pitch, roll, zoom, expression, size, turn_body, **options):
+def pictured(ticket, yaw, pitch, roll, zoom, expression, size, turn_body, **options):
     """Both of the above: picture and depth, one of each."""
-    options |= {"yaw": float(yaw), "pitch": float(pitch), "roll": float(roll), "zoom": float(zoom)}
-    options |= {"expression": expression or {}, "height": int(size), "turn_body": bool(turn_body)}
-    return model.pictures(needed(person).avatar, **options)
+    options |= arguments.camera(yaw, pitch, roll, zoom)
+    options |= {"expression": arguments.expression(expression), "height": arguments.size(size, STILL_SIZE)}
+    options |= {"turn_body": arguments.switch("turn_body", turn_body)}
+    return model.pictures(VISITORS.person(ticket).avatar, **options)
 
 
-def orbit(person, expression=None, background="gray", size=LIVE_SIZE, mark=True):
+def orbit(ticket, expression=None, background="gray", size=LIVE_SIZE, mark=True):
     """A video that looks at the avatar from both sides, from below and from above."""
-    behind = views.checked_background(background)
+    person, scores = VISITORS.person(ticket), arguments.expression(expression)
+    behind, side = views.checked_background(background), arguments.size(size, LIVE_SIZE)
+    mark = arguments.switch("the mark", mark, default=True)
     with workspace() as folder:
-        job = Job(films.orbit(needed(person), Path(folder), expression or {}, behind, int(size), mark))
+        job = Job(films.orbit(person, Path(folder), scores, behind, side, mark))
         for report in job:
             yield gr.skip(), status(report.text, report.share)
         yield str(job.result), status("Finished.")
 
 
-def export_mesh(person, expression=None, resolution=128, kind="glb"):
+def export_mesh(ticket, expression=None, resolution=128, kind="glb"):
     """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three)."""
-    person = needed(person)
+    person, scores = VISITORS.person(ticket), arguments.expression(expression)
+    resolution = arguments.whole("the resolution", resolution, *arguments.RESOLUTIONS, default=128, step=CELL)
+    kind = arguments.choice("the file", kind, MESH_KINDS, "glb")
     yield gr.skip(), gr.skip(), status("Finding the surface and baking its texture: some seconds.")
-    mesh = model.surface(person.avatar, expression or {}, int(resolution))
+    mesh = model.surface(person.avatar, scores, resolution)
     with workspace() as folder:
         files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
         for file in files.values():
@@ -267,26 +291,26 @@ def export_mesh(person, expression=None, resolution=128, kind="glb"):
         yield str(files["glb"]), wanted, status(f"{len(mesh.triangles)} triangles, in metres, y up.")
 
 
-def slide(person, settled, show, background, together, turn_body, *values):
+def slide(ticket, settled, show, background, together, turn_body, *values):
     """The live still while a slider moves: small where that is faster."""
-    if person is None or list(values) == settled:  # a last movement may be answered after the slider was let go
+    if ticket is None or list(values) == settled:  # a last movement may be answered after the slider was let go
         return gr.skip(), gr.skip()
-    return still(person, show, background, together, turn_body, values, LIVE_SIZE)
+    return still(ticket, show, background, together, turn_body, values, LIVE_SIZE)
 
 
-def settle(person, show, background, together, turn_body, *values):
+def settle(ticket, show, background, together, turn_body, *values):
     """The still in full size once a slider rests; and what it shows, for the other handlers."""
-    if person is None:
+    if ticket is None:
         return None, {}, None
-    return *still(person, show, background, together, turn_body, values, STILL_SIZE), list(values)
+    return *still(ticket, show, background, together, turn_body, values, STILL_SIZE), list(values)
 
 
-def still(person, show, background, together, turn_body, values, size):
+def still(ticket, show, background, together, turn_body, values, size):
     """Both of the above: picture and expression."""
     camera, expression = values[:4], sliders.expression_of(values[4:], together)
     if show == "Depth":
-        return depth(person, *camera, expression, size, turn_body), expression
-    return render(person, *camera, background, expression, size, turn_body), expression
+        return depth(ticket, *camera, expression, size, turn_body), expression
+    return render(ticket, *camera, background, expression, size, turn_body), expression
 
 
 # The page
@@ -300,15 +324,15 @@ SHOWN = {"interactive": False, "buttons": ["download", "fullscreen"]}
 def build() -> gr.Blocks:
     """The page; the model may come later."""
     with gr.Blocks(title="InvertAvatar", analytics_enabled=False, delete_cache=(LIFETIME, LIFETIME)) as page:
-        person = gr.State(None, time_to_live=LIFETIME)
+        ticket = gr.State(None, time_to_live=2 * LIFETIME, delete_callback=VISITORS.forget)
         gr.Markdown(style.TITLE)
         who = gr.HTML(banner(None))
         with gr.Tab("Avatar"):
-            changes = avatar_tab(person, who)
+            changes = avatar_tab(ticket, who)
         with gr.Tab("Animate"):
-            animate_tab(person)
+            animate_tab(ticket)
         with gr.Tab("Explore"):
-            explore_tab(person, changes)
+            explore_tab(ticket, changes)
         gr.Markdown(style.KEPT.format(hours=2 * LIFETIME // 3600))
     return page
 
@@ -320,7 +344,7 @@ def listen(event, handler: Callable, inputs, outputs, **options):
     return attach(fn=in_sentences(handler), **options)
 
 
-def avatar_tab(person: gr.State, who: gr.HTML) -> list:
+def avatar_tab(ticket: gr.State, who: gr.HTML) -> list:
     """Photos in, avatar out; returns the events after which there is another avatar, or none."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -389,18 +413,18 @@ def avatar_tab(person: gr.State, who: gr.HTML) -> list:
             )
             gr.Markdown(style.AGREES, elem_classes="explanation")
             strip = gr.Image(label="From five sides", format="jpeg", elem_classes="quiet", elem_id="turntable", **SHOWN)
-    outputs = [person, who, note, comparison, strip]
+    outputs = [ticket, who, note, comparison, strip]
     listen(photos.change, check_photos, [photos, face_index], [found, sentences], concurrency_limit=2)
     chosen = listen(example_people.select, example_person, None, photos, **OWN)
     listen(chosen.then, check_photos, [photos, face_index], [found, sentences], **OWN)
-    saving = listen(save_button.click, save, person, saved)
+    saving = listen(save_button.click, save, ticket, saved)
     saving.success(None, js="() => setTimeout(() => document.querySelector('#saved').click(), 300)", **OWN)
     return [
-        listen(build_button.click, reconstruct, [photos, consent, face_index], outputs, **HEAVY),
-        listen(add_button.click, update, [person, photos, face_index], outputs, **HEAVY),
-        listen(sample_button.click, sample, [seed, variety], outputs, **HEAVY),
-        listen(load_button.upload, load, load_button, outputs, **HEAVY),
-        listen(forget_button.click, forget, None, outputs),
+        listen(build_button.click, reconstruct, [ticket, photos, consent, face_index], outputs, **HEAVY),
+        listen(add_button.click, update, [ticket, photos, face_index], outputs, **HEAVY),
+        listen(sample_button.click, sample, [ticket, seed, variety], outputs, **HEAVY),
+        listen(load_button.upload, load, [ticket, load_button], outputs, **HEAVY),
+        listen(forget_button.click, forget, ticket, outputs),
     ]
 
 
@@ -409,7 +433,7 @@ def example_person(event: gr.SelectData):
     return [str(EXAMPLES / f"{EXAMPLE_PEOPLE[event.index]}_{number}.jpg") for number in range(1, 5)]
 
 
-def animate_tab(person: gr.State) -> None:
+def animate_tab(ticket: gr.State) -> None:
     """Drivers in, films out."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -453,7 +477,13 @@ def animate_tab(person: gr.State) -> None:
                     label="Background, or a colour: #3366cc",
                     allow_custom_value=True,
                 )
-                picture = gr.Image(label="Or a picture behind", height=140, sources=["upload", "clipboard"])
+                picture = gr.Image(
+                    label="Or a picture behind",
+                    height=140,
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    image_mode=None,
+                )
                 size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
                 sound = gr.File(
                     label="Sound instead of the driver's; a photo lasts as long as it",
@@ -487,7 +517,7 @@ def animate_tab(person: gr.State) -> None:
                 elem_classes="quiet",
                 elem_id="files",
             )
-    inputs = [person, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
+    inputs = [ticket, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
     inputs += [neutral_frame, sound]
     job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
     listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
@@ -496,7 +526,7 @@ def animate_tab(person: gr.State) -> None:
         clip.click(lambda file=file: file, None, drivers, api_name=f"example_{name}", **OWN)
 
 
-def explore_tab(person: gr.State, changes: list) -> None:
+def explore_tab(ticket: gr.State, changes: list) -> None:
     """Sliders in, pictures out."""
     settled = gr.State(None, time_to_live=LIFETIME)
     expression = gr.JSON({}, visible=False)  # what the sliders say, for the handlers that make files
@@ -520,7 +550,7 @@ def explore_tab(person: gr.State, changes: list) -> None:
             with gr.Accordion("Mesh", open=False, elem_id="mesh_panel"):
                 with gr.Row():
                     resolution = gr.Radio([96, 128, 192, 256], value=128, label="Resolution", min_width=160)
-                    kind = gr.Radio(["glb", "obj", "ply"], value="glb", label="File", min_width=120)
+                    kind = gr.Radio(list(MESH_KINDS), value="glb", label="File", min_width=120)
                 mesh_button = gr.Button("Make the mesh", elem_id="mesh")
                 mesh_note = gr.HTML()
                 viewer = gr.Model3D(label="Mesh", interactive=False, height=320, elem_id="viewer")
@@ -551,8 +581,8 @@ def explore_tab(person: gr.State, changes: list) -> None:
     camera, faces = [yaw, pitch, roll, zoom], [scores[name] for name in sliders.SLIDERS]
     seen = [show, background, together, turn_body, *camera, *faces]
     live = {"trigger_mode": "always_last", **STILL, **OWN}
-    listen([s.input for s in camera + faces], slide, [person, settled, *seen], [picture, expression], **live)
-    rest = {"inputs": [person, *seen], "outputs": [picture, expression, settled], **live}
+    listen([s.input for s in camera + faces], slide, [ticket, settled, *seen], [picture, expression], **live)
+    rest = {"inputs": [ticket, *seen], "outputs": [picture, expression, settled], **live}
     listen(
         [s.release for s in camera + faces] + [c.input for c in (show, background, together, turn_body)], settle, **rest
     )
@@ -565,14 +595,14 @@ def explore_tab(person: gr.State, changes: list) -> None:
         listen(looked.then, sides, together, faces, queue=False, **OWN)
 
     size, endpoint = gr.Number(STILL_SIZE, visible=False), gr.Button(visible=False)
-    listen(endpoint.click, render, [person, *camera, background, expression, size, turn_body], picture, **STILL)
-    listen(endpoint.click, depth, [person, *camera, expression, size, turn_body], picture, **STILL)
+    listen(endpoint.click, render, [ticket, *camera, background, expression, size, turn_body], picture, **STILL)
+    listen(endpoint.click, depth, [ticket, *camera, expression, size, turn_body], picture, **STILL)
     listen(
-        orbit_button.click, orbit, [person, expression, background, orbit_size, orbit_mark], [film, orbit_note], **HEAVY
+        orbit_button.click, orbit, [ticket, expression, background, orbit_size, orbit_mark], [film, orbit_note], **HEAVY
     )
     glb = gr.File(visible=False)
     outputs = [glb, mesh_files, mesh_note]
-    made = listen(mesh_button.click, export_mesh, [person, expression, resolution, kind], outputs, **HEAVY)
+    made = listen(mesh_button.click, export_mesh, [ticket, expression, resolution, kind], outputs, **HEAVY)
     # What a generator yields last reaches the page twice, and at the second time Gradio's viewer drops the first.
     made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
 
@@ -590,8 +620,41 @@ def sides(together):
     ]
 
 
-def launch_options() -> dict:
+def queued(page: gr.Blocks, most: int) -> gr.Blocks:
+    """The page with its queue: so many jobs may wait, few of them one visitor's, and nobody goes past it."""
+    page.queue(max_size=most, api_open=False)
+    join, preprocess = page._queue.push, page.preprocess_data
+
+    async def push(body, request, username):
+        queues = page._queue.event_queue_per_concurrency_id.values()
+        waiting = sum(event.session_hash == body.session_hash for queue in queues for event in queue.queue)
+        if waiting >= JOBS_OF_A_VISITOR:
+            sentence = f"{waiting} of your jobs are waiting. Let one of them finish, or cancel it, before the next."
+            return False, sentence, "queue_full"
+        if len(page._queue) >= most:
+            return False, f"{len(page._queue)} jobs are waiting, which is all that may. Try again soon.", "queue_full"
+        return await join(body, request, username)
+
+    async def preprocess_data(*arguments, **options):
+        try:
+            return await preprocess(*arguments, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            logger.info("A request was refused.", exc_info=error)
+            sentence = (
+                'One of the values is not of the kind that is needed here; "Use via API" on the page says which are.'
+            )
+            raise gr.Error(sentence, duration=None, print_exception=False) from error
+
+    page._queue.push, page.preprocess_data = push, preprocess_data
+    return page
+
+
+def launch_options(page: gr.Blocks) -> dict:
     """What the page needs of `launch`: its look, with no font fetched from anywhere, and its limits."""
+    spared = {path for block in page.blocks.values() for path in getattr(block, "keep_in_cache", ())}
+    door = {"folder": Path(page.GRADIO_CACHE), "disk_bytes": uploads.DISK_BYTES, "spared": spared}
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return {
         "theme": gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", radius_size="md", **fonts),
@@ -600,7 +663,16 @@ def launch_options() -> dict:
         "allowed_paths": [str(EXAMPLES)],
         "footer_links": ["api", "settings"],
         "ssr_mode": False,
+        "state_session_capacity": SESSIONS_PER_AVATAR * VISITORS.most,
+        "app_kwargs": {"middleware": [Middleware(Doorkeeper, **door)]},
     }
+
+
+def tidy() -> None:
+    """Once a minute, forget the avatars that nobody used for long."""
+    while True:
+        time.sleep(60)
+        VISITORS.tidy()
 
 
 def main() -> None:
@@ -617,14 +689,25 @@ def main() -> None:
         "--max-queue", type=int, default=16, help="Jobs that may wait, beyond which one is refused (16)."
     )
     parser.add_argument("--max-seconds", type=float, default=MAX_SECONDS, help="Longest driver in seconds (60).")
+    parser.add_argument(
+        "--max-avatars", type=int, default=VISITORS.most, help="Avatars kept at a time, of some 15 MB each (64)."
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     if options.model:
         os.environ[model.MODEL_VARIABLE] = options.model
-    MAX_SECONDS = options.max_seconds
-    threading.Thread(target=model.load, daemon=True).start()
-    page = build().queue(max_size=options.max_queue)
-    page.launch(server_name=options.host, server_port=options.port, share=options.share, **launch_options())
+    MAX_SECONDS, VISITORS.most = options.max_seconds, options.max_avatars
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a polite kill cleans up too
+    with contextlib.ExitStack() as until_the_end:
+        if CACHE_VARIABLE not in os.environ:  # a folder of the app's own: what is oldest in it makes room
+            os.environ[CACHE_VARIABLE] = until_the_end.enter_context(workspace())
+        page = queued(build(), options.max_queue)
+        address = {"server_name": options.host, "server_port": options.port, "share": options.share}
+        page.launch(**address, prevent_thread_lock=True, **launch_options(page))
+        # Not before: Gradio gives up on a page that takes three seconds to answer first.
+        threading.Thread(target=model.load, daemon=True).start()
+        threading.Thread(target=tidy, daemon=True).start()
+        page.block_thread()
 
 
 if model.ON_ZERO_GPU:

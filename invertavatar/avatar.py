@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from .avatar_file import JSON_FILE, TENSOR_FILE, check_description, read_description, read_header, unpacked
+from .avatar_layout import Layout, check_counts, check_numbers, described
 from .errors import AvatarError
 from .face.motion import Motion
 from .media.files import written_whole
@@ -22,7 +24,7 @@ from .models.recurrent_unet import FusionState
 from .rendering.frontal_views import FrontalViews
 
 FORMAT_VERSION = 3
-TENSOR_FILE, JSON_FILE = "avatar.safetensors", "avatar.json"
+MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,28 @@ class Avatar:
         """Where the tensors are."""
         return self.ws.device
 
+    @property
+    def num_bytes(self) -> int:
+        """What the tensors take in memory."""
+        return sum(x.nbytes for x in _tensors(self).values())
+
     def to(self, device: torch.device | str) -> "Avatar":
         """The same avatar on another device."""
         return _from_tensors({k: v.to(device) for k, v in _tensors(self).items()}, self)
+
+    def check(self, layout: Layout) -> None:
+        """Hold names, shapes and kinds of the tensors against the layout of a pipeline.
+
+        Raises:
+            AvatarError: Something does not fit.
+        """
+        try:
+            layout.check(described(_tensors(self)), self.num_images)
+            check_counts(self.num_images, self.texture_state, self.triplane_state)
+        except ValueError as error:
+            raise AvatarError(
+                f"This avatar does not fit its model: {error}. Build it again from its photos."
+            ) from error
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `avatar.safetensors` and `avatar.json` into a folder, which is made.
@@ -91,32 +112,40 @@ class Avatar:
             json_file.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Avatar":
-        """Read an avatar's folder; nothing in it is ever executed.
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: torch.device | str = "cpu",
+        layout: Layout | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> "Avatar":
+        """Read an avatar's folder, or a .zip of it; nothing in it is ever executed.
+
+        Args:
+            folder: The folder, or the .zip.
+            device: Where the avatar shall be.
+            layout: `InvertAvatarPipeline.avatar_layout`: what it must fit before its tensors are read, where that
+                pipeline made it. Without one it is held against what any model's avatars are.
+            max_bytes: It is refused unread if it is larger.
 
         Raises:
-            AvatarError: The folder holds no avatar, a damaged one, or one of another version.
+            AvatarError: There is no avatar, a damaged one, or one of another version.
         """
-        folder = Path(folder)
-        if not (folder / JSON_FILE).is_file() or not (folder / TENSOR_FILE).is_file():
-            raise AvatarError(f"{folder} is no avatar: it needs {JSON_FILE} and {TENSOR_FILE}. Save the avatar again.")
-        try:
-            description = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-            version = description["format_version"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise AvatarError(f"{folder / JSON_FILE} is damaged. Save the avatar again.") from error
-        if version != FORMAT_VERSION:
-            raise AvatarError(
-                f"The avatar in {folder} has format {version}; this version of InvertAvatar reads format "
-                f"{FORMAT_VERSION}. Build it again from its photos."
-            )
-        try:
-            if _digest(folder / TENSOR_FILE) != description["sha256"]:
-                raise ValueError(f"{TENSOR_FILE} is not the one that was saved")
-            tensors = load((folder / TENSOR_FILE).read_bytes())  # `load_file` would keep the file open
-            return _assemble({name: tensor.to(device) for name, tensor in tensors.items()}, description)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-            raise AvatarError(f"The avatar in {folder} is damaged. Save it again.") from error
+        with unpacked(folder, max_bytes) as files:
+            description = read_description(files, FORMAT_VERSION)
+            try:
+                if _digest(files / TENSOR_FILE) != description["sha256"]:
+                    raise ValueError(f"{TENSOR_FILE} is not the one that was saved")
+                check_description(description)
+                known = layout if layout is not None and layout.model == description["model"] else Layout()
+                known.check(read_header(files / TENSOR_FILE), len(description["photos"]))
+                tensors = load((files / TENSOR_FILE).read_bytes())  # `load_file` would keep the file open
+                check_numbers(tensors)
+                avatar = _assemble(tensors, description)
+            except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
+                reason = f": {error}" if type(error) is ValueError else ""
+                raise AvatarError(f"The avatar in {folder} is damaged{reason}. Save it again.") from error
+        return avatar.to(device)
 
 
 def _digest(file: Path) -> str:
@@ -159,12 +188,7 @@ def _from_tensors(tensors: dict[str, Tensor], avatar: Avatar) -> Avatar:
 
 def _assemble(tensors: dict[str, Tensor], description: dict) -> Avatar:
     counts = {f"{name}_state": description[f"{name}_count"] for name in ("texture", "triplane")}
-    if not all(isinstance(count, int) and count >= 0 for count in counts.values()):
-        raise ValueError("a count of photos is no count")
     parts = _parts(tensors, counts, tuple(description["residual_region"]))
     photos = tuple(PhotoRecord(**photo) for photo in description["photos"])
-    if not all(isinstance(x, (int, float)) for photo in description["photos"] for k, x in photo.items() if k != "name"):
-        raise ValueError("what was found in a photo is no number")
-    if len(photos) != len(parts["thumbnails"]):
-        raise ValueError("photos and thumbnails differ in number")
-    return Avatar(photos=photos, model=str(description["model"]), **parts)
+    check_counts(len(photos), parts["texture_state"], parts["triplane_state"])
+    return Avatar(photos=photos, model=description["model"], **parts)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import count, islice
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 import invertavatar
 from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
+from invertavatar.avatar_layout import Layout, layout_of, shortened
 from invertavatar.camera import rotation_from_angles
 from invertavatar.devices import best_device
 from invertavatar.driven import drive, frames_at_a_time, posture_of
@@ -244,6 +246,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             portrait: From `prepare_portrait`.
             fusion: See `reconstruct`.
         """
+        if avatar is not None:
+            self._check_avatar(avatar)
         try:
             return self._with_portrait(avatar, portrait, fusion)
         finally:
@@ -278,8 +282,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
             generator: Draw from it instead of from a seed; on the CPU it gives the same people on every device.
 
         Raises:
-            InvertAvatarError: `truncation_psi` is out of its range.
+            InvertAvatarError: `truncation_psi` or the seed is out of its range.
         """
+        if not isinstance(seed, Integral) or not 0 <= seed < 1 << 64:
+            raise InvertAvatarError(f"A seed is a whole number from 0 to 2^64 - 1, not {shortened(seed)}.")
         if not 0 <= truncation_psi <= 1:
             raise InvertAvatarError(f"truncation_psi runs from 0 to 1; {truncation_psi} does not.")
         generator = generator or torch.Generator().manual_seed(seed)
@@ -779,6 +785,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
         layout = (f"{type(part).__name__}:{sum(p.numel() for p in part.state_dict().values())}" for part in parts)
         return "-".join((self.generator.config.weights_id, *layout))
 
+    @property
+    def avatar_layout(self) -> Layout:
+        """What the tensors of this pipeline's avatars are; `Avatar.from_pretrained` holds a file against it."""
+        return layout_of(self._networks(), self.fingerprint)
+
     def check_inputs(
         self,
         avatar: Avatar | None,
@@ -817,6 +828,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             raise AvatarError(f"An Avatar is needed, not a {type(avatar).__name__}; build one with reconstruct().")
         if avatar.model != self.fingerprint:
             raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
+        avatar.check(self.avatar_layout)
 
     def _check_finite(self, values: Sequence) -> None:
         """Overflow is an error: a picture of it may look like an empty one."""

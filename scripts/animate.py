@@ -63,7 +63,7 @@ def animate(
         Path | None,
         typer.Option("--output", "-o", help=".mp4 .mov .webm .gif .webp, name_%05d.png, a folder; or a picture."),
     ] = None,
-    avatar: Annotated[Path | None, typer.Option(help="Folder of a saved avatar, instead of photos.")] = None,
+    avatar: Annotated[Path | None, typer.Option(help="Folder or .zip of a saved avatar, instead of photos.")] = None,
     save_avatar: Annotated[Path | None, typer.Option(help="Folder to save the avatar in.")] = None,
     save_motion: Annotated[Path | None, typer.Option(help="File (.safetensors .csv) to save the motion in.")] = None,
     region: Annotated[
@@ -198,7 +198,7 @@ def check_request(
         typer.TyperException: With one sentence that says what to change.
     """
     if bool(photos) == bool(avatar):
-        raise typer.TyperException("Give either photos of a person or --avatar FOLDER.")
+        raise typer.TyperException("Give either photos of a person or --avatar FOLDER (or its .zip).")
     if not drivers or output is None:
         missing = "--driving FILE" if not drivers else "--output FILE"
         raise typer.TyperException(

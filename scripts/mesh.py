@@ -33,7 +33,7 @@ def mesh(
         list[Path] | None,
         typer.Option("--output", "-o", help=".glb, .obj (textured) or .ply (vertex colours). Repeat it for more."),
     ] = None,
-    avatar: Annotated[Path | None, typer.Option(help="Folder of a saved avatar, instead of photos.")] = None,
+    avatar: Annotated[Path | None, typer.Option(help="Folder or .zip of a saved avatar, instead of photos.")] = None,
     expression: Annotated[
         list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
     ] = None,
@@ -79,7 +79,7 @@ def check_request(photos: list[Path], outputs: list[Path], avatar: Path | None) 
         typer.TyperException: With one sentence that says what to change.
     """
     if bool(photos) == bool(avatar):
-        raise typer.TyperException("Give either photos of a person or --avatar FOLDER.")
+        raise typer.TyperException("Give either photos of a person or --avatar FOLDER (or its .zip).")
     if not outputs:
         raise typer.TyperException("--output FILE is missing; for example: mesh photo.jpg -o me.glb")
     for path in outputs:

@@ -44,8 +44,8 @@ def take_screenshots(
     if unknown := set(wanted) - set(names):
         raise typer.TyperException(f"There is no {', '.join(sorted(unknown))}; use {', '.join(names)}.")
     app.model.load()
-    page = app.build().queue()
-    _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options())
+    page = app.queued(app.build(), most=16)
+    _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options(page))
     try:
         with sync_playwright() as playwright, TemporaryDirectory() as scratch:
             driver = short_driver(Path(scratch) / "talk.mp4")

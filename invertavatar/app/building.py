@@ -13,30 +13,38 @@ from .views import like_the_photos
 Built = tuple[Person, list[tuple[np.ndarray, str]], list[str]]
 
 
-def join(person: Person | None, paths: Sequence[str], face_index: int = 0) -> Generator[Report, None, Built]:
+def join(
+    person: Person | None, paths: Sequence[str], face_index: int, longest: float
+) -> Generator[Report, None, Built]:
     """Build an avatar, or refine one with those of the photos that are not in it yet.
 
     Args:
         person: Whose avatar it is; None begins one.
         paths: See `people.read_photos`.
         face_index: See `people.read_photos`.
+        longest: See `people.read_photos`.
 
     Returns:
         The person, the rows of `people.compared`, and a sentence for each photo that cannot be used.
 
     Raises:
-        InvertAvatarError: No photo is left.
+        InvertAvatarError: No photo is left, or there are too many.
     """
     yield Report("Looking for faces", 0)
     known = {shot.digest for shot in person.shots} if person else set()
     fresh, left_out = {}, []
-    for portrait, sentence in people.read_photos(paths, model.tracker(), face_index):
+    for portrait, sentence in people.read_photos(paths, model.tracker(), face_index, longest):
         if portrait is None:
             left_out.append(sentence)
         elif (digest := people.digest_of(portrait)) not in known:
             fresh[digest] = portrait
     if not fresh:
         raise InvertAvatarError(" ".join(left_out) or "These photos are in the avatar already. Drop another one.")
+    count = (person.avatar.num_images if person else 0) + len(fresh)
+    if count > people.MAX_PHOTOS:
+        raise InvertAvatarError(
+            f"That would be {count} photos, and this app builds avatars of at most {people.MAX_PHOTOS}. Leave some out."
+        )
     before = like_the_photos(person) if person else []
     steps = model.fuse(person and person.avatar, list(fresh.values()))
     for count in range(1, len(fresh) + 1):

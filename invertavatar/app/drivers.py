@@ -37,15 +37,15 @@ class Driver(NamedTuple):
 
 
 def read_driver(
-    path: str, recorder: Recorder, longest: float, seconds: float = math.inf, neutral_frame: str | None = None
+    path: str, recorder: Recorder, longest: float, first: float = 0.3, neutral_frame: str | None = None
 ) -> Generator[Report, None, Driver]:
-    """Read a driver; returns it and yields reports meanwhile.
+    """Read a driver; returns it and yields reports meanwhile, one of them with the motion of its first moment.
 
     Args:
         path: A video, a photo, a saved motion or a table of ARKit scores.
         recorder: On the CPU.
         longest: Seconds that a driver may last.
-        seconds: Read no more than this of a video.
+        first: Seconds of a video in which a face has been seen, after which its first motion is reported.
         neutral_frame: The frame of the file that is neutral, by its number or its time.
 
     Raises:
@@ -62,11 +62,17 @@ def read_driver(
         return Driver(capture([recorder.detect(photo, name)], recorder.face_model, name=name), photo=photo)
     info = probe(path)
     _check_length(name, info.duration, longest)
-    tracks, told = [], time.perf_counter()
+    yield Report("looking at the first frame", 0)
+    tracks, seen, told = [], 0, time.perf_counter()
     with VideoReader(path, fps=min(info.fps, Fraction(MAX_RATE))) as video:
-        total = math.ceil(min(video.num_frames, seconds * video.fps))
+        total = video.num_frames
+        enough = math.ceil(min(total, first * video.fps))
         for track in recorder.detect_video(itertools.islice(video, total), float(video.fps), name=name):
             tracks.append(track)
+            seen += track is not None
+            if track is not None and seen == enough:
+                motion = capture(filter(None, tracks), recorder.face_model, video.fps, name)
+                yield Report("tracking", len(tracks) / total, motion=motion)
             if time.perf_counter() - told > NEWS:
                 told = time.perf_counter()
                 yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total)

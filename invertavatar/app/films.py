@@ -4,10 +4,10 @@ Shapes: S side of a frame, C channels.
 """
 
 import itertools
+import logging
 import math
 import time
 from collections.abc import Generator, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,12 @@ from ..media.sound_length import frames_of_sound, sound_seconds
 from . import drivers, model, views
 from .drivers import Driver
 from .people import Person
-from .progress import NEWS, Report, time_left
+from .progress import NEWS, Job, Report, time_left
 
-PREVIEW_SECONDS = 0.3  # of a video that are tracked first: enough for a neutral face to be relative to
+logger = logging.getLogger(__name__)
+
+PREVIEW_SECONDS = 0.3  # with a face that a preview waits for: enough for a neutral face to be relative to
+LONGEST_STEM = 50  # characters of a driver's name that its films are named after: each may take four bytes
 PREVIEW_SIZE = 256  # pixels at most
 
 
@@ -56,14 +59,11 @@ def animate(
     Raises:
         InvertAvatarError: The driver or an option cannot be used.
     """
-    read = partial(drivers.read_driver, source, model.load().recorder, longest)
-    stem = folder / Path(source).stem
-    if Path(source).suffix.lower() in drivers.VIDEO_TYPES:
-        yield Report("looking at the first frame", 0)
-        start = yield from read(seconds=PREVIEW_SECONDS)
-        small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1)}
-        yield Report("tracking", 0, next(_rendered(person, start.motion, small)))
-    driver = yield from read(neutral_frame=neutral_frame)
+    stem = folder / Path(source).stem[:LONGEST_STEM]
+    reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS, neutral_frame))
+    for report in reading:
+        yield report if report.motion is None else report._replace(frame=_preview(person, report.motion, options))
+    driver = reading.result
     frames = _rendered(person, driver.motion, options)
     if beside:
         frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
@@ -136,6 +136,16 @@ def write_film(
 def opaque(frame: np.ndarray) -> np.ndarray:
     """A frame for a preview: what is transparent lies over mid grey."""
     return over_grey(frame) if frame.shape[2] == 4 else frame
+
+
+def _preview(person: Person, motion: Motion, options: dict) -> np.ndarray | None:
+    """The first frame in small, or None: whatever keeps it from being shown, the film may still be made."""
+    small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1)}
+    try:
+        return next(_rendered(person, motion, small))
+    except Exception:
+        logger.warning("There is no preview of this film.", exc_info=True)
+        return None
 
 
 def _rendered(person: Person, motion: Motion, options: dict) -> Iterator[np.ndarray]:

@@ -6,7 +6,9 @@ Shapes: T frames, S side of a picture, C channels.
 """
 
 import copy
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,6 +59,12 @@ def load() -> Model:
 def tracker() -> FaceTracker:
     """The face tracker, which works on the CPU."""
     return load().recorder.tracker
+
+
+def hand_back_memory() -> None:
+    """What a job has freed goes back to the system; the allocator would keep it, apart for each of many threads."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
+        trim(0)
 
 
 def gpu(duration: int | Callable[..., int]) -> Callable:

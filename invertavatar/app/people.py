@@ -6,7 +6,6 @@ Shapes: N photos, S side of a crop.
 import hashlib
 import io
 import itertools
-import zipfile
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,17 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ..avatar import JSON_FILE, TENSOR_FILE, Avatar
-from ..errors import AvatarError, InvertAvatarError, MediaError
+from ..avatar import Avatar
+from ..avatar_file import pack
+from ..errors import InvertAvatarError, MediaError
 from ..face.face_model import FaceModel
 from ..face.motion import Motion
 from ..face.portrait import Portrait, prepare_portrait
 from ..face.tracker import FaceTracker
 from ..media import load_images, side_by_side
+from . import uploads
 
-MAX_PHOTOS = 16  # in one go
-MAX_AVATAR_BYTES = 100_000_000  # of an uploaded avatar, unpacked
+MAX_PHOTOS = 64  # of a person: each is drawn beside the avatar again whenever one joins
 VIEW_SIZE = 256  # of crops, and of the pictures beside them
 LANDMARK_COLOUR = (90, 230, 200)
 
@@ -60,7 +60,7 @@ def built(avatar: Avatar, shots: tuple[Shot, ...] = ()) -> Person:
 
 
 def read_photos(
-    paths: Sequence[str], tracker: FaceTracker, face_index: int = 0
+    paths: Sequence[str], tracker: FaceTracker, face_index: int, longest: float
 ) -> Iterator[tuple[Portrait | None, str]]:
     """The photos of a visitor, one after the other.
 
@@ -68,14 +68,16 @@ def read_photos(
         paths: Pictures, and videos that lend frames.
         tracker: Finds the faces.
         face_index: Which face where a photo shows several, 0 is the largest.
+        longest: Seconds that a video may last.
 
     Yields:
         The tracked crop and a sentence about it, or None and the sentence why a photo cannot be used.
     """
     if not paths:
         raise MediaError("Drop one or more photos of one person first, or choose an example person.")
-    for path in paths[:MAX_PHOTOS]:
+    for path in paths[: uploads.MAX_FILES]:
         try:
+            uploads.check(path, longest)
             pictures, names = load_images([path])
         except InvertAvatarError as error:
             yield None, str(error)
@@ -87,8 +89,8 @@ def read_photos(
                 yield None, str(error)
             else:
                 yield portrait, found_in(portrait)
-    if len(paths) > MAX_PHOTOS:
-        yield None, f"Only the first {MAX_PHOTOS} files were used; add the others afterwards."
+    if len(paths) > uploads.MAX_FILES:
+        yield None, f"Only the first {uploads.MAX_FILES} files were used; add the others afterwards."
 
 
 def found_in(portrait: Portrait) -> str:
@@ -173,33 +175,11 @@ def agreement(shot: Shot, view: np.ndarray) -> float:
     return 100 * (1 - float(difference.mean()) / 255) if difference.size else 0.0
 
 
-def pack(avatar: Avatar, file: Path) -> None:
+def saved(avatar: Avatar, file: Path) -> None:
     """Write an avatar as one .zip."""
-    with TemporaryDirectory() as folder, zipfile.ZipFile(file, "w") as archive:
-        avatar.save_pretrained(folder)
-        for name in (JSON_FILE, TENSOR_FILE):
-            archive.write(Path(folder) / name, name)
-
-
-def unpack(file: str | Path) -> Avatar:
-    """Read what `pack` wrote. Nothing else of the archive is unpacked.
-
-    Raises:
-        AvatarError: It is no such file, a damaged one, or far too large.
-    """
     with TemporaryDirectory() as folder:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                parts = [archive.getinfo(name) for name in (JSON_FILE, TENSOR_FILE)]
-                if sum(part.file_size for part in parts) > MAX_AVATAR_BYTES:
-                    raise AvatarError("This avatar file is far too large. Choose an avatar.zip that was saved here.")
-                for part in parts:
-                    (Path(folder) / part.filename).write_bytes(archive.read(part))
-        except (zipfile.BadZipFile, KeyError, OSError) as error:
-            raise AvatarError(
-                "This is no avatar, or a damaged one. Choose an avatar.zip that was saved here."
-            ) from error
-        return Avatar.from_pretrained(folder)
+        avatar.save_pretrained(folder)
+        pack(Path(folder), file)
 
 
 def thumbnails(person: Person, count: int = 8) -> list[str]:

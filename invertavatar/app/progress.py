@@ -6,6 +6,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..face.motion import Motion
+
 NEWS = 0.4  # seconds between two reports
 
 Result = TypeVar("Result")
@@ -17,6 +19,7 @@ class Report(NamedTuple):
     text: str
     share: float  # 0..1
     frame: np.ndarray | None = None  # [S, S, C] uint8, the latest
+    motion: Motion | None = None  # of a driver as far as it has been read, once enough of it is
 
 
 class Job(Generic[Result]):

@@ -52,4 +52,4 @@ def expression_of(scores: Sequence[float], together: bool) -> dict[str, float]:
     values = dict(zip(SLIDERS, scores, strict=True))
     if together:
         values |= {right: values[left] for right, left in FOLLOWERS.items()}
-    return {name: float(score) for name, score in values.items() if score}
+    return {name: score for name, score in values.items() if score}

@@ -11,8 +11,8 @@ import torch
 from ..camera import angles_from_rotation
 from ..errors import InvertAvatarError
 from ..face.motion import Motion
-from ..media import side_by_side
-from . import model, people
+from ..media import load_image, side_by_side
+from . import arguments, model, people, uploads
 from .people import Person
 
 BACKGROUNDS = ("gray", "white", "black", "green", "original", "blur", "transparent")
@@ -65,15 +65,20 @@ def depth_picture(depth: np.ndarray) -> np.ndarray:
     return np.repeat(grey.round().astype(np.uint8)[..., None], 3, -1)
 
 
-def checked_background(background: str | None, picture: np.ndarray | None = None) -> str | np.ndarray:
+def checked_background(background: object, picture: str | None = None) -> str | np.ndarray:
     """A background by name or colour, or a picture that was uploaded; never a path on this machine.
 
     Raises:
         InvertAvatarError: It is neither.
     """
-    if picture is not None:
-        return picture
-    if background in BACKGROUNDS or re.fullmatch("#[0-9a-fA-F]{6}", background or ""):
+    for path in arguments.files("background pictures", picture, most=1):
+        uploads.check(path, longest=0)
+        return load_image(path)
+    if background is None:
+        return BACKGROUNDS[0]
+    if isinstance(background, str) and (background in BACKGROUNDS or re.fullmatch("#[0-9a-fA-F]{6}", background)):
         return background
     choice = ", ".join(BACKGROUNDS)
-    raise InvertAvatarError(f"{background} is no background. Choose one of {choice}, or a colour such as #3366cc.")
+    raise InvertAvatarError(
+        f"{arguments.shortened(background)} is no background. Choose one of {choice}, or a colour such as #3366cc."
+    )

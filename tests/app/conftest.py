@@ -40,8 +40,8 @@ def server(tiny_pipeline, tmp_path_factory):
         patch.setattr(app, "MAX_UPLOAD", MAX_UPLOAD)
         patch.setattr(app, "MAX_SECONDS", MAX_SECONDS)
         patch.setattr(people, "VIEW_SIZE", SIZES[0])
-        page = app.build().queue(max_size=8)
-        _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options())
+        page = app.queued(app.build(), most=8)
+        _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options(page))
         yield Server(address, cache, scratch)
         page.close()
 

@@ -1,18 +1,21 @@
 """Every endpoint of the app, as `gradio_client` sees it, and what it says to bad uploads."""
 
+import shutil
 import time
 import zipfile
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import trimesh
-from gradio_client import handle_file
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+import app
 from invertavatar import Avatar, Motion
-from invertavatar.app import model
+from invertavatar.app import doorkeeper, model
 from invertavatar.media import load_image, probe
 from tests.app.conftest import EXAMPLES, ORBIT_RATE, SIZES
 
@@ -224,7 +227,7 @@ def test_a_bad_driver_is_refused_with_a_sentence_and_the_app_goes_on(client, fil
     for name, sentence in {
         "no_face.mp4": "No face found in any frame of no_face.mp4",
         "empty.mp4": "empty.mp4 is empty",
-        "long.mp4": "long.mp4 lasts 7 s, and this app animates 5 s",
+        "long.mp4": "long.mp4 lasts 7 s, and this app takes 5 s",
         "broken.csv": "broken.csv",
     }.items():
         with pytest.raises(AppError, match=sentence):
@@ -301,8 +304,6 @@ def test_the_mesh_is_there_to_look_at_and_to_download(client):
 
 
 def test_two_visitors_never_see_each_others_avatar(client, server):
-    from gradio_client import Client
-
     other = Client(str(server), verbose=False)
     built(client, "anna_1")
     assert "no avatar yet" in refused(other, "/render")
@@ -324,8 +325,10 @@ def test_what_nobody_foresaw_is_one_general_sentence_and_the_app_goes_on(client,
     assert client.predict(size=SIZES[0], api_name="/render")
 
 
-@pytest.mark.parametrize("content", ["text", "other_files", "damaged"])
-def test_only_an_avatar_is_loaded_as_one(client, files, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "sentence"), [("text", "or a damaged one"), ("other_files", "no avatar"), ("damaged", "is damaged")]
+)
+def test_only_an_avatar_is_loaded_as_one(client, files, tmp_path, content, sentence):
     file = tmp_path / "avatar.zip"
     if content == "text":
         file = files("notes.zip")
@@ -335,7 +338,7 @@ def test_only_an_avatar_is_loaded_as_one(client, files, tmp_path, content):
             if content == "damaged":
                 archive.writestr("avatar.json", "{}")
                 archive.writestr("avatar.safetensors", "x")
-    assert "damaged" in refused(client, "/load", file=handle_file(str(file)))
+    assert sentence in refused(client, "/load", file=handle_file(str(file)))
 
 
 def gone(scratch: Path) -> bool:
@@ -355,3 +358,63 @@ def test_a_job_that_was_done_leaves_no_file_in_the_servers_temporary_folder(clie
 
 def test_photos_are_read_as_they_are(files):
     assert np.abs(load_image(files("phone.heic")).astype(float) - load_image(example("anna_1"))).mean() < 4
+
+
+# Over HTTP, past what the page would send
+
+
+def test_whatever_a_client_sends_is_answered_in_a_sentence(client):
+    for endpoint, sent in (
+        ("/render", {"yaw": "abc"}),
+        ("/render", {"zoom": 1e300}),
+        ("/render", {"background": []}),
+        ("/depth", {"size": 4096}),
+        ("/orbit", {"expression": [1]}),
+        ("/sample", {"seed": 10**25}),
+        ("/sample", {"variety": []}),
+        ("/export_mesh", {"kind": "exe"}),
+        ("/load", {"file": {"path": 5}}),
+        ("/check_photos", {"photos": 5}),
+        ("/check_photos", {"photos": [{"image": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}]}),
+    ):
+        sentence = refused(client, endpoint, **sent)
+        assert "verbose error reporting" not in sentence, (endpoint, sent)  # what is said of errors nobody worded
+        assert "Something went wrong" not in sentence, (endpoint, sent)
+        assert len(sentence) < 600, (endpoint, sent)
+
+
+def test_a_visitor_whose_avatar_had_to_make_room_is_told_so(client, server, monkeypatch):
+    monkeypatch.setattr(app.VISITORS, "most", 1)
+    client.predict(seed=1, api_name="/sample")
+    Client(str(server), verbose=False).predict(seed=2, api_name="/sample")
+    assert len(app.VISITORS) == 1
+    assert "no longer kept here" in refused(client, "/render")
+
+
+def test_a_zipped_avatar_folder_is_loaded(client, tiny_avatar, tmp_path):
+    tiny_avatar.save_pretrained(tmp_path / "anna")
+    zipped = shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path, "anna")  # as file managers do
+    banner, *_ = client.predict(file=handle_file(zipped), api_name="/load")
+    assert "Built from 2 photos" in banner
+
+
+def test_a_visitor_may_not_crowd_the_queue_and_nobody_goes_past_it(client, server, monkeypatch):
+    number = client.config["dependencies"][-1]["id"]
+    body = {"data": [], "fn_index": number, "session_hash": "one"}
+    monkeypatch.setattr(app, "JOBS_OF_A_VISITOR", 0)
+    answer = httpx.post(f"{server}gradio_api/queue/join", json=body, timeout=60)
+    assert (answer.status_code, answer.json()["detail"].split(".")[0]) == (503, "0 of your jobs are waiting")
+    with pytest.raises(Exception, match="Queue is full"):  # how gradio_client says it
+        client.predict(seed=1, api_name="/sample")
+    assert httpx.post(f"{server}gradio_api/run/sample", json={"data": [1, 1.0]}, timeout=60).status_code >= 400
+
+
+def test_a_request_of_megabytes_that_uploads_nothing_is_refused(server):
+    address = f"{server}gradio_api/queue/join"
+    answer = httpx.post(address, json={"data": ["x" * doorkeeper.BODY_BYTES]}, timeout=60)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        413,
+        "This request is larger than 1 MB. Send less at a time.",
+    )
+    unsaid = httpx.post(address, content=iter([b'{"data": ["', b"x" * 2_000_000, b'"]}']), timeout=60)
+    assert unsaid.status_code >= 400

@@ -48,5 +48,5 @@ def test_the_help_says_what_each_option_does(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         app.main()
     shown = capsys.readouterr().out
-    for option in ("--host", "--port", "--share", "--model", "--max-queue", "--max-seconds"):
+    for option in ("--host", "--port", "--share", "--model", "--max-queue", "--max-seconds", "--max-avatars"):
         assert re.search(rf"{option}\b.*\n?\s+\w", shown)

@@ -1,14 +1,17 @@
 """How a person is looked at, beneath the page."""
 
 import logging
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from invertavatar import Motion
 from invertavatar.app import films, model, people, views
 from invertavatar.app.progress import Job
+from invertavatar.media import VideoReader, VideoWriter, probe
 from tests.app.conftest import EXAMPLES
 
 SIZE = 64
@@ -71,3 +74,43 @@ def test_the_first_frame_is_shown_before_the_second_is_rendered(person, tmp_path
     report = next(films.write_film(tmp_path / "film.mp4", counted(), motion))
     assert len(rendered) == 1
     assert np.array_equal(report.frame, rendered[0])
+
+
+def late_film(folder, blanks: int, faces: int, then: int = 0):
+    """A clip that is black, shows a face, and is black again: so many frames of each, at 25 a second."""
+    black = np.zeros((192, 192, 3), np.uint8)
+    with VideoReader(EXAMPLES / "talk_a.mp4") as video:
+        shown = [np.asarray(Image.fromarray(frame).resize((192, 192))) for frame in islice(video, faces)]
+    with VideoWriter(folder / "late.mp4", 25, quality="draft") as writer:
+        for picture in [black] * blanks + shown + [black] * then:
+            writer.write(picture)
+    return str(folder / "late.mp4")
+
+
+@pytest.mark.parametrize(("blanks", "faces", "then"), [(9, 8, 0), (1, 3, 5), (0, 1, 0)])
+def test_a_driver_whose_face_comes_late_or_leaves_gives_its_whole_film(person, tmp_path, blanks, faces, then):
+    source = late_film(tmp_path, blanks, faces, then)
+    job = Job(films.animate(person, source, tmp_path, OPTIONS, 60, mark=False))
+    previews = [report.frame for report in job if report.frame is not None]
+    film, _ = job.result
+    assert probe(film).num_frames == blanks + faces + then
+    motion = Motion.load(tmp_path / "late_motion.safetensors")
+    assert motion.found.tolist() == [False] * blanks + [True] * faces + [False] * then
+    assert torch.equal(motion.expression[: blanks + 1], motion.expression[blanks].expand(blanks + 1, -1))
+    assert len(previews) >= 1
+
+
+def test_a_preview_that_fails_does_not_end_the_film(person, tmp_path, monkeypatch, caplog):
+    real = films._rendered
+
+    def failing(person, motion, options):
+        if "frames" in options:
+            raise RuntimeError("no preview today")
+        return real(person, motion, options)
+
+    monkeypatch.setattr(films, "_rendered", failing)
+    job = Job(films.animate(person, late_film(tmp_path, 0, 9), tmp_path, OPTIONS, 60))
+    for _ in job:
+        pass
+    assert probe(job.result[0]).num_frames == 9
+    assert "no preview today" in caplog.text
