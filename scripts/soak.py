@@ -15,7 +15,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.console import new_app, run
+from invertavatar.scripts.console import new_app, run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"

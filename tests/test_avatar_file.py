@@ -16,7 +16,7 @@ from invertavatar.avatar import Avatar, _tensors
 from invertavatar.avatar_file import JSON_FILE, TENSOR_FILE, pack
 from invertavatar.avatar_layout import FIELDS, RELIEF, VIEWS
 from invertavatar.errors import AvatarError, InvertAvatarError
-from pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
 NAN, INF = float("nan"), float("inf")
