@@ -44,7 +44,8 @@ def test_the_camera_of_the_orbit_turns_from_frame_to_frame(person):
     clip, camera = motion[:10:9], {name: angles[:10:9] for name, angles in camera.items()}
     together = frames(person, clip, **camera)
     alone = [frames(person, clip[k : k + 1], **{name: a[k] for name, a in camera.items()})[0] for k in (0, 1)]
-    assert np.array_equal(together, alone)
+    # How sums are shared out between threads rounds differently on some processors.
+    assert np.abs(np.stack(together).astype(int) - np.stack(alone)).max() <= 1
     assert np.abs(together[0].astype(int) - together[1]).mean() > 1
 
 
