@@ -52,7 +52,7 @@ def all_finite(values: Iterable) -> bool:
     Args:
         values: What is no tensor in them counts as finite.
     """
-    extremes = [torch.stack(x.aminmax()).float() for x in _floating(values)]
+    extremes = [extreme.float() for x in _floating(values) for extreme in x.aminmax()]
     return bool(torch.stack(extremes).isfinite().all())  # an extreme is NaN where any number is
 
 

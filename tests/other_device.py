@@ -15,6 +15,12 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 
 class _Elsewhere(_DummyBackendModule):
+    def get_rng_state(self, device=None) -> Tensor:
+        return torch.get_rng_state()  # numbers are drawn on the CPU
+
+    def set_rng_state(self, state: Tensor, device=None) -> None:
+        torch.set_rng_state(state)
+
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float16, torch.bfloat16]
 

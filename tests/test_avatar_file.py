@@ -61,7 +61,7 @@ def sentence(path, **options) -> str:
 def test_each_tensor_of_another_shape_or_kind_is_refused_before_anything_is_read(
     name, folder, tiny_pipeline, monkeypatch
 ):
-    monkeypatch.setattr(avatar_module, "load_file", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(avatar_module, "load", lambda *_: pytest.fail("it was read"))
     tensors, layout = load_file(folder / TENSOR_FILE), tiny_pipeline.avatar_layout
     value = tensors[name]
     flat = value.flatten()
@@ -71,7 +71,7 @@ def test_each_tensor_of_another_shape_or_kind_is_refused_before_anything_is_read
 
 
 def test_sizes_that_ask_for_gigabytes_are_refused_unread(folder, tiny_pipeline, monkeypatch):
-    monkeypatch.setattr(avatar_module, "load_file", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(avatar_module, "load", lambda *_: pytest.fail("it was read"))
     tensors = load_file(folder / TENSOR_FILE)
     absurd = {
         "detail_sum": (1, 4, 1, 60_000),  # a map whose side is taken from its last axis: 29 GB once it is drawn

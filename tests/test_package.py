@@ -32,6 +32,10 @@ print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])
 """
 EDITABLE = """
 import importlib.util, site, sys
+sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") != "_EditableFinder"]
+for name in [name for name in sys.modules if name.startswith("__editable__")]:
+    del sys.modules[name]  # that of the environment which these tests run in
+sys.path.insert(0, sys.argv[1])
 site.addsitedir(sys.argv[1])
 import invertavatar.scripts.console
 print(invertavatar.scripts.console.__file__)

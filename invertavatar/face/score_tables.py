@@ -19,7 +19,7 @@ from invertavatar.errors import MotionError
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.motion_io import frame_rate, num_frames_in
 from invertavatar.face.table_columns import ANGLES, HEAD_ANGLES, Columns, find_columns
-from invertavatar.face.table_files import Table, read_json, read_text
+from invertavatar.face.table_files import Table, read_json_table, read_text_table
 from invertavatar.face.table_times import USUAL_FPS, RowTimes, row_times
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def read_score_table(path: Path, default_fps: float | None = None, fps: float | 
         default_fps: Rows per second where the table does not tell.
         fps: Frames per second of the result; the table's own by default.
     """
-    table = read_json(path) if path.suffix.lower() == ".json" else read_text(path)
+    table = read_json_table(path) if path.suffix.lower() == ".json" else read_text_table(path)
     columns = find_columns(table.name, table.header)
     index = columns.index
 

@@ -37,7 +37,7 @@ class Table(NamedTuple):
     fps: float | None = None
 
 
-def read_text(path: Path) -> Table:
+def read_text_table(path: Path) -> Table:
     """A table of text; blank lines and comments (#) are skipped.
 
     Raises:
@@ -85,7 +85,7 @@ def _decoded(content: bytes) -> str:
         return content.decode("cp1252")  # spreadsheets of older Windows
 
 
-def read_json(path: Path) -> Table:
+def read_json_table(path: Path) -> Table:
     """Audio2Face's export or the frames that it streams, or a list of frames with a name for each value.
 
     Raises:

@@ -97,6 +97,6 @@ def test_an_animated_webp_drives_with_all_frames_and_a_still_one_is_a_photo(tmp_
 
 
 def test_what_cannot_drive_is_told_what_can(tmp_path, recorder):
-    (tmp_path / "notes.txt").write_text("this is text\n")
-    with pytest.raises(MediaError, match=r"notes\.txt cannot drive an avatar; a driver is a video .* a saved motion"):
-        read(tmp_path / "notes.txt", recorder)
+    (tmp_path / "notes.odt").write_text("this is text\n", encoding="utf-8")
+    with pytest.raises(MediaError, match=r"notes\.odt cannot drive an avatar; a driver is a video .* a saved motion"):
+        read(tmp_path / "notes.odt", recorder)

@@ -20,7 +20,20 @@ deep = []
 for _ in range(5000):
     deep = [deep]
 
-ANYTHING = ["", "abc", "x" * 1_000_000, "5", "../../etc/passwd", "\0", [], [1] * 100_000, [None], deep, {}, {"a": 1}]
+ANYTHING = [
+    "",
+    "abc",
+    "x" * 1_000_000,
+    "5",
+    "../no/such/file",
+    "\0",
+    [],
+    [1] * 100_000,
+    [None],
+    deep,
+    {},
+    {"a": 1},
+]
 NUMBERS = [NAN, INF, -INF, 1e300, -1e300, 10**30, -(10**30), 10**5000, 2**64, -1, 0.5, True, False, 1j]
 HOSTILE = [*ANYTHING, *NUMBERS, None, b"bytes", object()]
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -93,4 +94,6 @@ def test_an_upload_makes_room_before_it_comes_in(tmp_path):
 
     door = Doorkeeper(page, tmp_path, disk_bytes=4000)
     door.looked = -1e9
-    asyncio.run(door({"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": []}, None, None))
+    upload = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": []}
+    with ThreadPoolExecutor(1) as thread:  # tests of the page may have left an event loop in this one
+        thread.submit(asyncio.run, door(upload, None, None)).result()

@@ -117,8 +117,8 @@ def finished(steps):
 
 
 def test_the_app_builds_refines_shows_and_animates_there(app, tmp_path):
-    person, *_ = finished(building.join(None, [str(PHOTO)]))
-    person, rows, _ = finished(building.join(person, [str(PHOTO.with_name("anna_2.jpg"))]))
+    person, *_ = finished(building.join(None, [str(PHOTO)], 0, 60))
+    person, rows, _ = finished(building.join(person, [str(PHOTO.with_name("anna_2.jpg"))], 0, 60))
     assert person.avatar.num_images == len(rows) == 2
     assert person.avatar.device.type == "cpu"
     assert views.turntable(person).std() > 10

@@ -231,7 +231,7 @@ def test_an_avatars_description_of_any_shape_is_refused(avatar_files, content):
 def test_a_count_or_an_angle_that_cannot_be_is_refused(avatar_files, changes):
     folder, whole = avatar_files
     (folder / JSON_FILE).write_text(json.dumps(json.loads(whole[JSON_FILE]) | changes))
-    with pytest.raises(AvatarError, match=r"is damaged\. Save it again\."):
+    with pytest.raises(AvatarError, match=r"is damaged: .+\. Save it again\."):
         Avatar.from_pretrained(folder)
 
 
