@@ -33,7 +33,7 @@ app: environment
 	$(IN_ENVIRONMENT)python app.py $(ARGS)
 
 test: environment
-	@$(PYTHON) scripts/setup_environment.py --browser
+	@$(PYTHON) scripts/setup_environment.py --for-tests
 	$(IN_ENVIRONMENT)python -m pytest $(PYTEST)
 
 lint: environment

@@ -102,7 +102,7 @@ def check_photos(photos, face_index=0):
         if portrait is None:
             bad.append(sentence)
         else:
-            found.append((people.with_landmarks(portrait), portrait.name))
+            found.append((people.understood(portrait, model.head_model()), portrait.name))
             good.append(sentence)
     return found, listed(good, "✓") + listed(bad, "✗")
 
@@ -275,13 +275,18 @@ def orbit(ticket, expression=None, background="gray", size=LIVE_SIZE, mark=True)
         yield str(job.result), status("Finished.")
 
 
-def export_mesh(ticket, expression=None, resolution=128, kind="glb"):
-    """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three)."""
+def export_mesh(ticket, expression=None, resolution=128, kind="glb", surface=None):
+    """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three).
+
+    A .glb of the "head" can be animated: 52 morph targets named as ARKit's, neck, jaw and eye joints; the "volume" has
+    its hair.
+    """
     person, scores = VISITORS.person(ticket), arguments.expression(expression)
     resolution = arguments.whole("the resolution", resolution, *arguments.RESOLUTIONS, default=128, step=CELL)
     kind = arguments.choice("the file", kind, MESH_KINDS, "glb")
+    surface = arguments.choice("the surface", surface, model.surfaces(), model.surfaces()[0])
     yield gr.skip(), gr.skip(), status("Finding the surface and baking its texture: some seconds.")
-    mesh = model.surface(person.avatar, scores, resolution)
+    mesh = model.mesh(person.avatar, scores, resolution, surface)
     with workspace() as folder:
         files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
         for file in files.values():
@@ -548,8 +553,14 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
                     label="Orbit", interactive=False, loop=True, autoplay=True, height=320, buttons=["download"]
                 )
             with gr.Accordion("Mesh", open=False, elem_id="mesh_panel"):
+                surface = gr.Radio(
+                    [("Head: can be animated, bald", "head"), ("Volume: still, with its hair", "volume")],
+                    value="head",
+                    label="Surface",
+                    elem_id="surface",
+                )
                 with gr.Row():
-                    resolution = gr.Radio([96, 128, 192, 256], value=128, label="Resolution", min_width=160)
+                    resolution = gr.Radio([96, 128, 192, 256], value=128, label="Of the volume", min_width=160)
                     kind = gr.Radio(list(MESH_KINDS), value="glb", label="File", min_width=120)
                 mesh_button = gr.Button("Make the mesh", elem_id="mesh")
                 mesh_note = gr.HTML()
@@ -602,7 +613,7 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     )
     glb = gr.File(visible=False)
     outputs = [glb, mesh_files, mesh_note]
-    made = listen(mesh_button.click, export_mesh, [ticket, expression, resolution, kind], outputs, **HEAVY)
+    made = listen(mesh_button.click, export_mesh, [ticket, expression, resolution, kind, surface], outputs, **HEAVY)
     # What a generator yields last reaches the page twice, and at the second time Gradio's viewer drops the first.
     made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
 

@@ -13,6 +13,7 @@ _HOMES = {
     "Avatar": "invertavatar.avatar",
     "Motion": "invertavatar.face.motion",
     "FaceModel": "invertavatar.face.face_model",
+    "HeadModel": "invertavatar.head.head_model",
     "FaceTracker": "invertavatar.face.tracker",
     "AvatarGenerator": "invertavatar.models.generator",
     "LatentEncoder": "invertavatar.models.latent_encoder",

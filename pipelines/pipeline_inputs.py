@@ -35,8 +35,13 @@ def check_output_type(output_type, output_types=OUTPUT_TYPES) -> None:
         raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(output_types)}.')
 
 
-def check_mesh(resolution, threshold, texture_size) -> None:
+SURFACES = ("head", "volume")
+
+
+def check_mesh(resolution, threshold, texture_size, surface) -> None:
     """One sentence for each rule that the arguments of a mesh break."""
+    if surface not in SURFACES:
+        raise InvertAvatarError(f"There is no surface {surface!r}; use one of {', '.join(SURFACES)}.")
     if not isinstance(resolution, int) or resolution % CELL or not 32 <= resolution <= 512:
         raise InvertAvatarError(f"The resolution must be a multiple of {CELL} from 32 to 512, not {resolution}.")
     if not threshold > 0:

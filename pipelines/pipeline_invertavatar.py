@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import count, islice
 from numbers import Integral
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -34,6 +35,9 @@ from invertavatar.face.recorder import Recorder
 from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.half_precision import all_finite
+from invertavatar.head.head_model import HeadModel
+from invertavatar.head.hidden_parts import whole_eyes, with_tongue
+from invertavatar.head.rig import painting_poses, rigged_mesh, shape_of
 from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
 from invertavatar.media import VideoReader, check_driver, load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
@@ -52,6 +56,7 @@ from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import observed_texture
 from invertavatar.rendering.resize import halved, resize
+from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
@@ -91,11 +96,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         generator: G_tex, G_static, G_face and R.
         face_model: The linear face model.
         face_tracker: Finds faces; may be None where photos and drivers come tracked.
+        head_model: The whole head, for meshes; may be None where only the volume's surface is wanted.
     """
 
     model_cpu_offload_seq = "latent_encoder->texture_encoder->triplane_encoder->generator"
-    _exclude_from_cpu_offload = ["face_model"]  # noqa: RUF012  small, and read without a forward call
-    _optional_components = ["face_tracker"]  # noqa: RUF012
+    _exclude_from_cpu_offload = ["face_model", "head_model"]  # noqa: RUF012  small, and read without a forward call
+    _optional_components = ["face_tracker", "head_model"]  # noqa: RUF012
     _callback_tensor_inputs = ["avatar", "frames"]  # noqa: RUF012
 
     def __init__(
@@ -106,6 +112,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         generator: AvatarGenerator,
         face_model: FaceModel,
         face_tracker: FaceTracker | None = None,
+        head_model: HeadModel | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -115,6 +122,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             generator=generator,
             face_model=face_model,
             face_tracker=face_tracker,
+            head_model=head_model,
         )
 
     @classmethod
@@ -615,29 +623,39 @@ class InvertAvatarPipeline(DiffusionPipeline):
         threshold: float = 10.0,
         expression: Mapping[str, float] | None = None,
         texture_size: int = 1024,
-    ) -> Mesh:
-        """The head as a textured, closed triangle mesh.
+        surface: Literal["head", "volume"] | None = None,
+    ) -> RiggedMesh | Mesh:
+        """The head as a textured triangle mesh.
 
-        The surface is the volume's own; its colours are baked from rendered views of front and sides. What none of them
-        shows squarely, such as the back of the head, takes the colours around it.
+        Its colours are baked from rendered views of front and sides. What none of them shows squarely, such as the back
+        of the head, takes the colours around it.
 
         Args:
             avatar: From `reconstruct`.
-            resolution: Grid points along each axis of the sampled volume: triangles grow with its square.
-            threshold: Density per head unit at which the surface lies; lower makes the head thicker.
-            expression: As for `render`.
+            resolution: Of "volume": grid points along each axis; triangles grow with its square.
+            threshold: Of "volume": density per head unit at which the surface lies; lower makes the head thicker.
+            expression: ARKit name -> score. By default "head" is the neutral head and "volume" has the first photo's
+                expression.
             texture_size: Side of the texture in pixels, a power of two.
+            surface: "head" is the head model fitted to the person: skin, ears, eyeballs, teeth and tongue, with 52
+                morph targets named as ARKit's, joints and skinning, but without hair. "volume" is the closed surface of
+                the volume that the pictures are made of, hair included. By default "head" where the pipeline has a
+                head model.
 
         Returns:
             A mesh in head space; its `save` writes .glb, .obj or .ply.
 
         Raises:
-            InvertAvatarError: An input cannot be used, or nothing of the avatar is as dense as `threshold`.
+            InvertAvatarError: An input cannot be used, the pipeline has no head model, or nothing of the avatar is as
+                dense as `threshold`.
         """
         self._check_avatar(avatar)
-        check_mesh(resolution, threshold, texture_size)
-        scores, residual = (x.to(self._execution_device) for x in posed_expression(avatar, expression))
+        surface = surface or ("volume" if self.head_model is None else "head")
+        check_mesh(resolution, threshold, texture_size, surface)
         avatar = avatar.to(self._execution_device)
+        if surface == "head":
+            return self._head_mesh(avatar, expression, texture_size)
+        scores, residual = (x.to(self._execution_device) for x in posed_expression(avatar, expression))
         generator, face_model, config = self.generator, self.face_model, self.generator.config
 
         # The driven head, once for all points.
@@ -653,17 +671,47 @@ class InvertAvatarPipeline(DiffusionPipeline):
             return logit
 
         vertices, triangles = isosurface(density, resolution, threshold, avatar.device)
-        views = []
-        for yaw, pitch, weight in self._with_progress(BAKING_ANGLES, len(BAKING_ANGLES), "Baking"):
-            rotation = rotation_from_angles(yaw, pitch)[None].to(avatar.device)
-            colour, opacity, _ = self.render_frames(
-                avatar, features, detail, scores, residual, rotation, texture_size // 2
-            )
-            self._check_finite((colour, opacity))
-            views.append(BakingView(colour, opacity, rotation, config.field_of_view, weight))
+        views = self._baking_views(avatar, features, detail, (scores, residual), BAKING_ANGLES, texture_size // 2)
         self.maybe_free_model_hooks()
         painted = paint(vertices, triangles, views, texture_size)
         return Mesh(vertices, triangles, *painted, metres_per_unit(face_model))
+
+    def _head_mesh(self, avatar: Avatar, expression: Mapping[str, float] | None, texture_size: int) -> RiggedMesh:
+        if self.head_model is None:
+            raise InvertAvatarError(
+                'This pipeline was loaded without a head_model; ask for the mesh with surface="volume".'
+            )
+        head_model, size = self.head_model, texture_size // 2
+        shape = shape_of(head_model, avatar)
+
+        def posed(scores):
+            scores, residual = (x.to(avatar.device) for x in posed_expression(avatar, scores))
+            return (scores, torch.zeros_like(residual)), head_model(shape, scores)[0]
+
+        features, detail = self.canonical_features(avatar, size)
+        views = []
+        for pose in painting_poses(head_model):
+            face, vertices = posed(pose.expression)
+            angles = BAKING_ANGLES[:1] if pose.expression else BAKING_ANGLES
+            seen = self._baking_views(avatar, features, detail, face, angles, size)
+            views += [view._replace(vertices=vertices, vertex_weight=pose.weight) for view in seen]
+        self.maybe_free_model_hooks()
+        triangles = head_model.triangles.cpu().numpy().astype(np.int64)
+        layout = head_model.uv[head_model.uv_triangles].cpu().numpy() * 2 - 1
+        vertices = posed(expression or {})[1]
+        *_, texture = paint(vertices.cpu().numpy(), triangles, views, texture_size, layout)
+        texture = with_tongue(whole_eyes(texture, head_model), head_model)
+        return rigged_mesh(head_model, shape, vertices, texture, metres_per_unit(self.face_model))
+
+    def _baking_views(self, avatar, features, detail, face, angles, size) -> list[BakingView]:
+        """Pictures of a head from `angles` (see `BAKING_ANGLES`), with scores and residual `face`."""
+        views = []
+        for yaw, pitch, weight in self._with_progress(angles, len(angles), "Baking"):
+            rotation = rotation_from_angles(yaw, pitch)[None].to(avatar.device)
+            colour, opacity, _ = self.render_frames(avatar, features, detail, *face, rotation, size)
+            self._check_finite((colour, opacity))
+            views.append(BakingView(colour, opacity, rotation, self.generator.config.field_of_view, weight))
+        return views
 
     @torch.no_grad()
     def __call__(

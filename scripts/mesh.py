@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,14 +31,20 @@ def mesh(
     photos: Annotated[list[Path] | None, typer.Argument(help="Photos of one person; a folder or a video too.")] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help=".glb, .obj (textured) or .ply (vertex colours). Repeat it for more."),
+        typer.Option(
+            "--output", "-o", help=".glb (animatable), .obj (textured) or .ply (vertex colours). Repeat it for more."
+        ),
     ] = None,
     avatar: Annotated[Path | None, typer.Option(help="Folder or .zip of a saved avatar, instead of photos.")] = None,
     expression: Annotated[
         list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
     ] = None,
-    resolution: Annotated[int, typer.Option(min=32, max=512, help="Grid points along an axis.")] = 192,
-    threshold: Annotated[float, typer.Option(min=0.01, help="Density at which the surface lies.")] = 10.0,
+    surface: Annotated[
+        Literal["head", "volume"],
+        typer.Option(help="The head model with morph targets and joints but no hair, or the volume with its hair."),
+    ] = "head",
+    resolution: Annotated[int, typer.Option(min=32, max=512, help="Of the volume: grid points along an axis.")] = 192,
+    threshold: Annotated[float, typer.Option(min=0.01, help="Of the volume: density of its surface.")] = 10.0,
     texture_size: Annotated[int, typer.Option(help="Side of the texture in px, a power of two.")] = 1024,
     face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
     model: ModelOption = None,
@@ -48,6 +54,9 @@ def mesh(
     debug: DebugOption = False,
 ) -> None:
     """Export a head as a textured mesh, in metres, y up, looking along +z.
+
+    A .glb of the head can be animated in other programs: it has 52 morph targets named as ARKit's, neck, jaw and eye
+    joints, and skinning; .obj and .ply hold the neutral head only.
 
     Example: invertavatar mesh photo1.jpg photo2.jpg -e jawOpen=0.4 -o me.glb
     """
@@ -64,7 +73,7 @@ def mesh(
         pipe = load_pipeline(model, device, quiet)
         person = Avatar.from_pretrained(avatar) if avatar else pipe.reconstruct(image=photos, face_index=face_index)
         started = time.perf_counter()
-        head = pipe.extract_mesh(person, resolution, threshold, scores, texture_size)
+        head = pipe.extract_mesh(person, resolution, threshold, scores, texture_size, surface)
         for path in outputs:
             head.save(path)
             if not quiet:

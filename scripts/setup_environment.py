@@ -4,6 +4,7 @@ Runs on the standard library alone, before anything is installed: `make` calls i
 Windows one calls it oneself.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -20,6 +21,8 @@ INCOMPLETE = "incomplete"  # that an installation was begun and has not ended
 OLDEST_PYTHON = (3, 11)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # any of them will do for the tests of the app
 SYSTEM_LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}  # MediaPipe's, and their Debian packages
+VALIDATOR = "gltf-validator@2.0.0-dev.3.10"  # Khronos', from npm: what it says of exported heads is a test
+NPM_SECONDS = 60  # without a network npm would try for minutes
 
 
 def main() -> None:
@@ -53,6 +56,19 @@ def provide_browser() -> None:
         print(
             "No Chromium here: the tests of the app's page will be skipped. Debian's package is chromium.", flush=True
         )
+
+
+def provide_validator(environment: Path) -> None:
+    """Fetch the validator of glTF files into the environment where node and npm are there; else its test is skipped."""
+    validator = environment / "node_modules" / VALIDATOR.split("@")[0]
+    if not validator.is_dir() and shutil.which("node") and shutil.which("npm"):
+        print("Fetching gltf-validator, which reads the heads that are exported.", flush=True)
+        quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0"]
+        command = ["npm", "install", "--prefix", str(environment), *quiet, VALIDATOR]
+        with contextlib.suppress(subprocess.TimeoutExpired):  # as good as an npm that says no
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=NPM_SECONDS)
+    if not validator.is_dir():
+        print("No gltf-validator here: its test of exported heads will be skipped. It needs node and npm.", flush=True)
 
 
 def requirements_fingerprint(root: Path) -> str:
@@ -161,7 +177,8 @@ if __name__ == "__main__":
         sys.exit(f"This package needs Python 3.11 or newer, not {sys.version.split()[0]}: make PYTHON=python3.11 ...")
     try:
         main()
-        if "--browser" in sys.argv:
+        if "--for-tests" in sys.argv:
             provide_browser()
+            provide_validator(ROOT / ".venv")
     except KeyboardInterrupt:
         sys.exit(130)

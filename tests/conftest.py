@@ -12,6 +12,7 @@ from invertavatar.avatar import Avatar
 from invertavatar.face.face_model import FaceModel
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker
+from invertavatar.head.head_model import HeadModel
 from invertavatar.media import load_image
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
@@ -26,6 +27,12 @@ torch.set_num_threads(1)  # over tensors as small as a test's, threads only wait
 def face_model() -> FaceModel:
     """The shipped face model; tests do not change it."""
     return FaceModel.from_pretrained(CHECKPOINTS / "face_model")
+
+
+@pytest.fixture(scope="session")
+def head_model() -> HeadModel:
+    """The shipped head model; tests do not change it."""
+    return HeadModel.from_pretrained(CHECKPOINTS / "head_model")
 
 
 @pytest.fixture(scope="session")

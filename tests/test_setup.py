@@ -238,6 +238,54 @@ def test_a_browser_that_is_there_is_left_alone(slim_machine):
     assert slim_machine == []
 
 
+@pytest.fixture
+def npm(monkeypatch):
+    """A machine with node and npm; `npm(behaviour)` says what npm does with its command, and gives the commands."""
+
+    def installs(behaviour):
+        commands = []
+
+        def run(command, **options):
+            commands.append(command)
+            behaviour(command)
+
+        monkeypatch.setattr(setup_environment.shutil, "which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr(setup_environment.subprocess, "run", run)
+        return commands
+
+    return installs
+
+
+def test_the_validator_of_exported_heads_is_fetched_once_into_the_environment(npm, tmp_path, capsys):
+    commands = npm(lambda command: (tmp_path / "node_modules/gltf-validator").mkdir(parents=True))
+    for _ in range(2):
+        setup_environment.provide_validator(tmp_path)
+    ((program, *options, package),) = commands
+    assert program == "npm"
+    assert options[options.index("--prefix") + 1] == str(tmp_path)
+    assert re.fullmatch(r"gltf-validator@[\d.a-z-]+", package)
+    assert "skipped" not in capsys.readouterr().out
+
+
+def hangs(command):
+    raise subprocess.TimeoutExpired(command, setup_environment.NPM_SECONDS)
+
+
+@pytest.mark.parametrize("behaviour", [hangs, lambda command: None])
+def test_an_npm_that_cannot_fetch_only_announces_a_skipped_test(npm, tmp_path, capsys, behaviour):
+    npm(behaviour)
+    setup_environment.provide_validator(tmp_path)
+    assert "will be skipped" in capsys.readouterr().out
+
+
+def test_without_npm_nothing_is_run_and_the_skipped_test_is_announced(npm, tmp_path, capsys, monkeypatch):
+    commands = npm(hangs)
+    monkeypatch.setattr(setup_environment.shutil, "which", lambda name: None if name == "npm" else name)
+    setup_environment.provide_validator(tmp_path)
+    assert commands == []
+    assert "will be skipped" in capsys.readouterr().out
+
+
 def test_a_library_that_cannot_be_loaded_is_reported_by_its_debian_package(monkeypatch):
     monkeypatch.setattr(setup_environment, "SYSTEM_LIBRARIES", {"libc.so.6": "libc6", "libnone.so.9": "libnone9"})
     assert setup_environment.missing_system_libraries() == ["libnone9"]

@@ -23,7 +23,9 @@ from ..face.motion import Motion
 from ..face.portrait import Portrait
 from ..face.recorder import Recorder
 from ..face.tracker import FaceTracker
+from ..head.head_model import HeadModel
 from ..rendering.mesh import Mesh
+from ..rendering.rigged_mesh import RiggedMesh
 from . import spaces
 
 if TYPE_CHECKING:
@@ -31,14 +33,16 @@ if TYPE_CHECKING:
 
 DEVICE = best_device()
 ON_ZERO_GPU = spaces is not None
+SURFACES = ("head", "volume")  # of a mesh: see `InvertAvatarPipeline.extract_mesh`
 MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; without it the shipped one is taken
 
 
 class Model(NamedTuple):
-    """The pipeline, and what reads drivers: on the CPU, where faces are tracked."""
+    """The pipeline, and on the CPU, where faces are tracked, what reads drivers and what heads are fitted with."""
 
     pipe: "InvertAvatarPipeline"
     recorder: Recorder
+    head_model: HeadModel | None = None
 
 
 _loading, _loaded = threading.Lock(), []
@@ -52,13 +56,24 @@ def load() -> Model:
             pipe.set_progress_bar_config(disable=True)
             network = pipe.triplane_encoder.posture_network
             recorder = pipe.recorder._replace(face_model=copy.deepcopy(pipe.face_model), posture=copy.deepcopy(network))
-            _loaded.append(Model(pipe.to(DEVICE), recorder))
+            head = copy.deepcopy(pipe.head_model)
+            _loaded.append(Model(pipe.to(DEVICE), recorder, head))
     return _loaded[0]
 
 
 def tracker() -> FaceTracker:
     """The face tracker, which works on the CPU."""
     return load().recorder.tracker
+
+
+def head_model() -> HeadModel | None:
+    """The head model on the CPU; None where the pipeline has none."""
+    return load().head_model
+
+
+def surfaces() -> tuple[str, ...]:
+    """What meshes there are, the usual one first."""
+    return ("volume",) if load().pipe.head_model is None else SURFACES
 
 
 def hand_back_memory() -> None:
@@ -100,6 +115,6 @@ def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
 
 
 @gpu(60)
-def surface(avatar: Avatar, expression: dict[str, float], resolution: int) -> Mesh:
+def mesh(avatar: Avatar, expression: dict[str, float], resolution: int, surface: str) -> Mesh | RiggedMesh:
     """`pipe.extract_mesh`."""
-    return load().pipe.extract_mesh(avatar, resolution=resolution, expression=expression)
+    return load().pipe.extract_mesh(avatar, resolution=resolution, expression=expression, surface=surface)

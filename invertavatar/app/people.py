@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ..avatar import Avatar
 from ..avatar_file import pack
@@ -23,12 +23,13 @@ from ..face.face_model import FaceModel
 from ..face.motion import Motion
 from ..face.portrait import Portrait, prepare_portrait
 from ..face.tracker import FaceTracker
+from ..head.head_model import HeadModel
+from ..head.overlay import head_overlay
 from ..media import load_images, side_by_side
 from . import uploads
 
 MAX_PHOTOS = 64  # of a person: each is drawn beside the avatar again whenever one joins
 VIEW_SIZE = 256  # of crops, and of the pictures beside them
-LANDMARK_COLOUR = (90, 230, 200)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +103,11 @@ def found_in(portrait: Portrait) -> str:
     return f"{portrait.name}: head {2 * portrait.scale:.0f} px wide, {turned}{lifted}{advice}"
 
 
-def with_landmarks(portrait: Portrait) -> np.ndarray:
-    """The crop of a photo with the face's landmarks drawn on it: [S, S, 3] uint8."""
-    picture = Image.fromarray(crop_of(portrait))
-    pen = ImageDraw.Draw(picture)
-    points = (portrait.vertices @ portrait.rotation.mT)[0, :, :2].numpy()
-    for x, y in (points * (1, -1) + 1) * (VIEW_SIZE / 2):
-        pen.ellipse((x - 1, y - 1, x + 1, y + 1), fill=LANDMARK_COLOUR)
-    return np.asarray(picture)
+def understood(portrait: Portrait, head_model: HeadModel | None) -> np.ndarray:
+    """The crop of a photo with the fitted head over it, where there is a head model: [S, S, 3] uint8."""
+    if head_model is None:
+        return crop_of(portrait)
+    return np.asarray(Image.fromarray(head_overlay(head_model, portrait)).resize((VIEW_SIZE, VIEW_SIZE)))
 
 
 def crop_of(portrait: Portrait) -> np.ndarray:

@@ -16,12 +16,13 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 from trimesh.exchange.obj import export_obj
 from trimesh.visual import ColorVisuals, TextureVisuals
-from trimesh.visual.material import PBRMaterial, SimpleMaterial
+from trimesh.visual.material import SimpleMaterial
 
 from ..errors import AvatarError, MediaError
 from ..face.face_model import FaceModel
 from ..face.topology import LEFT_IRIS, RIGHT_IRIS
 from ..media.files import written_whole
+from .gltf import textured_glb
 from .volume_renderer import OPTICAL_DEPTH
 
 MESH_SUFFIXES = (".glb", ".ply", ".obj")
@@ -54,41 +55,56 @@ class Mesh:
         Raises:
             MediaError: Another ending, or the place cannot be written to.
         """
-        path = Path(path)
+        path = mesh_path(path)
         suffix = path.suffix.lower()
-        if suffix not in MESH_SUFFIXES:
-            raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
-        files = {path.name: b""}
+        vertices, normals = self.vertices * self.metres_per_unit, vertex_normals(self.vertices, self.triangles)
         if suffix == ".ply":
             visual = ColorVisuals(vertex_colors=self.vertex_colors)
-            files[path.name] = self._trimesh(visual).export(file_type="ply", vertex_normal=True)
-        elif suffix == ".glb":
-            # All light is in the texture: the material adds no shine to it.
-            material = PBRMaterial(baseColorTexture=Image.fromarray(self.texture), metallicFactor=0, roughnessFactor=1)
-            files[path.name] = self._trimesh(self._textured(material)).export(file_type="glb", include_normals=True)
-        else:
-            material = SimpleMaterial(image=Image.fromarray(self.texture), name=path.stem)
-            mesh = self._trimesh(self._textured(material))
-            text, beside = export_obj(mesh, return_texture=True, mtl_name=f"{path.stem}.mtl", include_normals=True)
-            files |= {path.name: text.encode()} | beside
-        for name, content in files.items():
-            with written_whole(path.with_name(name)) as partial:
-                partial.write_bytes(content)
+            mesh = as_trimesh(vertices, self.triangles, normals, visual)
+            return write_files({path: mesh.export(file_type="ply", vertex_normal=True)})
+        split, uv, triangles = split_at_seams(self.triangles, self.uv)
+        if suffix == ".glb":
+            return write_files({path: textured_glb(vertices[split], normals[split], uv, triangles, self.texture)})
+        material = SimpleMaterial(image=Image.fromarray(self.texture), name=path.stem)
+        mesh = as_trimesh(vertices[split], triangles, normals[split], TextureVisuals(uv=uv, material=material))
+        text, beside = export_obj(mesh, return_texture=True, mtl_name=f"{path.stem}.mtl", include_normals=True)
+        write_files({path: text.encode()} | {path.with_name(name): content for name, content in beside.items()})
 
-    def _textured(self, material) -> TextureVisuals:
-        return TextureVisuals(uv=self.uv.reshape(-1, 2), material=material)
 
-    def _trimesh(self, visual: ColorVisuals | TextureVisuals) -> trimesh.Trimesh:
-        """With a texture each corner is a vertex of its own, as charts meet at seams; normals stay those of V."""
-        vertices, triangles = self.vertices * self.metres_per_unit, self.triangles
-        normals = vertex_normals(self.vertices, self.triangles)
-        if isinstance(visual, TextureVisuals):
-            corner = self.triangles.ravel()
-            pairs = np.column_stack([corner, self.uv.reshape(-1, 2).view(np.int32)])
-            _, first, index = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
-            vertices, normals, triangles = vertices[corner[first]], normals[corner[first]], index.reshape(-1, 3)
-            visual.uv = visual.uv[first]
-        return trimesh.Trimesh(vertices, triangles, vertex_normals=normals, visual=visual, process=False)
+def mesh_path(path: str | Path) -> Path:
+    """The path, if its ending is that of a mesh; MediaError else."""
+    path = Path(path)
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
+    return path
+
+
+def write_files(files: dict[Path, bytes]) -> None:
+    """Each whole or not at all."""
+    for path, content in files.items():
+        with written_whole(path) as partial:
+            partial.write_bytes(content)
+
+
+def as_trimesh(vertices, triangles, normals, visual: ColorVisuals | TextureVisuals) -> trimesh.Trimesh:
+    """With its vertices as they are: none merged or left out."""
+    return trimesh.Trimesh(vertices, triangles, vertex_normals=normals, visual=visual, process=False)
+
+
+def split_at_seams(triangles: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What files need that give a vertex one place in the texture: a vertex of its own for each place it has.
+
+    Args:
+        triangles: [F, 3].
+        uv: [F, 3, 2] float32, of the corners of each triangle.
+
+    Returns:
+        Which vertex each of the N split ones was [N], in the order of the old ones; its place [N, 2]; triangles [F, 3].
+    """
+    corner, places = triangles.ravel(), np.ascontiguousarray(uv.reshape(-1, 2))
+    pairs = np.column_stack([corner, places.view(np.int32)])
+    _, first, index = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    return corner[first], places[first], index.reshape(-1, 3)
 
 
 def isosurface(density: Density, resolution: int, threshold: float, device: torch.device) -> tuple[np.ndarray, ...]:
@@ -149,9 +165,10 @@ def metres_per_unit(face_model: FaceModel) -> float:
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals [V, 3] float32; larger triangles count more."""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    normals = np.zeros_like(vertices)
+    """Unit normals [V, 3] float32; larger triangles count more. Along z where no triangle has an area."""
+    a, b, c = (vertices[triangles[:, k]].astype(np.float64) for k in range(3))  # areas of small triangles are tiny
+    normals = np.zeros(vertices.shape)
     for k in range(3):
         np.add.at(normals, triangles[:, k], np.cross(b - a, c - a))
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), (0, 0, 1)).astype(np.float32)

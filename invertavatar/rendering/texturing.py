@@ -43,40 +43,49 @@ class BakingView(NamedTuple):
     rotation: Tensor  # [1, 3, 3] head -> camera
     field_of_view: float
     weight: float  # how much it counts beside the others
+    vertices: Tensor | None = None  # [V, 3] the mesh as it is in this picture, where that is not as it is painted
+    vertex_weight: Tensor | None = None  # [V, 1] how much it counts for each place of the mesh; 1 everywhere for None
 
 
 def paint(
-    vertices: np.ndarray, triangles: np.ndarray, views: Sequence[BakingView], texture_size: int
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    views: Sequence[BakingView],
+    texture_size: int,
+    layout: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour a mesh.
 
     Args:
         vertices: [V, 3] float32, head space.
         triangles: [F, 3] int64, counter-clockwise from outside.
-        views: Of the avatar as it is in the mesh.
+        views: Of the avatar as it is in the mesh, or as the view says.
         texture_size: H = W, a power of two.
+        layout: [F, 3, 2] where the corners lie in the texture, in -1..1 with v down; None unwraps the mesh.
 
     Returns:
         Vertex colours [V, 3] uint8, corner coordinates uv [F, 3, 2] float32 in 0..1 with v UP, texture [H, H, 3] uint8.
     """
     device = views[0].colour.device
-    normals = vertex_normals(vertices, triangles)
-    layout = unwrap(vertices, triangles, texture_size)  # [F, 3, 2] in -1..1, v down
-    points, directions, faces = (torch.from_numpy(x).to(device) for x in (vertices, normals, triangles))
-    surfaces = [_depth(view, points, faces) for view in views]
-    colour, weight = _bake(points, directions, views, surfaces)
+    layout = unwrap(vertices, triangles, texture_size) if layout is None else layout.astype(np.float32)
+    faces = torch.from_numpy(triangles).to(device)
+    poses = [
+        _posed(vertices if view.vertices is None else view.vertices.cpu().numpy(), triangles, view) for view in views
+    ]
+    surfaces = [_depth(view, pose[:, :3], faces) for view, pose in zip(views, poses, strict=True)]
+    colour, weight = _bake(poses, views, surfaces)
     at_vertices = spread_colours(colour.cpu().numpy(), weight.cpu().numpy(), triangles)
 
-    # Each corner is a vertex of its own: position, normal and the vertex colour ride along to the texels.
-    corner = faces.flatten()
+    # Each corner is a vertex of its own in the texture; what it carries there is its vertex' own.
     flat = F.pad(torch.from_numpy(layout).to(device).reshape(1, -1, 2), (0, 1))
-    split = torch.arange(len(corner), device=device).view(-1, 3)
-    drawn = rasterize(flat, split, texture_size)
-    carried = torch.cat([points, directions, torch.from_numpy(at_vertices).to(device)], 1)[corner]
-    texels = interpolate(carried, drawn, split)[0].flatten(1).T  # [H W, 9]
+    drawn = rasterize(flat, torch.arange(faces.numel(), device=device).view(-1, 3), texture_size)
     covered = drawn.mask.flatten()
-    position, direction, around = texels[covered].split(3, 1)
-    colour, weight = _bake(position, F.normalize(direction, dim=-1), views, surfaces)
+
+    def at_texels(carried):  # [V, C] -> [M, C]
+        return interpolate(carried, drawn, faces)[0].flatten(1).T[covered]
+
+    colour, weight = _bake([at_texels(pose) for pose in poses], views, surfaces)
+    around = at_texels(torch.from_numpy(at_vertices).to(device))
     trust = (weight / SEEN_WEIGHT).clamp(max=1)
     texture = torch.zeros(texture_size**2, 3, device=device)
     texture[covered] = around + trust * (colour - around)
@@ -84,6 +93,16 @@ def paint(
     texture = fill_unseen(texture, drawn.mask[:, None].float())  # so that no seam shows through a coarser mip level
     uv = np.stack([layout[..., 0] + 1, 1 - layout[..., 1]], -1) / 2
     return to_bytes(at_vertices), uv.astype(np.float32), to_bytes(texture[0].permute(1, 2, 0).cpu().numpy())
+
+
+def _posed(vertices: np.ndarray, triangles: np.ndarray, view: BakingView) -> Tensor:
+    """[V, 7] position, normal and weight of each vertex in a view."""
+    parts = [
+        torch.from_numpy(x).float().to(view.colour.device) for x in (vertices, vertex_normals(vertices, triangles))
+    ]
+    return torch.cat(
+        [*parts, torch.ones_like(parts[0][:, :1]) if view.vertex_weight is None else view.vertex_weight], 1
+    )
 
 
 def to_bytes(colour: np.ndarray) -> np.ndarray:
@@ -199,12 +218,13 @@ def _depth(view: BakingView, points: Tensor, faces: Tensor) -> Tensor:
     return interpolate(seen[..., 2:], drawn, faces).masked_fill(~drawn.mask[:, None], -2.0)
 
 
-def _bake(
-    points: Tensor, normals: Tensor, views: Sequence[BakingView], surfaces: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """What the views show at surface points: colours [M, 3] in -1..1 and their weights [M, 1], 0 where unseen."""
-    total = points.new_zeros(len(points), 4)
-    for view, surface in zip(views, surfaces, strict=True):
+def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What each view shows at surface points [M, 7] (position, normal, weight) as they are in it: colours [M, 3] in
+    -1..1 and their weights [M, 1], 0 where unseen.
+    """
+    total = poses[0].new_zeros(len(poses[0]), 4)
+    for pose, view, surface in zip(poses, views, surfaces, strict=True):
+        points, normals, share = pose.split([3, 3, 1], 1)
         seen = project(points[None], view.rotation, view.field_of_view)
         grid = seen[:, None, :, :2]  # [1, 1, M, 2]
 
@@ -212,10 +232,10 @@ def _bake(
             return F.grid_sample(picture, grid, mode=mode, align_corners=False)[0, :, 0].T  # [M, C]
 
         looked = sampled(torch.cat([view.colour, view.opacity], 1), "bilinear")
-        facing = (normals @ view.rotation[0, 2])[:, None].clamp(min=0)
+        facing = (F.normalize(normals, dim=-1) @ view.rotation[0, 2])[:, None].clamp(min=0)
         solid = ((looked[:, 3:] - SOLID_OPACITY) / (1 - SOLID_OPACITY)).clamp(0, 1)
         visible = sampled(surface, "nearest") - seen[0, :, 2:] < DEPTH_TOLERANCE
-        weight = view.weight * facing**FACING_POWER * solid * visible
+        weight = share * view.weight * facing**FACING_POWER * solid * visible
         total += torch.cat([looked[:, :3] / looked[:, 3:].clamp(min=1e-3), torch.ones_like(weight)], 1) * weight
     return total[:, :3] / total[:, 3:].clamp(min=1e-8), total[:, 3:]
 

@@ -31,7 +31,7 @@ def server(tiny_pipeline, tmp_path_factory):
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
         patch.setattr(app.tempfile, "tempdir", str(scratch))
         patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
-        patch.setattr(model, "surface", functools.partial(coarse_surface, tiny_pipeline))
+        patch.setattr(model, "mesh", functools.partial(coarse_mesh, tiny_pipeline))
         patch.setattr(views, "ORBIT_RATE", ORBIT_RATE)
         patch.setattr(views, "TURNTABLE", (-20, 20))
         patch.setattr(app, "LIVE_SIZE", SIZES[0])
@@ -46,9 +46,9 @@ def server(tiny_pipeline, tmp_path_factory):
         page.close()
 
 
-def coarse_surface(pipe, avatar, expression, resolution):
-    """What `model.surface` does, a tenth as fine."""
-    return pipe.extract_mesh(avatar, resolution=32, expression=expression, texture_size=256)
+def coarse_mesh(pipe, avatar, expression, resolution, surface):
+    """What `model.mesh` does, a tenth as fine."""
+    return pipe.extract_mesh(avatar, resolution=32, expression=expression, texture_size=256, surface="volume")
 
 
 class Server(str):

@@ -79,7 +79,7 @@ ENDPOINTS = {
     "render": ("yaw", "pitch", "roll", "zoom", "background", "expression", "size", "turn_body"),
     "depth": ("yaw", "pitch", "roll", "zoom", "expression", "size", "turn_body"),
     "orbit": ("expression", "background", "size", "mark"),
-    "export_mesh": ("expression", "resolution", "kind"),
+    "export_mesh": ("expression", "resolution", "kind", "surface"),
 }
 
 
@@ -100,7 +100,7 @@ def reached(*arguments, **options):
 def ticket(tiny_pipeline, tiny_avatar, monkeypatch):
     """Of a visitor with an avatar; nothing that takes time is done for them."""
     monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
-    for name in ("pictures", "surface", "sample", "fuse"):
+    for name in ("pictures", "mesh", "sample", "fuse"):
         monkeypatch.setattr(model, name, reached)
     monkeypatch.setattr(app.films, "animate", lambda *_: iter(reached() or ()))
     monkeypatch.setattr(app.films, "orbit", lambda *_: iter(reached() or ()))

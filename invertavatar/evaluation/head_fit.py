@@ -1,0 +1,164 @@
+"""How well the head model fits people: landmarks step by step, turned faces, lids, and the skull against mattes.
+
+Shapes: T frames of a person, L 478 landmarks, V vertices, S side of a crop.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..camera import angles_from_rotation
+from ..face.arkit import ARKIT_NAMES
+from ..face.topology import LID_GAPS
+from ..face.tracker import Track
+from ..head.building import FRONTAL, TrackedPerson, tracker_bias
+from ..head.head_model import LABELS, HeadModel, HeadShape
+from ..rendering.rasterizer import rasterize
+
+TURNED = 30.0  # degrees of yaw from which a face is turned
+LEAST_FRAMES = 3  # turned or frontal ones that a person needs to be measured there
+STICKS_OUT = 2.0  # % of the face's height by which an outline may leave the matte
+
+
+class PersonFit(NamedTuple):
+    """Errors of one person in % of the face's height, in the picture plane; lid gaps in % of it too."""
+
+    steps: dict[str, float]
+    lid_gaps: tuple[float, float]  # at eyeBlink 1, right and left
+
+
+@torch.no_grad()
+def ear_offset(model: HeadModel, track: Track, box: Sequence[float], unbiased: bool = True) -> float:
+    """How far the middle of the ear that a turned photo shows lies from where it is, in % of the face's height.
+
+    Args:
+        model: The head model, fitted to this photo alone.
+        track: The photo's.
+        box: Of the ear in the photo: left, top, right and bottom in pixels.
+        unbiased: False leaves the tracker's bias in.
+    """
+    rotation = torch.from_numpy(track.rotation)
+    yaw, pitch, _ = angles_from_rotation(rotation)
+    landmarks, scores = torch.from_numpy(track.vertices)[None], torch.from_numpy(track.expression)[None]
+    if unbiased:
+        landmarks = model.unbiased(landmarks, yaw[None], pitch[None])
+    shape = model.shape(model.at_rest(landmarks, scores)[0], 1)
+    ears = model.triangles[model.label == LABELS.index("ear")].unique().long()
+    ear = ears[model.mean[ears, 0] * yaw < 0]  # a face that looks to the right shows its left side, the picture's left
+    seen = model(shape, scores)[0, ear] @ rotation.T
+    middle = (seen.amax(0) + seen.amin(0))[:2].numpy() / 2 * [1, -1] * track.scale + track.centre
+    wanted = (np.array(box[:2]) + np.array(box[2:])) / 2
+    return float(np.linalg.norm(middle - wanted)) * 100 / face_height(model) / track.scale
+
+
+def face_height(model: HeadModel) -> float:
+    """Chin to the top of the forehead of the mean head, head units."""
+    landmarks = model.landmarks(model.mean)
+    return float(landmarks[10, 1] - landmarks[152, 1])
+
+
+@torch.no_grad()
+def fit_person(model: HeadModel, person: TrackedPerson) -> PersonFit:
+    """One neutral head over all frames of a person, driven by their scores."""
+    landmarks, scores, yaw = unbiased_tracks(model, person)
+    mean = model.landmarks(model.mean)
+    rest = model.at_rest(landmarks, scores).mean(0)
+    unwarped, shape = model.identity(rest), model.shape(rest, 1)
+    driven = model(shape, scores)
+    gaze = model.gaze_in(landmarks, driven)
+    steps = {
+        "mean head": mean.expand_as(landmarks),
+        "+ identity": model.landmarks(model.identity(landmarks.mean(0))[0]).expand_as(landmarks),
+        "+ expression, without the neutral's warp": model.landmarks(unwarped[0]) + model.moved_landmarks(scores),
+        "+ expression": model.landmarks(driven),
+        "+ per-frame warp, fading with yaw": model.landmarks(model(shape, scores, landmarks, yaw, gaze)),
+        "+ per-frame warp, whole": model.landmarks(model(shape, scores, landmarks, torch.zeros_like(yaw), gaze)),
+    }
+    scale = 100 / face_height(model)
+    errors = {name: float((landmarks - at)[..., :2].norm(dim=-1).mean()) * scale for name, at in steps.items()}
+    gaps = []
+    for side, (upper, lower) in zip(("Right", "Left"), LID_GAPS, strict=True):
+        blink = torch.zeros(1, len(ARKIT_NAMES))
+        blink[0, ARKIT_NAMES.index(f"eyeBlink{side}")] = 1
+        closed = model.landmarks(model(shape, blink))[0]
+        gaps.append(float(closed[upper, 1] - closed[lower, 1]) * scale)
+    return PersonFit(errors, tuple(gaps))
+
+
+def unbiased_tracks(model: HeadModel, person: TrackedPerson) -> tuple[Tensor, Tensor, Tensor]:
+    """Landmarks [T, L, 3] without the tracker's bias, scores [T, 52] and yaw [T] of a person's frames."""
+    yaw, pitch = torch.from_numpy(person.angles).float().unbind(-1)
+    landmarks = torch.from_numpy(person.vertices).float()
+    return model.unbiased(landmarks, yaw, pitch), torch.from_numpy(person.expression).float(), yaw
+
+
+@torch.no_grad()
+def turned_errors(
+    model: HeadModel, people: dict[str, TrackedPerson], others: Sequence[TrackedPerson], mirror: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """Faces fitted below `FRONTAL` and tested above `TURNED` degrees: person -> % of the face's height, with the bias
+    left in and taken out. The bias is learned anew for each person, from the others.
+    """
+    kept, errors = model.tracker_bias.clone(), {}
+    for name, person in people.items():
+        yaw = np.abs(person.angles[:, 0])
+        frontal, turned = yaw < FRONTAL, yaw > TURNED
+        if min(frontal.sum(), turned.sum()) < LEAST_FRAMES:
+            continue
+        pair = []
+        learned = tracker_bias(model, [p for p in (*people.values(), *others) if p is not person], mirror)
+        for bias in (torch.zeros_like(kept), torch.from_numpy(learned).to(kept)):
+            model.tracker_bias.copy_(bias)
+            landmarks, scores, _ = unbiased_tracks(model, person)
+            shape = model.shape(model.at_rest(landmarks[frontal], scores[frontal]).mean(0), 1)
+            off = landmarks[turned] - model.landmarks(model(shape, scores[turned]))
+            seen = off @ torch.from_numpy(person.rotation[turned]).float().mT
+            pair.append(float(seen[..., :2].norm(dim=-1).mean()) * 100 / face_height(model))
+        errors[name] = tuple(pair)
+    model.tracker_bias.copy_(kept)
+    return errors
+
+
+@torch.no_grad()
+def crown_outside(
+    model: HeadModel,
+    person: TrackedPerson,
+    picture: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    frames: Sequence[int],
+    bounded: bool = True,
+) -> np.ndarray:
+    """Signed distances of the crown's outline from the mattes, in % of the face's height; above 0 it sticks out.
+
+    Args:
+        model: The head model.
+        person: Whose neutral is fitted over all frames.
+        picture: Frame -> matte [S, S] uint8 and real pixels [S, S] bool of its crop.
+        frames: Those that are measured; the skull is bounded by the first of them alone.
+        bounded: False leaves the skull as it is.
+    """
+    landmarks, scores, _ = unbiased_tracks(model, person)
+    rest = model.at_rest(landmarks, scores).mean(0)
+    shape = model.shape(rest, 1)
+    if bounded:
+        matte, valid = (torch.from_numpy(x.astype(np.float32))[None, None] for x in picture(frames[0]))
+        rotation = torch.from_numpy(person.rotation[frames[0]]).float()
+        shape = model.shape(rest, 1, model.crown_height(shape, rotation, matte / 255, valid))
+    return np.concatenate([_outline(model, shape, person, scores, *picture(i), i) for i in frames])
+
+
+def _outline(model: HeadModel, shape: HeadShape, person, scores, matte, valid, frame) -> np.ndarray:
+    size = len(matte)
+    vertices = model(shape, scores[frame : frame + 1])[0] @ torch.from_numpy(person.rotation[frame]).float().T
+    drawn = rasterize((vertices * torch.tensor([1.0, -1.0, 1.0]))[None], model.triangles, size).triangle[0].numpy()
+    crown = (model.crown_weight[model.triangles].min(1).values > 0.99).numpy()  # a triangle's
+    head = drawn >= 0
+    edge = head & ~ndimage.binary_erosion(head) & crown[drawn.clip(min=0)]
+    inside = matte > 127
+    away = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
+    trusted = ndimage.binary_erosion(valid, iterations=4)
+    trusted[:4] = trusted[-4:] = trusted[:, :4] = trusted[:, -4:] = False
+    return away[edge & trusted] / (size / 2) * 100 / face_height(model)

@@ -1,0 +1,378 @@
+"""The parametric model of the whole head, in the place of the paper's FaceVerse (Sec. 3.1; DESIGN 4).
+
+Shapes: B batch, V vertices, F triangles, U texture coordinates, L 478 landmarks, K identity axes, J joints.
+
+Head space: x to the picture's right (the person's left), y up, z out of the face.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..face.arkit import ARKIT_NAMES
+from ..half_precision import Float32Island, Network
+
+LABELS = ("face", "scalp", "ear", "neck", "torso", "lips", "mouth", "teeth", "tongue", "eye")
+JOINTS = ("torso", "neck01", "neck02", "neck03", "head", "jaw", "eyeLeft", "eyeRight")
+NUM_LANDMARKS, NUM_SURFACE_LANDMARKS = 478, 468  # the others are irises
+# Upper and lower lid, landmark by landmark from the inner to the outer corner.
+LID_PAIRS = {
+    "Right": ((173, 155), (157, 154), (158, 153), (159, 145), (160, 144), (161, 163), (246, 7)),
+    "Left": ((398, 382), (384, 381), (385, 380), (386, 374), (387, 373), (388, 390), (466, 249)),
+}
+
+
+class HeadShape(NamedTuple):
+    """A person's head without expression."""
+
+    vertices: Tensor  # [V, 3] head space
+    joints: Tensor  # [J, 3]
+    blink: Tensor  # [2, V, 3] what closes this person's left and right lids, beyond the model's own axis
+
+
+class HeadModel(Float32Island, Network):
+    """One mesh of face, scalp, ears, neck, shoulders, eyeballs, teeth and tongue, with identity and 52 ARKit axes.
+
+    All arrays are buffers, built by `scripts/build_head_model.py` from CC0 data and our own tracks. They are stored in
+    half precision and computed with in float32, whatever the pipeline's dtype.
+
+    Args:
+        num_vertices: V.
+        num_triangles: F.
+        num_texture_coordinates: U.
+        identity_axes: K.
+        warp_neighbours: Landmarks that a vertex follows.
+        gaze_degrees: Eyeball rotation at scores of 1: outward or inward, and up or down.
+        lid_clearance: Radius of the ball that lids stay outside of, in eyeball radii.
+        identity_noise: Head units; what tracked landmarks of a neutral face are off by.
+        depth_trust: Weight of a landmark's depth beside its place in the picture.
+        warp_fade: Degrees of yaw from which landmarks of a frame begin to be distrusted, and where they are all so.
+        bias_reach: Degrees of yaw and of pitch beyond which the tracker's bias is taken to grow no more: there were few
+            faces to learn it from.
+        crown_margin: Head units that the skull keeps inside the matte.
+        crown_least: The most that a skull may be lowered, as a share of its height above the forehead.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_vertices: int = 4443,
+        num_triangles: int = 8684,
+        num_texture_coordinates: int = 4700,
+        identity_axes: int = 100,
+        warp_neighbours: int = 32,
+        gaze_degrees: tuple[float, float] = (30.0, 25.0),
+        lid_clearance: float = 1.03,
+        identity_noise: float = 0.015,
+        depth_trust: float = 0.5,
+        warp_fade: tuple[float, float] = (15.0, 35.0),
+        bias_reach: tuple[float, float] = (35.0, 25.0),
+        crown_margin: float = 0.01,
+        crown_least: float = 0.7,
+    ):
+        super().__init__()
+
+        def buffer(name, *shape, dtype=torch.float32):
+            self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+
+        buffer("mean", num_vertices, 3)
+        buffer("identity_basis", identity_axes, num_vertices, 3)  # orthonormal over the vertices
+        buffer("identity_std", identity_axes)
+        buffer("joint_mean", len(JOINTS), 3)
+        buffer("joint_basis", identity_axes, len(JOINTS), 3)
+        buffer("expression_basis", len(ARKIT_NAMES), num_vertices, 3)
+        buffer("skin_weights", num_vertices, len(JOINTS))
+        buffer("crown_weight", num_vertices)  # 0..1 how far a vertex follows the height of the skull
+        buffer("landmark_weight", NUM_LANDMARKS, 3)  # barycentric
+        buffer("warp_weight", num_vertices, warp_neighbours)
+        buffer("warp_inverse", NUM_SURFACE_LANDMARKS, NUM_SURFACE_LANDMARKS)
+        buffer("tracker_bias", 7, NUM_LANDMARKS, 3)  # see `unbiased`
+        buffer("uv", num_texture_coordinates, 2)
+        for name, shape in {
+            "triangles": (num_triangles, 3),
+            "uv_triangles": (num_triangles, 3),
+            "label": (num_triangles,),
+            "mirror": (num_vertices,),
+            "landmark_vertex": (NUM_LANDMARKS, 3),
+            "warp_landmark": (num_vertices, warp_neighbours),
+        }.items():
+            buffer(name, *shape, dtype=torch.int32)
+        self.register_buffer("eye_part", torch.zeros(2, num_vertices, dtype=torch.bool))  # left and right eyeball
+        self.register_buffer("lid_part", torch.zeros(2, num_vertices, dtype=torch.bool))  # skin around each
+
+    def save_compact(self, folder: str | Path) -> None:
+        """`save_pretrained` in half precision, but for the texture coordinates: rounded, small triangles would flip."""
+        folder = Path(folder)
+        self.save_pretrained(folder)
+        file = folder / SAFETENSORS_WEIGHTS_NAME
+        state = {k: v.half() if v.is_floating_point() and k != "uv" else v for k, v in load_file(file).items()}
+        save_file(state, file, {"format": "pt"})
+
+    # Fit
+
+    def landmarks(self, vertices: Tensor) -> Tensor:
+        """MediaPipe's landmarks on the mesh: [..., V, 3] -> [..., L, 3]."""
+        return (vertices[..., self.landmark_vertex, :] * self.landmark_weight[..., None]).sum(-2)
+
+    def unbiased(self, landmarks: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
+        """Tracked landmarks without what the tracker adds when a head is turned, the same for all people.
+
+        Args:
+            landmarks: [B, L, 3] in head space.
+            yaw: [B] degrees.
+            pitch: [B] degrees.
+        """
+        return landmarks - torch.einsum("bk,klc->blc", self.bias_terms(yaw, pitch), self.tracker_bias)
+
+    def bias_terms(self, yaw: Tensor, pitch: Tensor) -> Tensor:
+        """[B] degrees each -> [B, 7] the terms that the tracker's bias is made of."""
+        y, p = (
+            angle.clamp(-reach, reach) / 30 for angle, reach in zip((yaw, pitch), self.config.bias_reach, strict=True)
+        )
+        return torch.stack([y, y * y, y**3, p, p * p, y * p, y * y * p], -1)
+
+    def at_rest(self, landmarks: Tensor, expression: Tensor) -> Tensor:
+        """Landmarks with the expression taken off: [B, L, 3] and scores [B, 52] -> [B, L, 3]."""
+        return landmarks - self.moved_landmarks(expression)
+
+    def moved_landmarks(self, expression: Tensor) -> Tensor:
+        """How far an expression moves the landmarks: scores [B, 52] -> [B, L, 3]."""
+        return torch.einsum("bk,klc->blc", capped(expression), self.landmarks(self.expression_basis))
+
+    def shape(self, rest_sum: Tensor, count: int, crown: float = 1.0) -> HeadShape:
+        """A person's neutral head from the sum of `at_rest` over their photos, which is all that is kept of them.
+
+        Args:
+            rest_sum: [L, 3].
+            count: Number of photos in the sum.
+            crown: From `crown_height`; the least over the photos.
+
+        Returns:
+            Identity as far as the axes explain it, then warped so that the landmarks are met.
+        """
+        rest = rest_sum / count
+        vertices, joints = self.identity(rest)
+        vertices = vertices + self.warp((rest - self.landmarks(vertices))[None])[0]
+        eyes = [JOINTS.index("eyeLeft"), JOINTS.index("eyeRight")]
+        joints = joints.index_copy(0, torch.tensor(eyes, device=joints.device), self.eye_centres(vertices[None])[0])
+        forehead = self.landmarks(vertices)[10, 1]
+        lowered = (vertices[:, 1] - forehead).clamp(min=0) * self.crown_weight * (crown - 1)
+        vertices = torch.stack([vertices[:, 0], vertices[:, 1] + lowered, vertices[:, 2]], -1)
+        vertices = self.outside_of_eyeballs(vertices[None])[0]
+        return HeadShape(vertices, joints, self.blink_correction(vertices))
+
+    def identity(self, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """The head [V, 3] and its joints [J, 3] that the identity axes make of neutral landmarks [L, 3]."""
+        weight = rest.new_ones(NUM_LANDMARKS, 3)
+        weight[:, 2] = self.config.depth_trust
+        weight[NUM_SURFACE_LANDMARKS:] = 0
+        basis = (self.landmarks(self.identity_basis) * weight).flatten(1)  # [K, 3L]
+        off = ((rest - self.landmarks(self.mean)) * weight).flatten()
+        gram = basis @ basis.T + torch.diag((self.config.identity_noise / self.identity_std) ** 2)
+        axes = torch.linalg.solve(gram, basis @ off)
+        vertices = self.mean + torch.einsum("k,kvc->vc", axes, self.identity_basis)
+        return vertices, self.joint_mean + torch.einsum("k,kjc->jc", axes, self.joint_basis)
+
+    def warp(self, displacement: Tensor) -> Tensor:
+        """Carry displacements of the landmarks to the whole mesh, smoothly and fading away from the face.
+
+        Args:
+            displacement: [B, L, 3]; those of the irises do not count.
+
+        Returns:
+            [B, V, 3] whose landmarks are displaced as asked.
+        """
+        wanted = displacement[:, :NUM_SURFACE_LANDMARKS]
+        carried = 0.0
+        for _ in range(2):  # the inverse is stored in half precision; the second round mends its rounding
+            carried = carried + self._spread(self.warp_inverse @ wanted)
+            wanted = displacement[:, :NUM_SURFACE_LANDMARKS] - self.landmarks(carried)[:, :NUM_SURFACE_LANDMARKS]
+        return carried
+
+    def _spread(self, displacement: Tensor) -> Tensor:
+        return (displacement[:, self.warp_landmark] * self.warp_weight[..., None]).sum(-2)
+
+    def blink_correction(self, vertices: Tensor) -> Tensor:
+        """What `eyeBlinkLeft` and `eyeBlinkRight` at 1 lack to close a person's lids: [V, 3] -> [2, V, 3]."""
+        moved = vertices.new_zeros(2, NUM_LANDMARKS, 3)
+        neutral = self.landmarks(vertices)
+        for row, side in enumerate(("Left", "Right")):
+            upper, lower = torch.tensor(LID_PAIRS[side], device=vertices.device).T
+            blink = self.landmarks(self.expression_basis[ARKIT_NAMES.index(f"eyeBlink{side}")])
+            gap = neutral[upper] - neutral[lower] + blink[upper] - blink[lower]
+            moved[row, upper] = -gap
+        return self.warp(moved)
+
+    def crown_height(self, shape: HeadShape, rotation: Tensor, matte: Tensor, valid: Tensor | None = None) -> float:
+        """How much of the skull's height above the forehead a photo's matte leaves it, `crown_least`..1.
+
+        Args:
+            shape: The person's head with its full height.
+            rotation: [3, 3] head -> camera in the photo.
+            matte: [1, 1, H, H] of the crop in 0..1.
+            valid: [1, 1, H, H] where the photo has pixels; None for everywhere.
+        """
+        config = self.config
+        forehead = self.landmarks(shape.vertices)[10, 1]
+        skull = self.crown_weight > 0.5
+        place, weight = shape.vertices[skull], self.crown_weight[skull]
+        above = (place[:, 1] - forehead).clamp(min=0) * weight
+        inside = matte if valid is None else torch.where(valid > 0.5, matte, torch.ones_like(matte))
+        for crown in torch.linspace(1, config.crown_least, 31).tolist():
+            lowered = torch.stack([place[:, 0], place[:, 1] + above * (crown - 1), place[:, 2]], -1)
+            seen = lowered @ rotation.T
+            grid = torch.stack([seen[:, 0], -seen[:, 1] - config.crown_margin], -1)[None, None]
+            covered = torch.nn.functional.grid_sample(inside, grid, padding_mode="border", align_corners=False)
+            if float((covered < 0.5).float().mean()) < 0.01:
+                return crown
+        return config.crown_least
+
+    # Drive
+
+    def forward(
+        self,
+        shape: HeadShape,
+        expression: Tensor,
+        landmarks: Tensor | None = None,
+        yaw: Tensor | None = None,
+        gaze: Tensor | None = None,
+    ) -> Tensor:
+        """Drive a head.
+
+        Args:
+            shape: The person.
+            expression: [B, 52] ARKit scores.
+            landmarks: [B, L, 3] where a tracker saw them (`unbiased`); the mesh is warped toward them.
+            yaw: [B] degrees of the head in that picture, which the warp fades with.
+            gaze: [B, 2, 2] yaw and pitch of the left and right eyeball in degrees; by default what the scores say.
+
+        Returns:
+            [B, V, 3] in head space.
+        """
+        expression = capped(expression)
+        vertices = shape.vertices + torch.einsum("bk,kvc->bvc", expression, self.expression_basis)
+        blink = [ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")]
+        vertices = vertices + torch.einsum("bk,kvc->bvc", expression[:, blink], shape.blink)
+        if landmarks is not None:
+            left = (landmarks - self.landmarks(vertices)) * self.warp_trust(yaw)[:, None, None]
+            vertices = vertices + self.warp(left)
+        vertices = self.outside_of_eyeballs(vertices)
+        return self.turn_eyes(vertices, self.gaze_of(expression) if gaze is None else gaze)
+
+    def warp_trust(self, yaw: Tensor) -> Tensor:
+        """How far a frame's landmarks are believed, by its yaw in degrees: [B] -> [B] in 0..1."""
+        start, end = self.config.warp_fade
+        return ((end - yaw.abs()) / (end - start)).clamp(0, 1)
+
+    def gaze_of(self, expression: Tensor) -> Tensor:
+        """Scores [B, 52] -> [B, 2, 2] degrees of yaw (rightward) and pitch (up) of left and right eyeball."""
+        sideways, upward = self.config.gaze_degrees
+
+        def score(name):
+            return expression[:, ARKIT_NAMES.index(name)]
+
+        gaze = []
+        for side, outward in (("Left", 1), ("Right", -1)):
+            yaw = (score(f"eyeLookOut{side}") - score(f"eyeLookIn{side}")) * outward * sideways
+            gaze.append(torch.stack([yaw, (score(f"eyeLookUp{side}") - score(f"eyeLookDown{side}")) * upward], -1))
+        return torch.stack(gaze, 1)
+
+    def gaze_in(self, landmarks: Tensor, vertices: Tensor) -> Tensor:
+        """Where tracked irises look: landmarks [B, L, 3] on a driven head [B, V, 3] -> [B, 2, 2] degrees."""
+        iris = torch.stack([landmarks[:, 473], landmarks[:, 468]], 1)  # left, right
+        away = (iris - self.eye_centres(vertices))[..., :2] / self.eye_radius(vertices)[..., None]
+        return torch.rad2deg(torch.asin(away.clamp(-0.9, 0.9)))
+
+    def turn_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
+        """Turn the eyeballs of a head [B, V, 3] by `gaze` [B, 2, 2] degrees."""
+        yaw, pitch = torch.deg2rad(gaze).unbind(-1)  # [B, 2]
+        zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
+        (sy, cy), (sp, cp) = ((a.sin(), a.cos()) for a in (yaw, pitch))
+        about_y = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1).unflatten(-1, (3, 3))
+        about_x = torch.stack([one, zero, zero, zero, cp, sp, zero, -sp, cp], -1).unflatten(-1, (3, 3))
+        centres, turn = self.eye_centres(vertices), about_y @ about_x
+        for eye in range(2):
+            centre, part = centres[:, eye, None], self.eye_part[eye][:, None]
+            turned = (vertices - centre) @ turn[:, eye].mT + centre
+            vertices = torch.where(part, turned, vertices)
+        return vertices
+
+    def eye_centres(self, vertices: Tensor) -> Tensor:
+        """[B, V, 3] -> [B, 2, 3] the middle of the left and of the right eyeball."""
+        part = self.eye_part.to(vertices.dtype)
+        return torch.einsum("ev,bvc->bec", part / part.sum(1, keepdim=True), vertices)
+
+    def eye_radius(self, vertices: Tensor) -> Tensor:
+        """[B, V, 3] -> [B, 2]."""
+        part = self.eye_part.to(vertices.dtype)
+        away = (vertices[:, None] - self.eye_centres(vertices)[:, :, None]).norm(dim=-1)  # [B, 2, V]
+        return (away * part).sum(-1) / part.sum(-1)
+
+    def outside_of_eyeballs(self, vertices: Tensor) -> Tensor:
+        """Lids that would lie inside an eyeball are laid onto it: [B, V, 3] -> [B, V, 3]."""
+        radius = self.eye_radius(vertices) * self.config.lid_clearance
+        for eye in range(2):
+            away = vertices - self.eye_centres(vertices)[:, eye, None]
+            distance = away.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+            short = (radius[:, eye, None, None] / distance).clamp(min=1) - 1  # 0 outside
+            vertices = vertices + away * short * self.lid_part[eye][:, None]
+        return vertices
+
+    def pose(self, shape: HeadShape, vertices: Tensor, turn: Tensor) -> Tensor:
+        """Bend the neck: the head stays where it is, in head space, and the body under it turns the other way.
+
+        Args:
+            shape: The person.
+            vertices: [B, V, 3] driven.
+            turn: [B, 3, 3] the head's rotation relative to the body.
+
+        Returns:
+            [B, V, 3].
+        """
+        chain = [JOINTS.index(name) for name in ("head", "neck03", "neck02", "neck01")]
+        step = matrix_root(turn, len(chain)).mT  # each neck joint takes its share
+        rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
+        moved = torch.zeros_like(turn[:, :, 0])  # x -> rotation x + moved, of the bone below each joint
+        below = [(rotation, moved)]
+        for joint in chain:
+            pivot = shape.joints[joint]
+            moved = moved + (rotation - rotation @ step) @ pivot
+            rotation = rotation @ step
+            below.append((rotation, moved))
+        order = ["head", "neck03", "neck02", "neck01", "torso"]
+        weights = self.skin_weights / self.skin_weights.sum(1, keepdim=True)
+        posed = 0.0
+        for name, (rotation, moved) in zip(order, below, strict=True):
+            weight = weights[:, JOINTS.index(name)]
+            if name == "head":
+                weight = weight + weights[:, [JOINTS.index(n) for n in ("jaw", "eyeLeft", "eyeRight")]].sum(1)
+            posed = posed + weight[:, None] * (vertices @ rotation.mT + moved[:, None])
+        return posed
+
+
+def capped(expression: Tensor) -> Tensor:
+    """Scores [B, 52] with `mouthClose` up to `jawOpen`: it closes lips over an open jaw and would tear shut ones."""
+    close, jaw = ARKIT_NAMES.index("mouthClose"), ARKIT_NAMES.index("jawOpen")
+    capped = expression.clone()
+    capped[:, close] = torch.minimum(expression[:, close], expression[:, jaw].clamp(min=0))
+    return capped
+
+
+def matrix_root(rotation: Tensor, count: int) -> Tensor:
+    """The rotation [B, 3, 3] that makes `rotation` when applied `count` times; angles below 180 degrees."""
+    skew = rotation - rotation.mT
+    axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], -1) / 2  # times the sine
+    sine = axis.norm(dim=-1, keepdim=True)
+    cosine = ((rotation.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True) - 1) / 2).clamp(-1, 1)
+    axis = axis / sine.clamp(min=1e-8)
+    angle = (torch.atan2(sine, cosine) / count)[..., None]
+    zero = torch.zeros_like(axis[:, 0])
+    x, y, z = axis.unbind(-1)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    eye = torch.eye(3, device=rotation.device, dtype=rotation.dtype)
+    return eye + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)

@@ -1,0 +1,141 @@
+"""A textured mesh that other programs can move: morph targets, joints and a skin, and its files.
+
+Shapes: V vertices, F triangles, U places in the texture, J joints, H W texture.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InvertAvatarError
+from .gltf import MOST_JOINTS, Rig, textured_glb
+from .mesh import Mesh, mesh_path, split_at_seams, vertex_normals, write_files
+
+
+@dataclass(frozen=True, eq=False)
+class RiggedMesh:
+    """A mesh in head space (y up, z out of the face, triangles counter-clockwise from outside) and how it moves.
+
+    First the morph targets move the neutral's vertices, each in proportion to its score, then the joints turn what they
+    hold. At rest no joint is turned: the axes of each are those of head space.
+
+    Raises:
+        InvertAvatarError: The parts do not fit each other, or hold what is no number; the message names the part.
+    """
+
+    vertices: np.ndarray  # [V, 3] float, head units: the neutral
+    triangles: np.ndarray  # [F, 3] int
+    uv: np.ndarray  # [U, 2] float in 0..1, u right and v UP
+    uv_triangles: np.ndarray  # [F, 3] int: the places in `uv` of each triangle's corners
+    texture: np.ndarray  # [H, W, 3] or [H, W, 4] uint8 RGB(A); no surface where alpha is below a half
+    morphs: Mapping[str, np.ndarray]  # [V, 3] float, head units: how each moves the vertices at score 1
+    joint_names: Sequence[str]  # J
+    joint_parents: Sequence[int]  # J: the first joint is the root and has -1, the others come after their parents
+    joint_positions: np.ndarray  # [J, 3] float, head units, at rest
+    skin_weights: np.ndarray  # [V, J] float, not negative; files keep the four largest of a row, scaled to the sum 1
+    metres_per_unit: float  # a head unit of an average adult
+
+    def __post_init__(self):
+        count, corners, joints = len(self.vertices), np.shape(self.triangles), len(self.joint_names)
+        check_numbers("vertices", self.vertices, (count, 3))
+        check_indices("triangles", self.triangles, (len(self.triangles), 3), count)
+        check_numbers("uv", self.uv, (len(self.uv), 2))
+        if self.uv.min() < 0 or self.uv.max() > 1:
+            raise InvertAvatarError("The mesh's uv must lie in 0..1, u right and v up.")
+        check_indices("uv_triangles", self.uv_triangles, corners, len(self.uv))
+        texture = self.texture
+        if texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] not in (3, 4) or not texture.size:
+            raise InvertAvatarError(
+                f"The mesh's texture must be uint8 of [H, W, 3] or [H, W, 4], not {texture.dtype} of {texture.shape}."
+            )
+        for name, displacement in self.morphs.items():
+            check_numbers(f"morph target {name}", displacement, (count, 3))
+        self._check_joints(joints)
+        check_numbers("joint_positions", self.joint_positions, (joints, 3))
+        check_numbers("skin_weights", self.skin_weights, (count, joints))
+        if self.skin_weights.min() < 0:
+            raise InvertAvatarError("The mesh's skin_weights must not be negative.")
+        loose = np.flatnonzero(~self.skin_weights.any(1))
+        if len(loose):
+            raise InvertAvatarError(f"No joint holds vertex {loose[0]} of the mesh: give it a weight above 0.")
+        if not 0 < self.metres_per_unit < np.inf:
+            raise InvertAvatarError(f"metres_per_unit of the mesh must be above 0, not {self.metres_per_unit}.")
+
+    def save(self, path: str | Path) -> None:
+        """Write the mesh in metres, y up, the face looking along +z, as glTF wants it.
+
+        Args:
+            path: Ends in .glb (all of it in one file), or .obj (textured, with its .mtl and .png beside it) or .ply
+                (vertex colours), which hold the neutral only: these kinds know no morph targets and no joints.
+
+        Raises:
+            MediaError: Another ending, or the place cannot be written to.
+        """
+        path = mesh_path(path)
+        if path.suffix.lower() == ".glb":
+            write_files({path: self._glb()})
+        else:
+            self.neutral().save(path)
+
+    def neutral(self) -> Mesh:
+        """The mesh without what moves it. Alpha is left out; a vertex has the colour of one of its places."""
+        height, width = self.texture.shape[:2]
+        colours = np.zeros((len(self.vertices), 3), np.uint8)
+        u, v = self.uv[self.uv_triangles.ravel()].T
+        column, row = (u * width).astype(int).clip(max=width - 1), ((1 - v) * height).astype(int).clip(max=height - 1)
+        texture = np.ascontiguousarray(self.texture[..., :3])
+        colours[self.triangles.ravel()] = texture[row, column]
+        uv = self.uv[self.uv_triangles].astype(np.float32)
+        return Mesh(
+            self.vertices.astype(np.float32),
+            self.triangles.astype(np.int64),
+            colours,
+            uv,
+            texture,
+            self.metres_per_unit,
+        )
+
+    def _glb(self) -> bytes:
+        # Parts may come in half precision, whose steps would show.
+        vertices, joints = self.vertices.astype(np.float64), self.joint_positions.astype(np.float64)
+        scale, normals = self.metres_per_unit, vertex_normals(vertices, self.triangles)
+        split, uv, triangles = split_at_seams(self.triangles, self.uv[self.uv_triangles].astype(np.float32))
+        morphs = {}
+        for name, moved in self.morphs.items():
+            turned = vertex_normals(vertices + moved, self.triangles) - normals
+            morphs[name] = moved[split].astype(np.float64) * scale, turned[split]
+        rig = Rig(
+            tuple(self.joint_names), tuple(map(int, self.joint_parents)), joints * scale, self.skin_weights[split]
+        )
+        return textured_glb(vertices[split] * scale, normals[split], uv, triangles, self.texture, morphs, rig)
+
+    def _check_joints(self, joints: int) -> None:
+        if not 1 <= joints <= MOST_JOINTS:
+            raise InvertAvatarError(f"The mesh must have 1 to {MOST_JOINTS} joints, not {joints}.")
+        twice = [name for name in self.joint_names if list(self.joint_names).count(name) > 1]
+        if twice:
+            raise InvertAvatarError(f"Two joints of the mesh are called {twice[0]}: give each a name of its own.")
+        parents = list(self.joint_parents)
+        if len(parents) != joints:
+            raise InvertAvatarError(f"The mesh has {joints} joint_names and {len(parents)} joint_parents.")
+        if parents[0] != -1 or not all(0 <= parent < joint for joint, parent in enumerate(parents) if joint):
+            raise InvertAvatarError(
+                "Of the mesh's joint_parents the first must be -1, the root's, and each other an earlier joint."
+            )
+
+
+def check_numbers(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Refuse what is empty, of another shape, or not finite."""
+    if np.shape(values) != shape or not np.size(values):
+        raise InvertAvatarError(f"The mesh's {name} must be an array of {shape}, not of {np.shape(values)}.")
+    if not np.isfinite(values).all():
+        raise InvertAvatarError(f"The mesh's {name} must be finite numbers.")
+
+
+def check_indices(name: str, indices: np.ndarray, shape: tuple[int, ...], count: int) -> None:
+    """Refuse what is empty, of another shape, or points to none of `count` things."""
+    check_numbers(name, indices, shape)
+    if not np.issubdtype(indices.dtype, np.integer) or indices.min() < 0 or indices.max() >= count:
+        raise InvertAvatarError(f"The mesh's {name} must be whole numbers from 0 to {count - 1}.")

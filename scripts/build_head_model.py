@@ -1,0 +1,62 @@
+"""Build the head model from MakeHuman's CC0 data and from tracked people."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
+
+
+def build_head_model(
+    data: Annotated[Path, typer.Argument(help="Folder of MakeHuman's data.")],
+    tracks: Annotated[list[Path], typer.Option(help="Shards of people to learn from (scripts/prepare_dataset.py).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the head model.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Pipeline with face_tracker and face_model; the shipped one by default.")
+    ] = None,
+    heads: Annotated[int, typer.Option(min=200, help="Random heads that the identity axes are made of.")] = 2000,
+    pictures: Annotated[int, typer.Option(min=2, help="Random heads that landmarks are looked for on.")] = 24,
+    debug: DebugOption = False,
+) -> None:
+    """Cut the head, find landmarks on it, learn identity, warp and the tracker's bias; the same input, the same bits.
+
+    Example: scripts/build_head_model.py ../shared/data/makehuman --tracks shards -o invertavatar/checkpoints/head_model
+    """
+    with error_sentences(debug):
+        from invertavatar import FaceModel, FaceTracker
+        from invertavatar.face.topology import build_topology
+        from invertavatar.head.building import build_head_model as build
+        from invertavatar.head.building import tracked_people
+        from invertavatar.head.embedding import embed_landmarks
+        from invertavatar.head.makehuman import MakeHuman
+        from invertavatar.head.random_heads import RandomHeads
+        from invertavatar.head.topology import cut_head
+        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.training.shards import Shards
+
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        checkpoint = checkpoint or DEFAULT_CHECKPOINT
+        tracker = FaceTracker.from_pretrained(checkpoint / "face_tracker")
+        axes = FaceModel.from_pretrained(checkpoint / "face_model").expression_basis.numpy()
+        mirror = build_topology(checkpoint / "face_tracker" / tracker.config.landmarker).mirror[:478]
+        source = MakeHuman(data)
+        topology = cut_head(source)
+        people = list(tracked_people(Shards(tracks)).values())
+        print(f"{sum(len(p.vertices) for p in people)} pictures of {len(people)} people to learn from")
+        embedding, allowed = embed_landmarks(source, RandomHeads(source), topology, tracker, mirror, pictures)
+        model = build(source, topology, embedding, allowed, people, tracker.template, mirror, axes, heads)
+        model.save_compact(output)
+        size = sum(file.stat().st_size for file in output.iterdir())
+        print(f"{output}: {size / 1e6:.1f} MB, {model.config.num_vertices} vertices")
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command()(build_head_model)
+    run(app)

@@ -1,0 +1,79 @@
+"""Measuring how well the head model fits, on people that the model itself makes."""
+
+import numpy as np
+import pytest
+import torch
+
+from invertavatar.camera import rotation_from_angles
+from invertavatar.evaluation.head_fit import crown_outside, ear_offset, face_height, fit_person, turned_errors
+from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.face.tracker import Track
+from invertavatar.head.building import TrackedPerson
+from invertavatar.head.head_model import LABELS
+from invertavatar.rendering.rasterizer import rasterize
+
+YAWS = (-45.0, -38.0, -33.0, -10.0, -4.0, 0.0, 5.0, 9.0, 34.0, 41.0)
+
+
+@pytest.fixture(scope="module")
+def person(head_model) -> TrackedPerson:
+    """Somebody of the identity space, tracked without error but for the bias that all faces have."""
+    generator = torch.Generator().manual_seed(3)
+    axes = torch.randn(len(head_model.identity_std), generator=generator) * head_model.identity_std
+    vertices = head_model.mean + torch.einsum("k,kvc->vc", axes, head_model.identity_basis)
+    shape = head_model.shape(head_model.landmarks(vertices), 1)
+    scores = torch.rand(len(YAWS), len(ARKIT_NAMES), generator=generator) * 0.2
+    yaw = torch.tensor(YAWS)
+    landmarks = head_model.landmarks(head_model(shape, scores))
+    biased = 2 * landmarks - head_model.unbiased(landmarks, yaw, torch.zeros_like(yaw))
+    return TrackedPerson(biased.numpy(), scores.numpy(), rotation_from_angles(yaw).numpy())
+
+
+def test_each_step_explains_more_of_a_person(head_model, person):
+    fit = fit_person(head_model, person)
+    mean, identity, unwarped, expression, fading, whole = fit.steps.values()
+    assert mean > 2 * identity > 4 * unwarped
+    assert max(expression, fading, whole) < 0.1
+    assert max(map(abs, fit.lid_gaps)) < 0.3
+
+
+def test_turned_faces_are_nearer_once_the_bias_of_others_is_taken_out(head_model, person):
+    kept = head_model.tracker_bias.clone()
+    mirror = np.arange(478)
+    ((with_bias, without),) = turned_errors(head_model, {"a": person}, [person._replace()], mirror).values()
+    assert without < 0.6 * with_bias
+    assert torch.equal(head_model.tracker_bias, kept)
+
+
+def test_a_bounded_crown_stays_inside_of_a_matte_that_is_lower(head_model, person):
+    size, frontal = 256, YAWS.index(0.0)
+    person = person._replace(vertices=person.vertices - np.float32([0, 0.25, 0]))  # so that the crop holds the crown
+    shape = head_model.shape(head_model.at_rest(*(torch.from_numpy(x) for x in person[:2])).mean(0), 1)
+    limit = float(shape.vertices[:, 1].max()) - 0.1
+    up = 1 - (np.arange(size) + 0.5) * (2 / size)
+    matte = np.repeat((up < limit)[:, None], size, 1).astype(np.uint8) * 255
+    valid = np.ones((size, size), bool)
+    free, bounded = (crown_outside(head_model, person, lambda _: (matte, valid), [frontal], b) for b in (False, True))
+    assert free.max() > 6
+    assert bounded.max() < 2
+
+
+def test_an_ear_where_the_model_has_it_is_off_by_nothing(head_model, person):
+    scale, centre, frame = 100.0, np.array([200.0, 180.0], np.float32), YAWS.index(41.0)
+    landmarks, scores = (torch.from_numpy(x[frame : frame + 1]) for x in person[:2])
+    rotation = torch.from_numpy(person.rotation[frame])
+    shape = head_model.shape(head_model.at_rest(landmarks, scores)[0], 1)
+    ears = head_model.triangles[head_model.label == LABELS.index("ear")]
+    seen = head_model(shape, scores) @ rotation.T
+    drawn = rasterize(seen * torch.tensor([1.0, -1.0, 1.0]), ears, 512).triangle[0] >= 0
+    columns = torch.nonzero(drawn.any(0))[:, 0] / 256 - 1
+    left = columns[columns < 0]  # looking to the picture's right, the ear in front is on the left
+    rows = torch.nonzero(drawn[:, :256].any(1))[:, 0] / 256 - 1
+    box = [left.min() * scale + 200, rows.min() * scale + 180, left.max() * scale + 200, rows.max() * scale + 180]
+    track = Track(np.zeros((478, 3)), person.expression[frame], person.rotation[frame], scale, centre,
+                  person.vertices[frame], (400, 360), 1)  # fmt: skip
+    box = [float(x) for x in box]
+    assert ear_offset(head_model, track, box, unbiased=False) < 2
+    tenth = 0.1 * face_height(head_model) * scale
+    moved = [box[0] + tenth, box[1], box[2] + tenth, box[3]]
+    assert ear_offset(head_model, track, moved, unbiased=False) == pytest.approx(10, abs=2)
