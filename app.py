@@ -31,6 +31,7 @@ from invertavatar.app.style import banner, listed, status
 from invertavatar.app.visitors import Visitors
 from invertavatar.avatar import Avatar
 from invertavatar.face.motion import ANIMATION_REGIONS, check_neutral_frame
+from invertavatar.pipelines.pipeline_inputs import SURFACES
 from invertavatar.rendering.mesh import CELL
 
 logger = logging.getLogger("invertavatar.app")
@@ -275,7 +276,7 @@ def orbit(ticket, expression=None, background="gray", size=LIVE_SIZE, mark=True)
         yield str(job.result), status("Finished.")
 
 
-def export_mesh(ticket, expression=None, resolution=128, kind="glb", surface=None):
+def export_mesh(ticket, expression=None, resolution=128, kind="glb", surface="head"):
     """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three).
 
     A .glb of the "head" can be animated: 52 morph targets named as ARKit's, neck, jaw and eye joints; the "volume" has
@@ -284,7 +285,7 @@ def export_mesh(ticket, expression=None, resolution=128, kind="glb", surface=Non
     person, scores = VISITORS.person(ticket), arguments.expression(expression)
     resolution = arguments.whole("the resolution", resolution, *arguments.RESOLUTIONS, default=128, step=CELL)
     kind = arguments.choice("the file", kind, MESH_KINDS, "glb")
-    surface = arguments.choice("the surface", surface, model.surfaces(), model.surfaces()[0])
+    surface = arguments.choice("the surface", surface, SURFACES, "head")
     yield gr.skip(), gr.skip(), status("Finding the surface and baking its texture: some seconds.")
     mesh = model.mesh(person.avatar, scores, resolution, surface)
     with workspace() as folder:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 DEVICE = best_device()
 ON_ZERO_GPU = spaces is not None
-SURFACES = ("head", "volume")  # of a mesh: see `InvertAvatarPipeline.extract_mesh`
 MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; without it the shipped one is taken
 
 
@@ -69,11 +68,6 @@ def tracker() -> FaceTracker:
 def head_model() -> HeadModel | None:
     """The head model on the CPU; None where the pipeline has none."""
     return load().head_model
-
-
-def surfaces() -> tuple[str, ...]:
-    """What meshes there are, the usual one first."""
-    return ("volume",) if load().pipe.head_model is None else SURFACES
 
 
 def hand_back_memory() -> None:
@@ -116,5 +110,8 @@ def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
 
 @gpu(60)
 def mesh(avatar: Avatar, expression: dict[str, float], resolution: int, surface: str) -> Mesh | RiggedMesh:
-    """`pipe.extract_mesh`."""
-    return load().pipe.extract_mesh(avatar, resolution=resolution, expression=expression, surface=surface)
+    """`pipe.extract_mesh`; a model without a head model has the volume only."""
+    pipe = load().pipe
+    if pipe.head_model is None:
+        surface = "volume"
+    return pipe.extract_mesh(avatar, resolution=resolution, expression=expression, surface=surface)

@@ -59,6 +59,7 @@ TAKEN = {
     "background_picture": [None, []],
     "region": [None],
     "kind": [None],
+    "surface": [None],
     "expression": [None, {}],
     "webcam": [None, []],
     "drivers": [],
