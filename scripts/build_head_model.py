@@ -32,12 +32,12 @@ def build_head_model(
         from invertavatar import FaceModel, FaceTracker
         from invertavatar.face.topology import build_topology
         from invertavatar.head.building import build_head_model as build
-        from invertavatar.head.building import tracked_people
         from invertavatar.head.embedding import embed_landmarks
         from invertavatar.head.makehuman import MakeHuman
         from invertavatar.head.random_heads import RandomHeads
         from invertavatar.head.topology import cut_head
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.training.head_tracks import tracked_people
         from invertavatar.training.shards import Shards
 
         logging.basicConfig(level=logging.INFO, format="%(message)s")

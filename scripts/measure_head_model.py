@@ -37,8 +37,8 @@ def measure_head_model(
         from invertavatar import FaceTracker, HeadModel
         from invertavatar.evaluation.head_fit import STICKS_OUT, crown_outside, fit_person, turned_errors
         from invertavatar.face.topology import build_topology
-        from invertavatar.head.building import tracked_people
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.training.head_tracks import tracked_people
         from invertavatar.training.shards import Shards
 
         head = HeadModel.from_pretrained(model or DEFAULT_CHECKPOINT / "head_model")

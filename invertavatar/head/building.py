@@ -23,7 +23,6 @@ from ..camera import angles_from_rotation
 from ..face.arkit import ARKIT_NAMES, mirrored
 from ..face.pose import PoseTemplate, procrustes
 from ..face.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
-from ..training.shards import Shards
 from .atlas import build_atlas
 from .embedding import LandmarkEmbedding, nearest_points
 from .head_model import JOINTS, NUM_SURFACE_LANDMARKS, HeadModel
@@ -55,21 +54,6 @@ class TrackedPerson(NamedTuple):
     def angles(self) -> np.ndarray:
         """[T, 2] yaw and pitch in degrees."""
         return angles_from_rotation(torch.from_numpy(self.rotation)).numpy()[:, :2].astype(np.float64)
-
-
-def tracked_people(shards: Shards) -> dict[str, TrackedPerson]:
-    """The people of some shards, by name."""
-    faces: dict[str, list] = {}
-    for source in shards.sources:
-        faces.setdefault(source.person, []).append(source.faces)
-    return {
-        person: TrackedPerson(
-            shards.vertices[rows].astype(np.float32),
-            shards.expression[rows].astype(np.float32) / 255,
-            shards.rotation[rows].astype(np.float32),
-        )
-        for person, rows in ((name, np.concatenate(parts)) for name, parts in sorted(faces.items()))
-    }
 
 
 @dataclass

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..face.arkit import ARKIT_NAMES
 from ..half_precision import Float32Island, Network
+from .topology import JOINT_NAMES as JOINTS
 
 LABELS = ("face", "scalp", "ear", "neck", "torso", "lips", "mouth", "teeth", "tongue", "eye")
-JOINTS = ("torso", "neck01", "neck02", "neck03", "head", "jaw", "eyeLeft", "eyeRight")
 NUM_LANDMARKS, NUM_SURFACE_LANDMARKS = 478, 468  # the others are irises
 # Upper and lower lid, landmark by landmark from the inner to the outer corner.
 LID_PAIRS = {
