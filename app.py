@@ -221,7 +221,7 @@ def animate(
             name = Path(source).name + (f" ({number} of {len(sources)})" if len(sources) > 1 else "")
             target = Path(folder) / str(number)
             target.mkdir()
-            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame or None, sound)
+            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame, sound)
             job = Job(films.animate(person, source, target, *film_options))
             for report in job:
                 frame = frame if report.frame is None else films.opaque(report.frame)

@@ -46,14 +46,20 @@ class Network(ModelMixin, ConfigMixin):
         return nn.Module.to(self, *args, **kwargs)  # diffusers' own warns of what the islands see to themselves
 
 
-def all_finite(values: Iterable) -> bool:
-    """Whether all numbers in nested tuples, lists and tables of tensors are finite; waits for their device once.
+def finite(values: Iterable) -> Tensor:
+    """Whether all numbers in nested tuples, lists and tables of tensors are finite: [] bool on their device, for which
+    nobody has to wait here.
 
     Args:
         values: What is no tensor in them counts as finite.
     """
     extremes = [extreme.float() for x in _floating(values) for extreme in x.aminmax()]
-    return bool(torch.stack(extremes).isfinite().all())  # an extreme is NaN where any number is
+    return torch.stack(extremes).isfinite().all()  # an extreme is NaN where any number is
+
+
+def all_finite(values: Iterable) -> bool:
+    """The same, waiting for the device."""
+    return bool(finite(values))
 
 
 def _floating(values: Iterable) -> Iterator[Tensor]:

@@ -34,7 +34,7 @@ from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
 from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
-from invertavatar.half_precision import all_finite
+from invertavatar.half_precision import finite
 from invertavatar.head.head_model import HeadModel
 from invertavatar.head.hidden_parts import whole_eyes, with_tongue
 from invertavatar.head.rig import painting_poses, rigged_mesh, shape_of
@@ -468,26 +468,32 @@ class InvertAvatarPipeline(DiffusionPipeline):
     @torch.no_grad()
     def _stream(self, layers, behind, output_type, callback):
         steps, (function, _) = count(), callback
-        batches = (compose(colour, opacity, behind) for colour, opacity, _ in layers)
-        if function is not None:
 
-            def stepped(frames):
-                seen = [self._at_step_end(callback, next(steps), frames=x)["frames"] for x in frames.split(1)]
-                return torch.cat([frame.to(frames) for frame in seen])
+        def composed():  # frames, and whether they are finite, which is on its way from the device
+            for rendered in layers:
+                fine, frames = to_host(finite(rendered)), compose(*rendered[:2], behind)
+                if function is not None:
+                    self._refuse_overflow(fine())
+                    seen = [self._at_step_end(callback, next(steps), frames=x)["frames"] for x in frames.split(1)]
+                    frames = torch.cat([frame.to(frames) for frame in seen])
+                yield frames, fine
 
-            batches = map(stepped, batches)
         if output_type != "uint8":
-            for frames in batches:
+            for frames, fine in composed():
+                self._refuse_overflow(fine())
                 yield from frames
             return
 
-        def begin(frames):
-            return to_host((frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous())
+        def begin(batch):
+            frames, fine = batch
+            return to_host((frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous()), fine
 
-        def finish(pictures):
+        def finish(begun):
+            pictures, fine = begun
+            self._refuse_overflow(fine())
             return pictures().numpy().copy()  # what is pinned is not for keeping
 
-        pictures = map(begin, batches)
+        pictures = map(begin, composed())
         late = self._recordings is not None and function is None
         for frames in staggered(pictures, finish) if late else map(finish, pictures):
             yield from frames
@@ -531,9 +537,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             batches = ahead(lambda start: finish(begin(start)), starts, workers_for(avatar.device, len(starts)))
         try:
             with closing(batches):
-                for rendered in self._with_progress(batches, len(starts), "Rendering"):
-                    self._check_finite(rendered)
-                    yield rendered
+                yield from self._with_progress(batches, len(starts), "Rendering")
         finally:  # also where a stream is left half-way
             self.maybe_free_model_hooks()
 
@@ -608,6 +612,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         behind = resolve_background(background, avatar.backdrop, height)
         view, frames, depths = (rotation if turn_body else still), [], []
         for colour, opacity, depth in self._layers(avatar, motion, view, camera, height, batch_size):
+            self._check_finite((colour, opacity, depth))
             frames.append(compose(colour, opacity, behind))
             depths.append((depth / opacity).where(opacity > 0.5, torch.nan))
         frames, depth = as_output_type(torch.cat(frames), output_type), torch.cat(depths)
@@ -879,8 +884,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         avatar.check(self.avatar_layout)
 
     def _check_finite(self, values: Sequence) -> None:
+        """Waits for the device; `_refuse_overflow` need not."""
+        self._refuse_overflow(finite(values))
+
+    def _refuse_overflow(self, fine: Tensor) -> None:
         """Overflow is an error: a picture of it may look like an empty one."""
-        if not all_finite(values):
+        if not fine:
             dtype = str(self.generator.dtype).removeprefix("torch.")
             raise InvertAvatarError(
                 f"Numbers that are not finite came out of the networks in {dtype}: load the model with "

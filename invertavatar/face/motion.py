@@ -435,8 +435,10 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
 
 
 def check_smooth(smooth: float) -> None:
-    """Raises:
-    MotionError: A smoothing out of its range.
+    """Refuses a smoothing that is none.
+
+    Raises:
+        MotionError: It is out of its range.
     """
     if not 0 <= smooth <= 1:
         raise MotionError(f"smooth runs from 0 to 1; {smooth} does not.")

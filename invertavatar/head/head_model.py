@@ -225,7 +225,7 @@ class HeadModel(Float32Island, Network):
         inside = matte if valid is None else torch.where(valid > 0.5, matte, torch.ones_like(matte))
         for crown in torch.linspace(1, config.crown_least, 31).tolist():
             lowered = torch.stack([place[:, 0], place[:, 1] + above * (crown - 1), place[:, 2]], -1)
-            seen = lowered @ rotation.T
+            seen = lowered @ rotation.mT
             grid = torch.stack([seen[:, 0], -seen[:, 1] - config.crown_margin], -1)[None, None]
             covered = torch.nn.functional.grid_sample(inside, grid, padding_mode="border", align_corners=False)
             if float((covered < 0.5).float().mean()) < 0.01:

@@ -31,9 +31,11 @@ def fitted_to(head_model: HeadModel, portrait: Portrait) -> tuple[HeadShape, tor
     shape = head_model.shape(rest, 1)
     crown = head_model.crown_height(shape, portrait.rotation[0], portrait.matte, portrait.inside)
     shape = head_model.shape(rest, 1, crown)
-    driven = head_model(shape, portrait.expression, portrait.vertices, torch.zeros_like(yaw).to(head_model.device))
-    gaze = head_model.gaze_in(portrait.vertices, driven)
-    return shape, head_model.turn_eyes(driven, gaze - head_model.gaze_of(portrait.expression))
+    gaze = head_model.gaze_in(portrait.vertices, shape.vertices[None])
+    frontal = torch.zeros(
+        1, device=head_model.device
+    )  # so that the photo's own landmarks are met, however it is turned
+    return shape, head_model(shape, portrait.expression, portrait.vertices, frontal, gaze)
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ def shape_of(head_model: HeadModel, avatar: Avatar) -> HeadShape:
     shape = head_model.shape(rest_sum, count)
     if avatar.views is None:
         return shape
-    front = torch.eye(3, device=device)  # the views lie in the frontal plane
+    front = torch.eye(3).to(device)  # the views lie in the frontal plane
     mattes = avatar.views.coarse[0, :, None, 3:4].float()  # [K, 1, 1, h, w]
     pixels = avatar.views.coarse[0, :, None, 4:5].float()
     crowns = [head_model.crown_height(shape, front, m, v) for m, v in zip(mattes, pixels, strict=True)]
@@ -66,7 +66,7 @@ def inside_of_mouth(head_model: HeadModel) -> Tensor:
 @torch.no_grad()
 def morph_targets(head_model: HeadModel, shape: HeadShape) -> dict[str, np.ndarray]:
     """ARKit name -> [V, 3] what a score of 1 moves on this person; gaze turns the eyeballs, blinks close the lids."""
-    scores = torch.eye(len(ARKIT_NAMES), device=shape.vertices.device)
+    scores = torch.eye(len(ARKIT_NAMES)).to(shape.vertices.device)
     neutral = head_model(shape, torch.zeros_like(scores[:1]))
     moved = head_model(shape, scores) - neutral
     close = ARKIT_NAMES.index("mouthClose")  # driven alone it is capped to nothing; programs add it to an open jaw
