@@ -3,6 +3,7 @@
 import sys
 import time
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ from invertavatar.scripts.console import (
 
 
 class Protocol(StrEnum):
-    """What can be measured; the names are those of the methods of `Evaluation`."""
+    """What can be measured."""
 
     SAME_IDENTITY = "same_identity"
     CROSS_IDENTITY = "cross_identity"
@@ -35,6 +36,7 @@ class Protocol(StrEnum):
     SHARPNESS = "sharpness"
     FUSION = "fusion"
     ABLATIONS = "ablations"
+    TURNED = "turned"
 
 
 class SpreadingCommand(TyperCommand):
@@ -59,7 +61,8 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, metrics.md and sheets.")],
     protocol: Annotated[list[Protocol], typer.Option(help="What to measure.")] = list(Protocol),  # noqa: B006
     photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos, as in --photos 1 2 4 8.")] = [1, 2, 4, 8],  # noqa: B006
-    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip.")] = 10,
+    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned has its own 14.")] = 10,
+    only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first so many clips only.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
     sface: Annotated[
@@ -85,9 +88,10 @@ def evaluate(
         from invertavatar.evaluation.metrics import FaceRecognizer
         from invertavatar.evaluation.protocols import Evaluation, Judge
         from invertavatar.evaluation.report import markdown, write_report
+        from invertavatar.evaluation.turned import turned
         from invertavatar.training.perceptual import LPIPS
 
-        paths = find_clips(data)[:limit]
+        paths = find_clips(data, only)[:limit]
         perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
         pipe = load_pipeline(model, device, quiet)
         tracker = pipe.face_tracker or FaceTracker.from_pretrained()
@@ -96,10 +100,18 @@ def evaluate(
         progress.set_description("Tracking")
         clips = list(load_clips(progress, tracker, pipe.face_model))
         evaluation = Evaluation(pipe, clips, Judge(tracker, perceptual.to(pipe.device), recognizer), frames)
+        measures = {
+            Protocol.SAME_IDENTITY: partial(evaluation.same_identity, photos),
+            Protocol.CROSS_IDENTITY: evaluation.cross_identity,
+            Protocol.JITTER: evaluation.jitter,
+            Protocol.SHARPNESS: evaluation.sharpness,
+            Protocol.FUSION: evaluation.fusion,
+            Protocol.ABLATIONS: evaluation.ablations,
+            Protocol.TURNED: partial(turned, evaluation),
+        }
         outcomes = {}
         for name in dict.fromkeys(protocol):
-            arguments = [photos] if name is Protocol.SAME_IDENTITY else []
-            outcomes[str(name)] = getattr(evaluation, name)(*arguments)
+            outcomes[str(name)] = measures[name]()
             about = {
                 "model": model or "shipped",
                 "clips": len(clips),

@@ -6,7 +6,7 @@ Shapes: H W picture, S side of a crop.
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -100,16 +100,22 @@ def cut(picture: np.ndarray, track: Track, valid: tuple[float, float, float, flo
     return inside, moved
 
 
-def find_clips(folder: str | Path) -> list[Path]:
+def find_clips(folder: str | Path, only: Collection[str] = ()) -> list[Path]:
     """The videos in a folder, by name.
 
+    Args:
+        folder: Where they are.
+        only: Names, without their endings, of those to take; all by default.
+
     Raises:
-        MediaError: There is none.
+        MediaError: There is none, or none of one of the names.
     """
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:
         raise MediaError(f"{folder} holds no video. Give a folder of clips, such as .mp4 files of one person each.")
-    return paths
+    if missing := sorted(set(only) - {path.stem for path in paths}):
+        raise MediaError(f"{folder} holds no clip named {' or '.join(missing)}. Give names without their endings.")
+    return [path for path in paths if not only or path.stem in only]
 
 
 def load_clips(paths: Iterable[Path], tracker: FaceTracker, face_model: FaceModel) -> Iterator[Clip]:

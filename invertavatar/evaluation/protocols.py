@@ -178,10 +178,10 @@ class Evaluation:
         clips = [clip for clip in self.clips if people[clip.person] is clip]
         outcome, rows = Outcome(columns=["photo", "driver", "avatar"]), []
         avatars = {clip.name: self._reconstruct(self.pipe, clip, 1) for clip in clips}
-        for source, driver in self._progress(list(permutations(clips, 2)), "Cross identity"):
+        for source, driver in self.progress(list(permutations(clips, 2)), "Cross identity"):
             targets = self.targets(driver, driver.test_frames(self.num_frames))
             photo = self.targets(source, source.photo_frames(1))[0].face
-            pictures = self._render(self.pipe, avatars[source.name], targets)
+            pictures = self.render(self.pipe, avatars[source.name], targets)
             rows += [
                 self.judge.compare_across(self.judge.look(picture), photo, target.face)
                 for picture, target in zip(pictures, targets, strict=True)
@@ -194,9 +194,9 @@ class Evaluation:
     def jitter(self) -> Outcome:
         """Acceleration of the landmarks over consecutive frames: the avatar's of 1 photo, and the driver's own."""
         outcome, rows = Outcome(), []
-        for clip in self._progress(self.clips, "Jitter"):
+        for clip in self.progress(self.clips, "Jitter"):
             targets = self.targets(clip, clip.test_run(JITTER_FRAMES))
-            pictures = self._render(self.pipe, self._reconstruct(self.pipe, clip, 1), targets)
+            pictures = self.render(self.pipe, self._reconstruct(self.pipe, clip, 1), targets)
             pairs = [(self.judge.look(picture), target.face) for picture, target in zip(pictures, targets, strict=True)]
             if len(pairs) > 2 and all(face.track and truth.track for face, truth in pairs):
                 landmarks = np.array([[face.track.landmarks, truth.track.landmarks] for face, truth in pairs])
@@ -210,8 +210,8 @@ class Evaluation:
     def sharpness(self) -> Outcome:
         """Fine structure of the face at 512 px: of the avatar of 1 photo, as it is in that photo, and of the photo."""
         outcome, rows = Outcome(columns=["photo", "avatar"]), []
-        for clip in self._progress(self.clips, "Sharpness"):
-            portrait = self.portraits(clip, 1)[0]
+        for clip in self.progress(self.clips, "Sharpness"):
+            portrait = self.portraits(clip, clip.photo_frames(1))[0]
             target = self.targets(clip, clip.photo_frames(1))[0]
             avatar = self._reconstruct(self.pipe, clip, 1)
             (picture,) = self._frames(self.pipe, avatar, [target], CROP_SIZE)
@@ -235,9 +235,9 @@ class Evaluation:
                 self._targets[clip.name, frame] = Target(self.judge.look(truth), crop.inside, motion)
         return [self._targets[clip.name, frame] for frame in frames]
 
-    def portraits(self, clip: Clip, count: int) -> list[Portrait]:
-        """Photos of a clip."""
-        frames = clip.photo_frames(count)
+    def portraits(self, clip: Clip, frames: Iterable[int]) -> list[Portrait]:
+        """Frames of a clip as photos."""
+        frames = list(frames)
         missing = [frame for frame in frames if (clip.name, frame) not in self._portraits]
         if missing:
             for frame, (picture, _) in clip.read(missing).items():
@@ -245,13 +245,26 @@ class Evaluation:
                 self._portraits[clip.name, frame] = prepare_portrait(picture, self.judge.tracker, name)
         return [self._portraits[clip.name, frame] for frame in frames]
 
+    def render(self, pipe, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
+        """The avatar as in the targets: [S, S, 3] uint8 each, grey where the target has no pixels."""
+        return [
+            np.where(target.inside[..., None], picture, np.uint8(GREY))
+            for picture, target in zip(self._frames(pipe, avatar, targets, SIZE), targets, strict=True)
+        ]
+
+    def progress(self, items: Sequence, title: str):
+        """Items to go through, with a progress bar."""
+        bar = self.pipe.progress_bar(items)
+        bar.set_description(title)
+        return bar
+
     def _same_identity(self, cases: dict[str, tuple["InvertAvatarPipeline", int, FusionMode]], title: str) -> Outcome:
         outcome, rows = Outcome(columns=["photo", "truth", *cases]), {name: [] for name in cases}
-        for clip in self._progress(self.clips, title):
+        for clip in self.progress(self.clips, title):
             targets = self.targets(clip, clip.test_frames(self.num_frames))
             shown = [self.targets(clip, clip.photo_frames(1))[0].face.picture, targets[0].face.picture]
             for name, (pipe, count, fusion) in cases.items():
-                pictures = self._render(pipe, self._reconstruct(pipe, clip, count, fusion), targets)
+                pictures = self.render(pipe, self._reconstruct(pipe, clip, count, fusion), targets)
                 rows[name] += [
                     self.judge.compare(self.judge.look(picture), target.face)
                     for picture, target in zip(pictures, targets, strict=True)
@@ -263,16 +276,9 @@ class Evaluation:
 
     def _reconstruct(self, pipe, clip: Clip, count: int, fusion: FusionMode = "gru") -> Avatar:
         avatar = None
-        for portrait in self.portraits(clip, count):
+        for portrait in self.portraits(clip, clip.photo_frames(count)):
             avatar = pipe.add_portrait(avatar, portrait, fusion)
         return avatar
-
-    def _render(self, pipe, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
-        """The avatar as in the targets: [S, S, 3] uint8 each, grey where the target has no pixels."""
-        return [
-            np.where(target.inside[..., None], picture, np.uint8(GREY))
-            for picture, target in zip(self._frames(pipe, avatar, targets, SIZE), targets, strict=True)
-        ]
 
     def _frames(self, pipe, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(targets), BATCH_SIZE):
@@ -286,11 +292,6 @@ class Evaluation:
                 batch_size=BATCH_SIZE,
                 crossfade=0,  # test frames lie apart
             )
-
-    def _progress(self, items: Sequence, title: str):
-        bar = self.pipe.progress_bar(items)
-        bar.set_description(title)
-        return bar
 
 
 def over_grey(picture: np.ndarray, matte: np.ndarray) -> np.ndarray:

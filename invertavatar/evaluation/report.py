@@ -9,6 +9,7 @@ from .protocols import Outcome, Scores
 
 # metric -> (heading with the direction that is better, digits)
 COLUMNS = {
+    "angle": ("angle °", 1),
     "psnr": ("PSNR dB ↑", 2),
     "l1": ("L1 ↓", 4),
     "lpips": ("LPIPS ↓", 3),
@@ -30,6 +31,7 @@ TITLES = {
     "jitter": ("Temporal jitter, one photo", ""),
     "sharpness": ("Fine structure of the face at 512 px, one photo", ""),
     "fusion": ("Fusion of four photos", "fusion"),
+    "turned": ("By the angle between photo and frame, one photo", "degrees"),
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,
@@ -39,7 +41,9 @@ the shift, turn and scale that bring them nearest to the driver's, so what two f
 Pose: angle between the tracked head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean
 acceleration of the landmarks. Fine structure: mean magnitude of the Laplacian within the landmarks' hull. Fusion:
 "mean" has all photos count alike, "first" takes features, colours and shape of the first photo; the neutral face is
-that of all photos in each mode. "missed" counts what lacks the metrics of a face because the tracker found none."""
+that of all photos in each mode. Turned: the least, the middle and the most turned frame of each clip as the only photo,
+frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. "missed" counts what lacks
+the metrics of a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 

@@ -7,95 +7,18 @@ import numpy as np
 import pytest
 import torch
 import typer
-from tqdm import tqdm
 
 from invertavatar.errors import InvertAvatarError, MediaError
-from invertavatar.evaluation.clips import Clip, cut, find_clips, load_clips
-from invertavatar.evaluation.protocols import ABLATIONS, SIZE, Evaluation, Judge, average, over_grey, without
+from invertavatar.evaluation.clips import cut, find_clips, load_clips
+from invertavatar.evaluation.protocols import ABLATIONS, SIZE, Evaluation, average, over_grey, without
 from invertavatar.evaluation.report import flat, markdown, write_report
-from invertavatar.face.motion import Motion
-from invertavatar.face.portrait import CROP_SIZE
-from invertavatar.face.recorder import Recorder
-from invertavatar.face.tracker import Track
-from invertavatar.media import VideoReader, VideoWriter
 from invertavatar.models.presets import build_networks
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.scripts.console import new_app, run
 from invertavatar.scripts.evaluate import SpreadingCommand, evaluate
-from invertavatar.training.perceptual import LPIPS
+from tests.evaluation.stand_ins import Mirror, nowhere, perfect
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
-PADDING = 40  # black pixels at the left of the second clip
-
-
-class Recognizer:
-    """Tells people by the colour of their nose: it needs no file."""
-
-    def embed(self, image, landmarks):
-        x, y = landmarks[1, :2].astype(int)
-        return image[y, x] / np.linalg.norm(image[y, x].astype(float))
-
-
-class Mirror:
-    """A pipeline whose avatar is a function of the motion: what it is asked to show is looked up."""
-
-    def __init__(self, show):
-        self.show, self.fused, self.recorder = show, [], Recorder(None, None)
-
-    def add_portrait(self, avatar, portrait, fusion):
-        self.fused.append(fusion)
-        return [*(avatar or []), portrait]
-
-    def animate_stream(self, avatar, motion, relative_motion, height, **_):
-        assert not relative_motion and height in (SIZE, CROP_SIZE)
-        for frame in range(motion.num_frames):
-            yield self.show(motion[frame])
-
-    def progress_bar(self, items):
-        return tqdm(items, disable=True)
-
-
-def nowhere(count, missing=()):
-    """A clip of so many frames, none of which is ever read."""
-    points = np.zeros((478, 3), np.float32)
-    track = Track(points, np.zeros(52, np.float32), np.eye(3, dtype=np.float32), 1.0, np.zeros(2), points, (8, 8), 1)
-    tracks = tuple(None if frame in missing else track for frame in range(count))
-    motion = Motion(rotation=torch.eye(3).repeat(count, 1, 1), expression=torch.zeros(count, 52))
-    return Clip(Path("clip.mp4"), "someone", None, tracks, motion)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory, face_tracker, face_model):
-    """Two people, eight frames each; the second one's have black padding, which the index tells."""
-    folder = tmp_path_factory.mktemp("clips")
-    for name in ("talk_a", "talk_b"):
-        with VideoReader(EXAMPLES / f"{name}.mp4") as video, VideoWriter(folder / f"{name}.mp4", 25) as writer:
-            for _, frame in zip(range(8), video, strict=False):
-                frame[:, : PADDING if name == "talk_b" else 0] = 0
-                writer.write(frame)
-    valid = [[PADDING, 0, 512, 512]] * 8
-    (folder / "index.json").write_text(f'{{"talk_b": {{"person": "B", "valid": {valid}}}}}')
-    return list(load_clips(find_clips(folder), face_tracker, face_model))
-
-
-@pytest.fixture(scope="module")
-def judge(face_tracker):
-    torch.manual_seed(0)
-    return Judge(face_tracker, LPIPS(), Recognizer())
-
-
-def perfect(clips, judge, num_frames=2):
-    """An evaluation of a pipeline that shows each target's truth, frames being told by their motion."""
-    pipe = Mirror(None)
-    evaluation = Evaluation(pipe, clips, judge, num_frames)
-
-    def show(motion):
-        known = evaluation._targets.values()
-        return next(t.face.picture for t in known if torch.equal(t.motion.rotation, motion.rotation))
-
-    pipe.show = show
-    return evaluation
-
 
 # Which frames
 
@@ -158,6 +81,14 @@ def test_a_folder_without_clips_and_a_set_without_faces_are_sentences(tmp_path, 
         Evaluation(Mirror(None), [], judge)
 
 
+def test_clips_are_chosen_by_name_and_a_name_that_there_is_not_is_a_sentence(clips):
+    folder = clips[0].path.parent
+    assert [path.stem for path in find_clips(folder)] == ["talk_a", "talk_b"]
+    assert [path.stem for path in find_clips(folder, ["talk_b"])] == ["talk_b"]
+    with pytest.raises(MediaError, match="holds no clip named talk_c or talk_d"):
+        find_clips(folder, ["talk_d", "talk_a", "talk_c"])
+
+
 # Protocols
 
 
@@ -211,7 +142,7 @@ def test_an_avatar_that_moves_as_its_driver_has_the_same_jitter(clips, judge):
 
 def test_sharpness_is_that_of_the_photo_s_own_face(clips, judge):
     evaluation = perfect(clips[:1], judge)
-    picture = evaluation.portraits(clips[0], 1)[0].picture
+    picture = evaluation.portraits(clips[0], [0])[0].picture
     evaluation.pipe.show = lambda motion: picture
     assert evaluation.sharpness().scores[""]["ratio"] == 1
     noise = picture.copy()
@@ -283,6 +214,7 @@ def test_a_report_holds_each_case_by_its_name_and_a_nameless_one_directly(clips,
     [
         (["--data", "nowhere"], "nowhere does not exist"),
         (["--data", __file__], "is no folder"),
+        (["--data", str(EXAMPLES), "--only", "talk_a", "talk_z"], "holds no clip named talk_z"),
         (["--data", str(EXAMPLES), "--lpips", "nowhere.safetensors"], "There is no file nowhere.safetensors"),
     ],
 )
@@ -301,7 +233,7 @@ def test_a_list_option_takes_several_values_at_once():
     app = new_app()
     app.command(cls=SpreadingCommand)(evaluate)
     command = typer.main.get_command(app)
-    arguments = ["--data", "d", "--photos", "1", "2", "4", "--output", "o", "--protocol", "jitter", "fusion"]
+    arguments = ["--data", "d", "--photos", "1", "2", "4", "--output", "o", "--protocol", "jitter", "turned"]
     parameters = command.make_context("evaluate", arguments).params
     assert parameters["photos"] == [1, 2, 4]
-    assert [str(protocol) for protocol in parameters["protocol"]] == ["jitter", "fusion"]
+    assert [str(protocol) for protocol in parameters["protocol"]] == ["jitter", "turned"]
