@@ -42,7 +42,7 @@ Pose: angle between the tracked head rotations. Expression: mean difference of t
 acceleration of the landmarks. Fine structure: mean magnitude of the Laplacian within the landmarks' hull. Fusion:
 "mean" has all photos count alike, "first" takes features, colours and shape of the first photo; the neutral face is
 that of all photos in each mode. Turned: the least, the middle and the most turned frame of each clip as the only photo,
-frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. "missed" counts what lacks
+14 frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. "missed" counts what lacks
 the metrics of a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
