@@ -12,7 +12,6 @@ _HOMES = {
     "InvertAvatarPipelineOutput": "invertavatar.pipelines.pipeline_output",
     "Avatar": "invertavatar.avatar",
     "Motion": "invertavatar.face.motion",
-    "FaceModel": "invertavatar.face.face_model",
     "HeadModel": "invertavatar.head.head_model",
     "FaceTracker": "invertavatar.face.tracker",
     "AvatarGenerator": "invertavatar.models.generator",

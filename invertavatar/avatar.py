@@ -1,6 +1,6 @@
 """The avatar: everything that is kept of a person, and enough to add another photo later (DESIGN 6).
 
-Shapes: N photos, L w-layers, V 478 landmarks, r resolution of a map.
+Shapes: N photos, L w-layers, V vertices of the head model, r resolution of a map.
 
 An avatar file is biometric data of a person: treat it as you would their photos.
 """
@@ -19,11 +19,12 @@ from .avatar_file import JSON_FILE, TENSOR_FILE, check_description, read_descrip
 from .avatar_layout import Layout, check_counts, check_numbers, described
 from .errors import AvatarError
 from .face.motion import Motion
+from .head.head_model import HeadShape
 from .media.files import written_whole
 from .models.recurrent_unet import FusionState
 from .rendering.frontal_views import FrontalViews
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MAX_BYTES = 1 << 30
 
 
@@ -49,8 +50,9 @@ class Avatar:
     texture_sum: Tensor  # [1, 4, r, r] observed colours of the face at the networks' resolution
     detail_sum: Tensor  # [1, 4, r, r] at full resolution, at each place of the photo that weighs most there
     views: FrontalViews | None  # up to eight photos in the frontal plane; None before the first
-    rest_sum: Tensor  # [V, 3] sum over photos of the face without expression, head space
-    neutral: Tensor  # [V, 3] the person's neutral face, head space
+    rest_sum: Tensor  # [478, 3] sum over photos of the landmarks without expression, head space
+    crown: Tensor  # [1] how much of the skull's height the photos leave, the least of all
+    shape: HeadShape  # the person's neutral head
     rest: Motion  # one frame: pose, expression, residual and posture of the first photo
     thumbnails: Tensor  # [N, 3, 96, 96] uint8
     backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
@@ -158,8 +160,9 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
     named = {f.name: getattr(avatar, f.name) for f in fields(avatar) if isinstance(getattr(avatar, f.name), Tensor)}
     for name in ("texture_state", "triplane_state"):
         named |= {f"{name}.{i}": hidden for i, hidden in enumerate(getattr(avatar, name).hidden)}
-    if avatar.views is not None:
-        named |= {f"views.{key}": value for key, value in avatar.views._asdict().items()}
+    for name in ("shape", "views"):
+        if (part := getattr(avatar, name)) is not None:
+            named |= {f"{name}.{key}": value for key, value in part._asdict().items()}
     return named | {
         f"rest.{key}": getattr(avatar.rest, key) for key in ("rotation", "expression", "residual", "posture")
     }
@@ -176,6 +179,7 @@ def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: 
         hidden = group(name)
         parts[name] = FusionState([hidden[str(i)] for i in range(len(hidden))], count)
     views = group("views")
+    parts["shape"] = HeadShape(**group("shape"))
     parts["views"] = FrontalViews(**views) if views else None
     parts["rest"] = Motion(**group("rest"), residual_region=residual_region)
     return parts

@@ -3,7 +3,7 @@
 An avatar may come from anybody. Its file is held against this table before any of its tensors is read, so that absurd
 sizes cost nothing, and its numbers after. A size that some model decides is a word here; `layout_of` says what it is.
 
-Shapes: N photos, K kept views, L w-layers, V landmarks.
+Shapes: N photos, K kept views, L w-layers, V vertices of the head model.
 """
 
 import reprlib
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from .face.arkit import ARKIT_NAMES
 from .face.portrait import THUMBNAIL_SIZE
+from .face.pose import NUM_LANDMARKS
+from .head.head_model import JOINTS
 from .inversion import Networks
 from .models.recurrent_unet import FusionState
 from .rendering.frontal_views import LIMIT
@@ -50,8 +52,11 @@ FIELDS = {
     "ws": Field((1, "layers", "w_dim")),
     "texture_sum": Field((1, 4, "maps", "maps"), least=0, weights=3),
     "detail_sum": Field((1, 4, "detail", "detail"), least=0, weights=3),
-    "rest_sum": Field(("vertices", 3)),
-    "neutral": Field(("vertices", 3), largest=10),
+    "rest_sum": Field((NUM_LANDMARKS, 3)),
+    "crown": Field((1,), largest=1, least=0),
+    "shape.vertices": Field(("vertices", 3), largest=10),
+    "shape.joints": Field((len(JOINTS), 3), largest=10),
+    "shape.blink": Field((2, "vertices", 3), largest=10),
     "thumbnails": Field(("photos", 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE), bytes=True),
     "backdrop": Field((3, "backdrop", "backdrop"), bytes=True),
     "rest.rotation": Field((1, 3, 3), largest=1.01),
@@ -131,14 +136,14 @@ class Layout:
 
 def layout_of(networks: Networks, model: str) -> Layout:
     """The layout of the avatars that a pipeline's networks make and take; `model` is its fingerprint."""
-    generator, face_model = networks.generator, networks.face_model
+    generator, head_model = networks.generator, networks.head_model
     sizes = {
         "layers": generator.num_ws,
         "w_dim": generator.config.w_dim,
         "maps": networks.texture_encoder.config.resolution,
         "detail": generator.config.detail_resolution,
-        "vertices": len(face_model.mean),
-        "residual": len(face_model.residual_region),
+        "vertices": len(head_model.mean),
+        "residual": len(head_model.residual_region),
         "relief": SHAPE_SIZE,
     }
     scales = {}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .face.face_model import FaceModel
+from .head.head_model import HeadModel
 from .models.generator import AvatarGenerator, CanonicalFeatures
 from .models.latent_encoder import LatentEncoder
 from .models.recurrent_unet import FusionMode, FusionState
@@ -41,18 +41,18 @@ RELIEF_SHARPNESS = 8.0  # see `relief_sum`
 
 
 class Networks(NamedTuple):
-    """The networks and the face model they work with."""
+    """The networks and the head model they work with."""
 
     latent_encoder: LatentEncoder
     texture_encoder: TextureEncoder
     triplane_encoder: TriplaneEncoder
     generator: AvatarGenerator
-    face_model: FaceModel
+    head_model: HeadModel
 
     @property
     def trainable(self) -> nn.ModuleDict:
-        """The networks without the face model, which is learned apart."""
-        return nn.ModuleDict({name: part for name, part in self._asdict().items() if name != "face_model"})
+        """The networks without the head model, which is learned apart."""
+        return nn.ModuleDict({name: part for name, part in self._asdict().items() if name != "head_model"})
 
 
 class Inversion(NamedTuple):
@@ -79,7 +79,7 @@ class Frame(NamedTuple):
 def posture_of(networks: Networks, view: View) -> Tensor | None:
     """How shoulders and hair lie in pictures, [B, 12] (`rest_pose`); None where nothing was learned of it."""
     looks = view.photo, view.matte, view.inside, view.rotation
-    return networks.triplane_encoder.posture(*looks, networks.face_model.head_height)
+    return networks.triplane_encoder.posture(*looks, networks.head_model.chart.head_height)
 
 
 def invert_step(
@@ -106,7 +106,7 @@ def invert_step(
     Returns:
         The state with this photo, and the photo in the two canonical spaces.
     """
-    generator, face_model = networks.generator, networks.face_model
+    generator, chart = networks.generator, networks.head_model.chart
     config, dtype = generator.config, generator.dtype
     photo, matte, inside = (resize(x, config.image_resolution) for x in (view.photo, view.matte, view.inside))
     crop = view._replace(photo=photo, matte=matte, inside=inside)
@@ -116,21 +116,21 @@ def invert_step(
         ws = networks.latent_encoder(resize(view.photo, networks.latent_encoder.config.image_size).to(dtype))
     else:
         ws = state.ws
-    closed = face_model.close(view.vertices, view.neutral)
-    window = face_window(closed, face_model, config.window, generator.window_resolution)
+    closed = chart.close(view.vertices, view.neutral)
+    window = face_window(closed, chart, config.window, generator.window_resolution)
     with torch.no_grad():  # w+ learns from a loss of its own
-        coarse = generator(ws.to(dtype), window, face_model.head_height, view.rotation)
+        coarse = generator(ws.to(dtype), window, chart.head_height, view.rotation)
     small = coarse.opacity.shape[-1]
     person = resize(matte, small)
     residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
-    relief, head = None, (face_model, config.window)
+    relief, head = None, (chart, config.window)
     if networks.triplane_encoder.relief_network is not None:
         relief = observe_relief(networks.triplane_encoder.relief, crop, *head)
     maps = observe(crop, atlas, *head, relief)
-    openness = face_model.openness(view.vertices)
-    residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, face_model)
+    openness = chart.openness(view.vertices)
+    residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
     seen = maps.texture * maps.visibility
     _, texture_state = networks.texture_encoder(
         seen,
@@ -228,11 +228,11 @@ def render_frame(
         shown: [B, K] how much each photo counts for hair and shoulders; by default as its pose and posture are near.
         posture: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
     """
-    generator, face_model = networks.generator, networks.face_model
+    generator, chart = networks.generator, networks.head_model.chart
     config, ws = generator.config, ws.to(generator.dtype)
     field_of_view = config.field_of_view if field_of_view is None else field_of_view
-    closed = face_model.close(vertices, neutral)
-    window = face_window(closed, face_model, config.window, generator.window_resolution)
+    closed = chart.close(vertices, neutral)
+    window = face_window(closed, chart, config.window, generator.window_resolution)
     face, views = generator.face(ws, features, window), features.views
     if shown is None and views is not None:
         shown = nearness(views, rotation, posture)
@@ -240,7 +240,7 @@ def render_frame(
         features,
         face,
         window,
-        face_model.head_height,
+        chart.head_height,
         rotation,
         field_of_view=field_of_view,
         zoom=zoom,
@@ -257,7 +257,7 @@ def render_frame(
     if config.full_resolution_detail and detail is not None and views is not None and size > config.neural_resolution:
         with torch.no_grad():  # where the surface is shall not be learned from hair strands
             camera = (size, field_of_view, zoom, turn, posture)
-            surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, face_model, *camera)
+            surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, chart, *camera)
         colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
     # No ray may meet a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
     colour = colour + 0 * sum(x.sum((1, 2, 3), keepdim=True) for x in face)

@@ -45,15 +45,22 @@ def with_photo(
     Raises:
         AvatarError: The networks' numbers leave the range of their dtype.
     """
-    face_model = networks.face_model
+    head_model = networks.head_model
 
-    # The person's neutral face over all photos so far.
-    rest_sum = face_model.at_rest(portrait.vertices, portrait.expression)[0]
-    rest_sum = rest_sum if avatar is None else avatar.rest_sum + rest_sum
-    neutral = face_model.neutral(rest_sum, 1 if avatar is None else avatar.num_images + 1)
+    # The person's neutral head over all photos so far, and no skull that any of them does not show.
+    landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
+    rest_sum, count, crown = head_model.at_rest(landmarks, portrait.expression)[0], 1, landmarks.new_ones(1)
+    if avatar is not None:
+        rest_sum, count, crown = avatar.rest_sum + rest_sum, avatar.num_images + 1, avatar.crown
+    bound = head_model.crown_height(
+        head_model.shape(rest_sum, count), portrait.rotation[0], portrait.matte, portrait.inside
+    )
+    crown = crown.clamp(max=bound)
+    shape = head_model.shape(rest_sum, count, crown)
+    neutral = head_model.landmarks(shape.vertices)
 
     state = avatar and inversion_of(avatar)
-    view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, neutral, portrait.rotation)
+    view = View(portrait.photo, portrait.matte, portrait.inside, landmarks, neutral, portrait.rotation)
     view = view._replace(posture=posture_of(networks, view))
     weight = neutral.new_tensor([portrait.sharpness**2])
     state, maps = step(networks, state, view, atlas, detail_atlas, weight, fusion)
@@ -73,14 +80,15 @@ def with_photo(
         rest = Motion(
             rotation=portrait.rotation,
             expression=portrait.expression,
-            residual=face_model.residual(portrait.vertices, neutral, portrait.expression),
-            residual_region=face_model.residual_region,
+            residual=head_model.residual(landmarks, neutral, portrait.expression),
+            residual_region=head_model.residual_region,
             posture=view.posture,
         )
         return Avatar(
             **state._asdict(),
             rest_sum=rest_sum,
-            neutral=neutral,
+            crown=crown,
+            shape=shape,
             rest=rest,
             thumbnails=portrait.thumbnail[None],
             backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(neutral.device),
@@ -91,7 +99,8 @@ def with_photo(
         avatar,
         **state._asdict(),
         rest_sum=rest_sum,
-        neutral=neutral,
+        crown=crown,
+        shape=shape,
         thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
         photos=(*avatar.photos, record),
     )

@@ -1,6 +1,6 @@
 """A new person out of the prior: an avatar before its first photo (paper 3.1).
 
-Shapes: L w-layers, V 478 landmarks, K identity axes, r resolution of a map.
+Shapes: L w-layers, K identity axes, r resolution of a map.
 
 Nothing was observed, so every sum is zero and the recurrent encoders are empty: such an avatar is what the coarse stage
 makes of its w+. The first photo given to it counts as the first photo of any avatar, only that w+ stays.
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .avatar import Avatar
 from .face.arkit import ARKIT_NAMES
-from .face.face_model import FaceModel
 from .face.motion import Motion
 from .face.portrait import THUMBNAIL_SIZE
+from .face.pose import NUM_LANDMARKS
+from .head.head_model import HeadModel, HeadShape
 from .inversion import Networks
 from .models.recurrent_unet import FusionState
 
@@ -36,10 +37,10 @@ def sample_avatar(
     Returns:
         An avatar of no photos, with a frontal pose and no expression, before a grey background.
     """
-    config, face_model = networks.generator.config, networks.face_model
+    config, head_model = networks.generator.config, networks.head_model
     z = randn_tensor((1, config.z_dim), generator, device, torch.float32).to(networks.generator.dtype)
-    neutral = sample_identity(face_model, generator, truncation_psi).to(device)
-    residual_region = face_model.residual_region
+    shape = sample_identity(head_model, generator, truncation_psi)
+    residual_region = head_model.residual_region
     return Avatar(
         ws=networks.generator.mapping(z, truncation_psi=truncation_psi),
         texture_state=FusionState([], 0),
@@ -47,8 +48,9 @@ def sample_avatar(
         texture_sum=empty_sum(networks.texture_encoder.config.resolution, device),
         detail_sum=empty_sum(config.detail_resolution, device),
         views=None,
-        rest_sum=torch.zeros_like(neutral),
-        neutral=neutral,
+        rest_sum=torch.zeros(NUM_LANDMARKS, 3, device=device),
+        crown=torch.ones(1, device=device),
+        shape=HeadShape(*(x.to(device) for x in shape)),
         rest=Motion(
             rotation=torch.eye(3)[None],
             expression=torch.zeros(1, len(ARKIT_NAMES)),
@@ -62,11 +64,10 @@ def sample_avatar(
     )
 
 
-def sample_identity(face_model: FaceModel, generator: torch.Generator, spread: float) -> Tensor:
-    """A neutral face [V, 3] whose identity coefficients are normal with `spread` times their usual deviation."""
-    usual = face_model.identity_std
-    coefficients = randn_tensor(usual.shape, generator, usual.device, torch.float32) * usual * spread
-    return face_model.mean + torch.einsum("k,kvc->vc", coefficients, face_model.identity_basis)
+def sample_identity(head_model: HeadModel, generator: torch.Generator, spread: float) -> HeadShape:
+    """A neutral head whose identity coefficients are normal with `spread` times their usual deviation."""
+    usual = head_model.identity_std
+    return head_model.person(randn_tensor(usual.shape, generator, usual.device, torch.float32) * usual * spread)
 
 
 def empty_sum(resolution: int, device: torch.device) -> Tensor:

@@ -28,7 +28,6 @@ from invertavatar.devices import best_device
 from invertavatar.driven import drive, frames_at_a_time, posture_of
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
-from invertavatar.face.face_model import FaceModel
 from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
@@ -37,7 +36,7 @@ from invertavatar.face.tracker import FaceTracker
 from invertavatar.half_precision import finite
 from invertavatar.head.head_model import HeadModel
 from invertavatar.head.hidden_parts import whole_eyes, with_tongue
-from invertavatar.head.rig import painting_poses, rigged_mesh, shape_of
+from invertavatar.head.rig import painting_poses, rigged_mesh
 from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
 from invertavatar.media import VideoReader, check_driver, load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
@@ -94,14 +93,13 @@ class InvertAvatarPipeline(DiffusionPipeline):
         texture_encoder: E_tex_rec, UV-space observations -> texture offsets.
         triplane_encoder: E_tri_rec, canonical observations -> modulation of the static tri-plane.
         generator: G_tex, G_static, G_face and R.
-        face_model: The linear face model.
+        head_model: The parametric model of the whole head, with the chart of the face.
         face_tracker: Finds faces; may be None where photos and drivers come tracked.
-        head_model: The whole head, for meshes; may be None where only the volume's surface is wanted.
     """
 
     model_cpu_offload_seq = "latent_encoder->texture_encoder->triplane_encoder->generator"
-    _exclude_from_cpu_offload = ["face_model", "head_model"]  # noqa: RUF012  small, and read without a forward call
-    _optional_components = ["face_tracker", "head_model"]  # noqa: RUF012
+    _exclude_from_cpu_offload = ["head_model"]  # noqa: RUF012  small, and read without a forward call
+    _optional_components = ["face_tracker"]  # noqa: RUF012
     _callback_tensor_inputs = ["avatar", "frames"]  # noqa: RUF012
 
     def __init__(
@@ -110,9 +108,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         texture_encoder: TextureEncoder,
         triplane_encoder: TriplaneEncoder,
         generator: AvatarGenerator,
-        face_model: FaceModel,
+        head_model: HeadModel,
         face_tracker: FaceTracker | None = None,
-        head_model: HeadModel | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -120,9 +117,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             texture_encoder=texture_encoder,
             triplane_encoder=triplane_encoder,
             generator=generator,
-            face_model=face_model,
-            face_tracker=face_tracker,
             head_model=head_model,
+            face_tracker=face_tracker,
         )
 
     @classmethod
@@ -300,7 +296,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         device = self._execution_device
         avatar = sample_avatar(self._networks(), generator, truncation_psi, self.fingerprint, device)
         self.maybe_free_model_hooks()
-        self._check_finite((avatar.ws, avatar.neutral))
+        self._check_finite((avatar.ws, avatar.shape))
         return avatar
 
     # 2. Driver -> motion
@@ -345,13 +341,13 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 with VideoReader(driving, fps=fps) as video:
                     total = min(video.num_frames, max_frames or video.num_frames)
                     tracks = recorder.detect_video(islice(video, max_frames), float(video.fps), face_index, name)
-                    return capture(self._with_progress(tracks, total, "Tracking"), self.face_model, video.fps, name)
+                    return capture(self._with_progress(tracks, total, "Tracking"), self.head_model, video.fps, name)
             frames, names = load_images(driving)
             if len(frames) == 1:
                 tracks = [recorder.detect(frames[0], names[0], face_index)]
             else:
                 tracks = recorder.detect_video(frames[:max_frames], fps or 25.0, face_index)
-            return capture(tracks, self.face_model, fps or 25, names[0])
+            return capture(tracks, self.head_model, fps or 25, names[0])
         finally:
             self.maybe_free_model_hooks()
 
@@ -508,10 +504,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
         size = min(batch_size or default, num_frames)
         starts = range(0, num_frames, size)
 
-        def layers(ws, neutral, features, detail, clip):
+        def layers(ws, shape, features, detail, clip):
             driven = clip.expression, clip.residual, clip.rotation
             seen = {"turn": clip.turn, "shown": clip.shown, "posture": clip.posture, **camera}
-            person = replace(avatar, ws=ws, neutral=neutral)
+            person = replace(avatar, ws=ws, shape=shape)
             rendered = self.render_frames(person, features, detail, *driven, height, **seen)
             if clip.shifts is None:
                 return rendered
@@ -525,7 +521,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         def begin(start):
             # A recording is of whole batches.
             clip = whole.batch(start, size if late else min(size, num_frames - start))
-            return render(avatar.ws, avatar.neutral, features, detail, clip), min(size, num_frames - start)
+            return render(avatar.ws, avatar.shape, features, detail, clip), min(size, num_frames - start)
 
         def finish(begun):
             pending, count = begun
@@ -628,7 +624,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         threshold: float = 10.0,
         expression: Mapping[str, float] | None = None,
         texture_size: int = 1024,
-        surface: Literal["head", "volume"] | None = None,
+        surface: Literal["head", "volume"] = "head",
     ) -> RiggedMesh | Mesh:
         """The head as a textured triangle mesh.
 
@@ -644,34 +640,31 @@ class InvertAvatarPipeline(DiffusionPipeline):
             texture_size: Side of the texture in pixels, a power of two.
             surface: "head" is the head model fitted to the person: skin, ears, eyeballs, teeth and tongue, with 52
                 morph targets named as ARKit's, joints and skinning, but without hair. "volume" is the closed surface of
-                the volume that the pictures are made of, hair included. By default "head" where the pipeline has a
-                head model.
+                the volume that the pictures are made of, hair included.
 
         Returns:
             A mesh in head space; its `save` writes .glb, .obj or .ply.
 
         Raises:
-            InvertAvatarError: An input cannot be used, the pipeline has no head model, or nothing of the avatar is as
-                dense as `threshold`.
+            InvertAvatarError: An input cannot be used, or nothing of the avatar is as dense as `threshold`.
         """
         self._check_avatar(avatar)
-        surface = surface or ("volume" if self.head_model is None else "head")
         check_mesh(resolution, threshold, texture_size, surface)
         avatar = avatar.to(self._execution_device)
         if surface == "head":
             return self._head_mesh(avatar, expression, texture_size)
         scores, residual = (x.to(self._execution_device) for x in posed_expression(avatar, expression))
-        generator, face_model, config = self.generator, self.face_model, self.generator.config
+        generator, chart, config = self.generator, self.head_model.chart, self.generator.config
 
         # The driven head, once for all points.
         features, detail = self.canonical_features(avatar, texture_size // 2)
-        closed = face_model.close(face_model(avatar.neutral, scores, residual), avatar.neutral)
-        window = face_window(closed, face_model, config.window, generator.window_resolution)
+        closed = chart.close(*self._driven(avatar, scores, residual))
+        window = face_window(closed, chart, config.window, generator.window_resolution)
         face = generator.face(avatar.ws.to(generator.dtype), features, window)
         self._check_finite(face)
 
         def density(points):
-            logit = generator.density(features, face, window, face_model.head_height, points)
+            logit = generator.density(features, face, window, chart.head_height, points)
             self._check_finite((logit,))
             return logit
 
@@ -679,15 +672,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
         views = self._baking_views(avatar, features, detail, (scores, residual), BAKING_ANGLES, texture_size // 2)
         self.maybe_free_model_hooks()
         painted = paint(vertices, triangles, views, texture_size)
-        return Mesh(vertices, triangles, *painted, metres_per_unit(face_model))
+        return Mesh(vertices, triangles, *painted, metres_per_unit(self.head_model))
 
     def _head_mesh(self, avatar: Avatar, expression: Mapping[str, float] | None, texture_size: int) -> RiggedMesh:
-        if self.head_model is None:
-            raise InvertAvatarError(
-                'This pipeline was loaded without a head_model; ask for the mesh with surface="volume".'
-            )
         head_model, size = self.head_model, texture_size // 2
-        shape = shape_of(head_model, avatar)
+        shape = avatar.shape
 
         def posed(scores):
             scores, residual = (x.to(avatar.device) for x in posed_expression(avatar, scores))
@@ -706,7 +695,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         vertices = posed(expression or {})[1]
         *_, texture = paint(vertices.cpu().numpy(), triangles, views, texture_size, layout)
         texture = with_tongue(whole_eyes(texture, head_model), head_model)
-        return rigged_mesh(head_model, shape, vertices, texture, metres_per_unit(self.face_model))
+        return rigged_mesh(head_model, shape, vertices, texture, metres_per_unit(head_model))
 
     def _baking_views(self, avatar, features, detail, face, angles, size) -> list[BakingView]:
         """Pictures of a head from `angles` (see `BAKING_ANGLES`), with scores and residual `face`."""
@@ -811,14 +800,14 @@ class InvertAvatarPipeline(DiffusionPipeline):
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
             is z in camera space, premultiplied too.
         """
-        vertices = self.face_model(avatar.neutral, expression, residual)
+        vertices, neutral = self._driven(avatar, expression, residual)
         frame = render_frame(
             self._networks(),
             avatar.ws,
             features,
             detail,
             vertices,
-            avatar.neutral,
+            neutral,
             rotation,
             height,
             field_of_view=field_of_view,
@@ -829,12 +818,17 @@ class InvertAvatarPipeline(DiffusionPipeline):
         )
         return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
 
+    def _driven(self, avatar: Avatar, expression: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks of the driven head [B, 478, 3] and of the neutral one [478, 3]."""
+        driven = self.head_model(avatar.shape, expression, residual)
+        return self.head_model.landmarks(driven), self.head_model.landmarks(avatar.shape.vertices)
+
     # 5. Helpers
 
     @property
     def fingerprint(self) -> str:
         """Names the weights and the layout that an avatar's state belongs to."""
-        parts = (self.generator, self.texture_encoder, self.triplane_encoder, self.face_model)
+        parts = (self.generator, self.texture_encoder, self.triplane_encoder, self.head_model)
         layout = (f"{type(part).__name__}:{sum(p.numel() for p in part.state_dict().values())}" for part in parts)
         return "-".join((self.generator.config.weights_id, *layout))
 
@@ -899,7 +893,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
     @property
     def recorder(self) -> Recorder:
         """What drivers are read with; its tracker is None where the pipeline has none."""
-        return Recorder(self.face_tracker, self.face_model, self.triplane_encoder.posture)
+        return Recorder(self.face_tracker, self.head_model, self.triplane_encoder.posture)
 
     def _networks(self) -> Networks:
         return Networks(*(getattr(self, name) for name in Networks._fields))
@@ -927,10 +921,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
         return self.face_tracker
 
     def _atlas(self, size: int):
-        device = self.face_model.device
+        device = self.head_model.device
         cache = self.__dict__.setdefault("_atlases", {})
         if (size, device) not in cache:
-            cache[size, device] = uv_atlas(self.face_model, size)
+            cache[size, device] = uv_atlas(self.head_model.chart, size)
         return cache[size, device]
 
     def _with_progress(self, items, total, description):

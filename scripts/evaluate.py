@@ -98,7 +98,7 @@ def evaluate(
         started = time.perf_counter()
         progress = pipe.progress_bar(paths)
         progress.set_description("Tracking")
-        clips = list(load_clips(progress, tracker, pipe.face_model))
+        clips = list(load_clips(progress, tracker, pipe.head_model))
         evaluation = Evaluation(pipe, clips, Judge(tracker, perceptual.to(pipe.device), recognizer), frames)
         measures = {
             Protocol.SAME_IDENTITY: partial(evaluation.same_identity, photos),

@@ -14,7 +14,7 @@ from invertavatar.scripts.console import DebugOption, error_sentences, new_app, 
 
 def new_checkpoint(
     folder: Annotated[
-        Path, typer.Argument(help="Checkpoint folder with a face_model and a face_tracker; the networks join them.")
+        Path, typer.Argument(help="Checkpoint folder with a head_model and a face_tracker; the networks join them.")
     ],
     preset: Annotated[Literal["compact", "paper"], typer.Option(help="Sizes of the networks.")] = "compact",
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
@@ -24,13 +24,13 @@ def new_checkpoint(
     with error_sentences(debug):
         import torch
 
-        from invertavatar import FaceModel, FaceTracker, InvertAvatarPipeline
+        from invertavatar import FaceTracker, HeadModel, InvertAvatarPipeline
         from invertavatar.models.presets import build_networks
 
         torch.manual_seed(seed)
         pipe = InvertAvatarPipeline(
             **build_networks(preset),
-            face_model=FaceModel.from_pretrained(folder / "face_model"),
+            head_model=HeadModel.from_pretrained(folder / "head_model"),
             face_tracker=FaceTracker.from_pretrained(folder / "face_tracker"),
         )
         pipe.to(torch.float16).save_pretrained(folder)

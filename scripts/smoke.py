@@ -7,7 +7,7 @@ from pathlib import Path
 import invertavatar
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
-FACE_MODEL = Path(invertavatar.__file__).parent / "checkpoints" / "face_model"
+HEAD_MODEL = Path(invertavatar.__file__).parent / "checkpoints" / "head_model"
 PICTURES = ("anna_1.jpg", "anna_2.jpg", "ben_1.jpg", "ben_2.jpg")
 PICTURE_SIZE, STEPS, PEOPLE = 64, 2, 2
 
@@ -61,7 +61,7 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
         if not shards:
             shards = [Path(folder)]
             prepare([EXAMPLES / name for name in PICTURES], shards[0], size=PICTURE_SIZE, workers=1)
-        data, networks = Shards(shards), fresh_networks(TINY, FACE_MODEL, seed)
+        data, networks = Shards(shards), fresh_networks(TINY, HEAD_MODEL, seed)
         for name, settings in STAGES.items():
             targets = min(settings.targets, 2)
             weights = replace(settings.weights, lpips=0.0, face=0.0)  # AlexNet is no part of the package

@@ -103,7 +103,7 @@ def train(
         if resume:
             networks = load_networks(output / "pipeline")  # for their sizes; the weights are those of the state
         elif init is None:
-            networks = fresh_networks(preset, SHIPPED / "face_model", seed)
+            networks = fresh_networks(preset, SHIPPED / "head_model", seed)
         else:
             networks = load_networks(SHIPPED if init == "shipped" else init)
         settings = STAGES[stage]

@@ -59,7 +59,7 @@ def read_driver(
         return Driver(slower, note=_thinned(name, motion.fps))
     if check_driver(path) == "photo":
         photo = load_image(path)
-        return Driver(capture([recorder.detect(photo, name)], recorder.face_model, name=name), photo=photo)
+        return Driver(capture([recorder.detect(photo, name)], recorder.head_model, name=name), photo=photo)
     info = probe(path)
     _check_length(name, info.duration, longest)
     yield Report("looking at the first frame", 0)
@@ -71,12 +71,12 @@ def read_driver(
             tracks.append(track)
             seen += track is not None
             if track is not None and seen == enough:
-                motion = capture(filter(None, tracks), recorder.face_model, video.fps, name)
+                motion = capture(filter(None, tracks), recorder.head_model, video.fps, name)
                 yield Report("tracking", len(tracks) / total, motion=motion)
             if time.perf_counter() - told > NEWS:
                 told = time.perf_counter()
                 yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total)
-        motion = capture(tracks, recorder.face_model, video.fps, name)
+        motion = capture(tracks, recorder.head_model, video.fps, name)
     if neutral_frame is not None:  # counted in the file's frames, of which some may be left out
         motion = motion.with_neutral_frame(int(check_neutral_frame(neutral_frame, info.fps) * video.fps / info.fps))
     return Driver(motion, video=path, note=_thinned(name, info.fps))

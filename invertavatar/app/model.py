@@ -37,11 +37,10 @@ MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; wit
 
 
 class Model(NamedTuple):
-    """The pipeline, and on the CPU, where faces are tracked, what reads drivers and what heads are fitted with."""
+    """The pipeline, and on the CPU, where faces are tracked, what reads drivers and fits heads."""
 
     pipe: "InvertAvatarPipeline"
     recorder: Recorder
-    head_model: HeadModel | None = None
 
 
 _loading, _loaded = threading.Lock(), []
@@ -54,9 +53,8 @@ def load() -> Model:
             pipe = invertavatar.InvertAvatarPipeline.from_pretrained(os.environ.get(MODEL_VARIABLE))
             pipe.set_progress_bar_config(disable=True)
             network = pipe.triplane_encoder.posture_network
-            recorder = pipe.recorder._replace(face_model=copy.deepcopy(pipe.face_model), posture=copy.deepcopy(network))
-            head = copy.deepcopy(pipe.head_model)
-            _loaded.append(Model(pipe.to(DEVICE), recorder, head))
+            recorder = pipe.recorder._replace(head_model=copy.deepcopy(pipe.head_model), posture=copy.deepcopy(network))
+            _loaded.append(Model(pipe.to(DEVICE), recorder))
     return _loaded[0]
 
 
@@ -65,9 +63,9 @@ def tracker() -> FaceTracker:
     return load().recorder.tracker
 
 
-def head_model() -> HeadModel | None:
-    """The head model on the CPU; None where the pipeline has none."""
-    return load().head_model
+def head_model() -> HeadModel:
+    """The head model on the CPU."""
+    return load().recorder.head_model
 
 
 def hand_back_memory() -> None:
@@ -110,8 +108,5 @@ def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
 
 @gpu(60)
 def mesh(avatar: Avatar, expression: dict[str, float], resolution: int, surface: str) -> Mesh | RiggedMesh:
-    """`pipe.extract_mesh`; a model without a head model has the volume only."""
-    pipe = load().pipe
-    if pipe.head_model is None:
-        surface = "volume"
-    return pipe.extract_mesh(avatar, resolution=resolution, expression=expression, surface=surface)
+    """`pipe.extract_mesh`."""
+    return load().pipe.extract_mesh(avatar, resolution=resolution, expression=expression, surface=surface)

@@ -19,7 +19,6 @@ from PIL import Image
 from ..avatar import Avatar
 from ..avatar_file import pack
 from ..errors import InvertAvatarError, MediaError
-from ..face.face_model import FaceModel
 from ..face.motion import Motion
 from ..face.portrait import Portrait, prepare_portrait
 from ..face.tracker import FaceTracker
@@ -40,7 +39,7 @@ class Shot:
     digest: str  # of the photo's pixels
     crop: np.ndarray  # [S, S, 3] uint8
     matte: np.ndarray  # [S, S] bool, the person
-    vertices: torch.Tensor  # [1, 478, 3] head space
+    vertices: torch.Tensor  # [1, 478, 3] as tracked, head space
     expression: torch.Tensor  # [1, 52]
     rotation: torch.Tensor  # [1, 3, 3]
 
@@ -103,10 +102,8 @@ def found_in(portrait: Portrait) -> str:
     return f"{portrait.name}: head {2 * portrait.scale:.0f} px wide, {turned}{lifted}{advice}"
 
 
-def understood(portrait: Portrait, head_model: HeadModel | None) -> np.ndarray:
-    """The crop of a photo with the fitted head over it, where there is a head model: [S, S, 3] uint8."""
-    if head_model is None:
-        return crop_of(portrait)
+def understood(portrait: Portrait, head_model: HeadModel) -> np.ndarray:
+    """The crop of a photo with the fitted head over it: [S, S, 3] uint8."""
     return np.asarray(Image.fromarray(head_overlay(head_model, portrait)).resize((VIEW_SIZE, VIEW_SIZE)))
 
 
@@ -134,19 +131,23 @@ def shot_of(portrait: Portrait) -> Shot:
     )
 
 
-def motion_of_shots(person: Person, face_model: FaceModel) -> Motion:
+def motion_of_shots(person: Person, head_model: HeadModel) -> Motion:
     """The pose and expression of each photo, one frame each, for `animate_stream(relative_motion=False)`.
 
     Args:
         person: With one photo or more.
-        face_model: On the CPU.
+        head_model: On the CPU.
     """
     avatar, shots = person.avatar, person.shots
-    residuals = [face_model.residual(s.vertices, avatar.neutral, s.expression) for s in shots]
+    neutral = head_model.landmarks(avatar.shape.vertices)
+    vertices, expression, rotation = (
+        torch.cat([getattr(shot, name) for shot in shots]) for name in ("vertices", "expression", "rotation")
+    )
+    residual = head_model.residual(head_model.unbiased(vertices, rotation), neutral, expression)
     return Motion(
-        rotation=torch.cat([shot.rotation for shot in shots]),
-        expression=torch.cat([shot.expression for shot in shots]),
-        residual=torch.cat(residuals) - avatar.rest.residual,  # to which the pipeline adds it
+        rotation=rotation,
+        expression=expression,
+        residual=residual - avatar.rest.residual,  # to which the pipeline adds it
         residual_region=avatar.rest.residual_region,
     )
 

@@ -54,7 +54,7 @@ def like_the_photos(person: Person) -> list[np.ndarray]:
     """The avatar in the pose and with the expression of each photo: uint8 [S, S, 3] over grey."""
     if not person.shots:
         return []
-    motion = people.motion_of_shots(person, model.load().recorder.face_model)
+    motion = people.motion_of_shots(person, model.load().recorder.head_model)
     return list(model.frames(person.avatar, motion, relative_motion=False, height=people.VIEW_SIZE))
 
 

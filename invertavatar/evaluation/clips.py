@@ -17,9 +17,9 @@ import numpy as np
 
 from ..errors import MediaError, NoFaceError
 from ..face.capture import capture
-from ..face.face_model import FaceModel
 from ..face.motion import Motion
 from ..face.tracker import FaceTracker, Track
+from ..head.head_model import HeadModel
 from ..media import VideoReader
 from ..media.kinds import VIDEO_SUFFIXES
 
@@ -118,7 +118,7 @@ def find_clips(folder: str | Path, only: Collection[str] = ()) -> list[Path]:
     return [path for path in paths if not only or path.stem in only]
 
 
-def load_clips(paths: Iterable[Path], tracker: FaceTracker, face_model: FaceModel) -> Iterator[Clip]:
+def load_clips(paths: Iterable[Path], tracker: FaceTracker, head_model: HeadModel) -> Iterator[Clip]:
     """Track clips one by one; one that is of no use is left out with a warning.
 
     An `index.json` beside the clips may say of each, under its file's stem, `person` (clips of one person are not
@@ -128,7 +128,7 @@ def load_clips(paths: Iterable[Path], tracker: FaceTracker, face_model: FaceMode
     Args:
         paths: From `find_clips`.
         tracker: Follows the face.
-        face_model: For the motion.
+        head_model: For the motion.
     """
     for path in paths:
         index_file = path.parent / INDEX_FILE
@@ -138,7 +138,7 @@ def load_clips(paths: Iterable[Path], tracker: FaceTracker, face_model: FaceMode
             with VideoReader(path) as video:
                 fps: Fraction = video.fps
                 tracks = tuple(tracker.detect_video(islice(video, MAX_FRAMES), float(fps), name=path.name))
-            motion = capture(tracks, face_model, fps, path.name)
+            motion = capture(tracks, head_model, fps, path.name)
         except (MediaError, NoFaceError) as error:
             logger.warning("%s is left out: %s", path.name, error)
             continue

@@ -42,10 +42,10 @@ def ear_offset(model: HeadModel, track: Track, box: Sequence[float], unbiased: b
         unbiased: False leaves the tracker's bias in.
     """
     rotation = torch.from_numpy(track.rotation)
-    yaw, pitch, _ = angles_from_rotation(rotation)
+    yaw = angles_from_rotation(rotation)[0]
     landmarks, scores = torch.from_numpy(track.vertices)[None], torch.from_numpy(track.expression)[None]
     if unbiased:
-        landmarks = model.unbiased(landmarks, yaw[None], pitch[None])
+        landmarks = model.unbiased(landmarks, rotation[None])
     shape = model.shape(model.at_rest(landmarks, scores)[0], 1)
     ears = model.triangles[model.label == LABELS.index("ear")].unique().long()
     ear = ears[model.mean[ears, 0] * yaw < 0]  # a face that looks to the right shows its left side, the picture's left
@@ -75,8 +75,8 @@ def fit_person(model: HeadModel, person: TrackedPerson) -> PersonFit:
         "+ identity": model.landmarks(model.identity(landmarks.mean(0))[0]).expand_as(landmarks),
         "+ expression, without the neutral's warp": model.landmarks(unwarped[0]) + model.moved_landmarks(scores),
         "+ expression": model.landmarks(driven),
-        "+ per-frame warp, fading with yaw": model.landmarks(model(shape, scores, landmarks, yaw, gaze)),
-        "+ per-frame warp, whole": model.landmarks(model(shape, scores, landmarks, torch.zeros_like(yaw), gaze)),
+        "+ per-frame warp, fading with yaw": model.landmarks(model(shape, scores, None, landmarks, yaw, gaze)),
+        "+ per-frame warp, whole": model.landmarks(model(shape, scores, None, landmarks, torch.zeros_like(yaw), gaze)),
     }
     scale = 100 / face_height(model)
     errors = {name: float((landmarks - at)[..., :2].norm(dim=-1).mean()) * scale for name, at in steps.items()}
@@ -91,9 +91,11 @@ def fit_person(model: HeadModel, person: TrackedPerson) -> PersonFit:
 
 def unbiased_tracks(model: HeadModel, person: TrackedPerson) -> tuple[Tensor, Tensor, Tensor]:
     """Landmarks [T, L, 3] without the tracker's bias, scores [T, 52] and yaw [T] of a person's frames."""
-    yaw, pitch = torch.from_numpy(person.angles).float().unbind(-1)
-    landmarks = torch.from_numpy(person.vertices).float()
-    return model.unbiased(landmarks, yaw, pitch), torch.from_numpy(person.expression).float(), yaw
+    yaw = torch.from_numpy(person.angles[:, 0]).float()
+    landmarks, scores, rotation = (
+        torch.from_numpy(x).float() for x in (person.vertices, person.expression, person.rotation)
+    )
+    return model.unbiased(landmarks, rotation), scores, yaw
 
 
 @torch.no_grad()

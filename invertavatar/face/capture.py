@@ -1,6 +1,6 @@
 """Performance capture: tracked frames of a driver -> a `Motion` free of the driver's identity.
 
-Shapes: T frames, V 478 landmarks, K residual axes.
+Shapes: T frames, L 478 landmarks, K residual axes.
 """
 
 import logging
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import NoFaceError
+from ..head.head_model import NUM_SURFACE_LANDMARKS, HeadModel
 from ..rendering.rest_pose import LARGEST_POSTURE
 from . import smoothing
-from .face_model import FaceModel
 from .motion import Motion, hold_missing
 from .tracker import Track
 
@@ -24,7 +24,7 @@ STEADINESS = 0.3  # of the posture, on `smooth_motion`'s scale: hair shall not t
 
 
 def capture(
-    tracks: Iterable[Track | None], face_model: FaceModel, fps: Fraction | float = 25, name: str = "the driving video"
+    tracks: Iterable[Track | None], head_model: HeadModel, fps: Fraction | float = 25, name: str = "the driving video"
 ) -> Motion:
     """The motion in a sequence of tracks of one person.
 
@@ -34,22 +34,23 @@ def capture(
 
     Args:
         tracks: T of them, None where there is no face.
-        face_model: For the neutral face and the residual axes.
+        head_model: For the neutral face and the residual axes.
         fps: Frames per second.
         name: What messages call the driver.
 
     Raises:
         NoFaceError: No frame shows a face.
     """
-    device, mean = face_model.mean.device, face_model.mean
+    device, mean = head_model.mean.device, head_model.landmarks(head_model.mean)
     found, frames, rest_sum = [], [], torch.zeros_like(mean)
     for track in tracks:
         found.append(track is not None)
         if track is not None:
-            vertices = torch.from_numpy(track.vertices).to(device)[None]
+            landmarks, rotation = (torch.from_numpy(x).to(device)[None] for x in (track.vertices, track.rotation))
+            landmarks = head_model.unbiased(landmarks, rotation)
             expression = torch.from_numpy(track.expression).to(device)[None]
-            rest_sum += face_model.at_rest(vertices, expression)[0]
-            residual = face_model.residual(vertices, mean, expression)[0].cpu()
+            rest_sum += head_model.at_rest(landmarks, expression)[0]
+            residual = head_model.residual(landmarks, mean, expression)[0].cpu()
             posture = np.zeros(0, np.float32) if track.posture is None else track.posture
             frames.append((track.rotation, track.expression, residual, posture, track.centre, track.scale))
     if not frames:
@@ -61,8 +62,10 @@ def capture(
     columns = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
     rotation, expression, residual, posture, centre, scale = columns
     # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
-    neutral = face_model.neutral(rest_sum, len(frames))[None]
-    residual = residual - face_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
+    neutral = head_model.landmarks(head_model.shape(rest_sum, len(frames)).vertices)
+    # Where eyes look on average is theirs too, and no eyeball at rest tells.
+    neutral = torch.cat([neutral[:NUM_SURFACE_LANDMARKS], rest_sum[NUM_SURFACE_LANDMARKS:] / len(frames)])[None]
+    residual = residual - head_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
     middle = scale.median()
     seen = torch.tensor(found)
 
@@ -76,7 +79,7 @@ def capture(
             rotation=placed(rotation, torch.eye(3)),
             expression=placed(expression, 0.0),
             residual=placed(residual, 0.0),
-            residual_region=face_model.residual_region,
+            residual_region=head_model.residual_region,
             posture=_steadied(placed(posture, 0.0), seen, fps),
             translation=placed((centre - centre.median(0).values) / middle, 0.0),
             scale=placed(scale / middle, 1.0),

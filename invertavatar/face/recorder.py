@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .face_model import FaceModel
+from ..head.head_model import HeadModel
 from .portrait import feathered
 from .tracker import FaceTracker, Track
 
@@ -20,11 +20,11 @@ POSTURE_CROP = 192  # S of what the posture is read from
 
 
 class Recorder(NamedTuple):
-    """Tracker, face model and posture network, in one place."""
+    """Tracker, head model and posture network, in one place."""
 
     tracker: FaceTracker
-    face_model: FaceModel
-    posture: Callable[..., Tensor | None] | None = None  # `TriplaneEncoder.posture`, on the face model's device
+    head_model: HeadModel
+    posture: Callable[..., Tensor | None] | None = None  # `TriplaneEncoder.posture`, on the head model's device
 
     def detect(self, image: np.ndarray, name: str = "photo", face_index: int = 0) -> Track:
         """`FaceTracker.detect`, with the posture."""
@@ -50,9 +50,9 @@ class Recorder(NamedTuple):
         if self.posture is None:
             return track
         crop = self.tracker.crop(image, track, POSTURE_CROP)
-        device = self.face_model.mean.device
+        device = self.head_model.mean.device
         photo = torch.from_numpy(crop.image).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
         masks = (torch.from_numpy(x).to(device)[None, None] for x in (crop.matte, feathered(crop.inside)))
         rotation = torch.from_numpy(track.rotation).to(device)[None]
-        posture = self.posture(photo, *masks, rotation, self.face_model.head_height)
+        posture = self.posture(photo, *masks, rotation, self.head_model.chart.head_height)
         return track if posture is None else replace(track, posture=posture[0].cpu().numpy())

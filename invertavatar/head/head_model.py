@@ -5,21 +5,23 @@ Shapes: B batch, V vertices, F triangles, U texture coordinates, L 478 landmarks
 Head space: x to the picture's right (the person's left), y up, z out of the face.
 """
 
+import copy
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from diffusers.configuration_utils import register_to_config
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..camera import angles_from_rotation
 from ..face.arkit import ARKIT_NAMES
+from ..face.pose import NUM_LANDMARKS
 from ..half_precision import Float32Island, Network
+from .face_chart import FaceChart
 from .topology import JOINT_NAMES as JOINTS
 
 LABELS = ("face", "scalp", "ear", "neck", "torso", "lips", "mouth", "teeth", "tongue", "eye")
-NUM_LANDMARKS, NUM_SURFACE_LANDMARKS = 478, 468  # the others are irises
+NUM_SURFACE_LANDMARKS = 468  # the others are irises: five of the right eye, then five of the left, centre first
 # Upper and lower lid, landmark by landmark from the inner to the outer corner.
 LID_PAIRS = {
     "Right": ((173, 155), (157, 154), (158, 153), (159, 145), (160, 144), (161, 163), (246, 7)),
@@ -38,6 +40,9 @@ class HeadShape(NamedTuple):
 class HeadModel(Float32Island, Network):
     """One mesh of face, scalp, ears, neck, shoulders, eyeballs, teeth and tongue, with identity and 52 ARKit axes.
 
+    Beside the 52 axes there are residual axes: movements of the landmarks that a tracker sees and no score holds. The
+    chart that the networks paint the face in (`FaceChart`) rides on the landmarks.
+
     All arrays are buffers, built by `scripts/build_head_model.py` from CC0 data and our own tracks. They are stored in
     half precision and computed with in float32, whatever the pipeline's dtype.
 
@@ -47,9 +52,17 @@ class HeadModel(Float32Island, Network):
         num_texture_coordinates: U.
         identity_axes: K.
         warp_neighbours: Landmarks that a vertex follows.
+        residual_axes: Region ("eyes", "lip", "other") -> number of residual axes, in the order of the basis.
+        residual_noise: Head units; what landmarks are off by when the residual is solved for.
+        chart_vertices: Vertices that close the chart's eyes and mouth.
+        chart_triangles: Triangles of the chart.
+        open_mouth: See `FaceChart`.
+        open_eye: See `FaceChart`.
         gaze_degrees: Eyeball rotation at scores of 1: outward or inward, and up or down.
         lid_clearance: Radius of the ball that lids stay outside of, in eyeball radii.
         identity_noise: Head units; what tracked landmarks of a neutral face are off by.
+        neutral_prior: Photos' worth of belief that a person has no shape beyond the identity axes: of n photos the
+            share n / (n + neutral_prior) of what the axes leave counts as the person's own.
         depth_trust: Weight of a landmark's depth beside its place in the picture.
         warp_fade: Degrees of yaw from which landmarks of a frame begin to be distrusted, and where they are all so.
         bias_reach: Degrees of yaw and of pitch beyond which the tracker's bias is taken to grow no more: there were few
@@ -66,9 +79,16 @@ class HeadModel(Float32Island, Network):
         num_texture_coordinates: int = 4700,
         identity_axes: int = 100,
         warp_neighbours: int = 32,
+        residual_axes: dict[str, int] | None = None,
+        residual_noise: float = 0.002,
+        chart_vertices: int = 95,
+        chart_triangles: int = 980,
+        open_mouth: float = 0.08,
+        open_eye: float = 0.05,
         gaze_degrees: tuple[float, float] = (30.0, 25.0),
         lid_clearance: float = 1.03,
         identity_noise: float = 0.015,
+        neutral_prior: float = 0.0,
         depth_trust: float = 0.5,
         warp_fade: tuple[float, float] = (15.0, 35.0),
         bias_reach: tuple[float, float] = (35.0, 25.0),
@@ -76,6 +96,8 @@ class HeadModel(Float32Island, Network):
         crown_least: float = 0.7,
     ):
         super().__init__()
+        self.chart = FaceChart(chart_vertices, chart_triangles, open_mouth, open_eye)
+        residuals = sum((residual_axes or {}).values())
 
         def buffer(name, *shape, dtype=torch.float32):
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
@@ -86,6 +108,8 @@ class HeadModel(Float32Island, Network):
         buffer("joint_mean", len(JOINTS), 3)
         buffer("joint_basis", identity_axes, len(JOINTS), 3)
         buffer("expression_basis", len(ARKIT_NAMES), num_vertices, 3)
+        buffer("residual_basis", residuals, NUM_LANDMARKS, 3)
+        buffer("residual_std", residuals)
         buffer("skin_weights", num_vertices, len(JOINTS))
         buffer("crown_weight", num_vertices)  # 0..1 how far a vertex follows the height of the skull
         buffer("landmark_weight", NUM_LANDMARKS, 3)  # barycentric
@@ -99,19 +123,26 @@ class HeadModel(Float32Island, Network):
             "label": (num_triangles,),
             "mirror": (num_vertices,),
             "landmark_vertex": (NUM_LANDMARKS, 3),
-            "warp_landmark": (num_vertices, warp_neighbours),
         }.items():
             buffer(name, *shape, dtype=torch.int32)
+        buffer("warp_landmark", num_vertices, warp_neighbours, dtype=torch.int16)
         self.register_buffer("eye_part", torch.zeros(2, num_vertices, dtype=torch.bool))  # left and right eyeball
         self.register_buffer("lid_part", torch.zeros(2, num_vertices, dtype=torch.bool))  # skin around each
 
-    def save_compact(self, folder: str | Path) -> None:
-        """`save_pretrained` in half precision, but for the texture coordinates: rounded, small triangles would flip."""
-        folder = Path(folder)
-        self.save_pretrained(folder)
-        file = folder / SAFETENSORS_WEIGHTS_NAME
-        state = {k: v.half() if v.is_floating_point() and k != "uv" else v for k, v in load_file(file).items()}
-        save_file(state, file, {"format": "pt"})
+    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
+        """As in diffusers, in half precision but for texture coordinates: rounded, small triangles would flip."""
+        compact = copy.deepcopy(self)
+        for module in compact.modules():
+            for name, value in module.named_buffers(recurse=False):
+                if value.is_floating_point() and name != "uv":
+                    module._buffers[name] = value.half()
+        super(HeadModel, compact).save_pretrained(save_directory, **kwargs)
+
+    @property
+    def residual_region(self) -> tuple[str, ...]:
+        """The region of each residual axis."""
+        axes = self.config.residual_axes or {}
+        return tuple(region for region, count in axes.items() for _ in range(count))
 
     # Fit
 
@@ -119,14 +150,14 @@ class HeadModel(Float32Island, Network):
         """MediaPipe's landmarks on the mesh: [..., V, 3] -> [..., L, 3]."""
         return (vertices[..., self.landmark_vertex, :] * self.landmark_weight[..., None]).sum(-2)
 
-    def unbiased(self, landmarks: Tensor, yaw: Tensor, pitch: Tensor) -> Tensor:
+    def unbiased(self, landmarks: Tensor, rotation: Tensor) -> Tensor:
         """Tracked landmarks without what the tracker adds when a head is turned, the same for all people.
 
         Args:
             landmarks: [B, L, 3] in head space.
-            yaw: [B] degrees.
-            pitch: [B] degrees.
+            rotation: [B, 3, 3] head -> camera, as tracked with them.
         """
+        yaw, pitch, _ = angles_from_rotation(rotation).unbind(-1)
         return landmarks - torch.einsum("bk,klc->blc", self.bias_terms(yaw, pitch), self.tracker_bias)
 
     def bias_terms(self, yaw: Tensor, pitch: Tensor) -> Tensor:
@@ -142,9 +173,26 @@ class HeadModel(Float32Island, Network):
 
     def moved_landmarks(self, expression: Tensor) -> Tensor:
         """How far an expression moves the landmarks: scores [B, 52] -> [B, L, 3]."""
-        return torch.einsum("bk,klc->blc", capped(expression), self.landmarks(self.expression_basis))
+        moved = torch.einsum("bk,klc->blc", capped(expression), self.landmarks(self.expression_basis))
+        turn = self.eye_turns(self.gaze_of(expression))  # [B, 2, 3, 3]
+        iris = self.landmarks(self.mean)[NUM_SURFACE_LANDMARKS:].unflatten(0, (2, -1)).flip(0)  # left, right
+        iris = iris - self.eye_centres(self.mean[None])[0, :, None]
+        turned = (iris @ turn.mT - iris).flip(1).flatten(1, 2)  # [B, 10, 3]
+        return torch.cat([moved[:, :NUM_SURFACE_LANDMARKS], turned], 1)
 
-    def shape(self, rest_sum: Tensor, count: int, crown: float = 1.0) -> HeadShape:
+    def residual(self, landmarks: Tensor, neutral: Tensor, expression: Tensor) -> Tensor:
+        """What the 52 axes leave of a face: [B, L, 3], neutral landmarks [L, 3] or [B, L, 3], [B, 52] -> [B, K].
+
+        Least squares on axes of neighbouring regions, which overlap, with each axis held to its usual size.
+        """
+        basis = self.residual_basis.flatten(1)  # [K, 3L]
+        left = (self.at_rest(landmarks, expression) - neutral).flatten(1)
+        if not len(basis):
+            return left.new_zeros(len(left), 0)
+        gram = basis @ basis.T + torch.diag((self.config.residual_noise / self.residual_std.clamp(min=1e-6)) ** 2)
+        return torch.linalg.solve(gram, basis @ left.T).T
+
+    def shape(self, rest_sum: Tensor, count: int, crown: float | Tensor = 1.0) -> HeadShape:
         """A person's neutral head from the sum of `at_rest` over their photos, which is all that is kept of them.
 
         Args:
@@ -153,18 +201,31 @@ class HeadModel(Float32Island, Network):
             crown: From `crown_height`; the least over the photos.
 
         Returns:
-            Identity as far as the axes explain it, then warped so that the landmarks are met.
+            Identity as far as the axes explain it, then warped toward the landmarks as far as so many photos make it
+            believable (`neutral_prior`).
         """
         rest = rest_sum / count
         vertices, joints = self.identity(rest)
-        vertices = vertices + self.warp((rest - self.landmarks(vertices))[None])[0]
-        eyes = [JOINTS.index("eyeLeft"), JOINTS.index("eyeRight")]
-        joints = joints.index_copy(0, torch.tensor(eyes, device=joints.device), self.eye_centres(vertices[None])[0])
+        believed = count / (count + self.config.neutral_prior)
+        vertices = vertices + believed * self.warp((rest - self.landmarks(vertices))[None])[0]
+        return self.finished(vertices, joints, crown)
+
+    def finished(self, vertices: Tensor, joints: Tensor, crown: float | Tensor = 1.0) -> HeadShape:
+        """A head [V, 3] and its joints [J, 3] with the skull at its height, eye joints in the eyeballs and lids that
+        lie on them and close.
+        """
+        left, right = self.eye_centres(vertices[None])[0]
+        order = {"eyeLeft": left, "eyeRight": right}
+        joints = torch.stack([order.get(name, joint) for name, joint in zip(JOINTS, joints, strict=True)])
         forehead = self.landmarks(vertices)[10, 1]
         lowered = (vertices[:, 1] - forehead).clamp(min=0) * self.crown_weight * (crown - 1)
         vertices = torch.stack([vertices[:, 0], vertices[:, 1] + lowered, vertices[:, 2]], -1)
         vertices = self.outside_of_eyeballs(vertices[None])[0]
         return HeadShape(vertices, joints, self.blink_correction(vertices))
+
+    def person(self, coefficients: Tensor) -> HeadShape:
+        """The head of identity coefficients [K], whose usual size is `identity_std`."""
+        return self.finished(*self._of_axes(coefficients))
 
     def identity(self, rest: Tensor) -> tuple[Tensor, Tensor]:
         """The head [V, 3] and its joints [J, 3] that the identity axes make of neutral landmarks [L, 3]."""
@@ -174,9 +235,11 @@ class HeadModel(Float32Island, Network):
         basis = (self.landmarks(self.identity_basis) * weight).flatten(1)  # [K, 3L]
         off = ((rest - self.landmarks(self.mean)) * weight).flatten()
         gram = basis @ basis.T + torch.diag((self.config.identity_noise / self.identity_std) ** 2)
-        axes = torch.linalg.solve(gram, basis @ off)
-        vertices = self.mean + torch.einsum("k,kvc->vc", axes, self.identity_basis)
-        return vertices, self.joint_mean + torch.einsum("k,kjc->jc", axes, self.joint_basis)
+        return self._of_axes(torch.linalg.solve(gram, basis @ off))
+
+    def _of_axes(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        vertices = self.mean + torch.einsum("k,kvc->vc", coefficients, self.identity_basis)
+        return vertices, self.joint_mean + torch.einsum("k,kjc->jc", coefficients, self.joint_basis)
 
     def warp(self, displacement: Tensor) -> Tensor:
         """Carry displacements of the landmarks to the whole mesh, smoothly and fading away from the face.
@@ -195,7 +258,7 @@ class HeadModel(Float32Island, Network):
         return carried
 
     def _spread(self, displacement: Tensor) -> Tensor:
-        return (displacement[:, self.warp_landmark] * self.warp_weight[..., None]).sum(-2)
+        return (displacement[:, self.warp_landmark.int()] * self.warp_weight[..., None]).sum(-2)
 
     def blink_correction(self, vertices: Tensor) -> Tensor:
         """What `eyeBlinkLeft` and `eyeBlinkRight` at 1 lack to close a person's lids: [V, 3] -> [2, V, 3]."""
@@ -238,6 +301,7 @@ class HeadModel(Float32Island, Network):
         self,
         shape: HeadShape,
         expression: Tensor,
+        residual: Tensor | None = None,
         landmarks: Tensor | None = None,
         yaw: Tensor | None = None,
         gaze: Tensor | None = None,
@@ -247,6 +311,7 @@ class HeadModel(Float32Island, Network):
         Args:
             shape: The person.
             expression: [B, 52] ARKit scores.
+            residual: [B, K] what moves beside them, from `residual`.
             landmarks: [B, L, 3] where a tracker saw them (`unbiased`); the mesh is warped toward them.
             yaw: [B] degrees of the head in that picture, which the warp fades with.
             gaze: [B, 2, 2] yaw and pitch of the left and right eyeball in degrees; by default what the scores say.
@@ -256,13 +321,21 @@ class HeadModel(Float32Island, Network):
         """
         expression = capped(expression)
         vertices = shape.vertices + torch.einsum("bk,kvc->bvc", expression, self.expression_basis)
-        blink = [ARKIT_NAMES.index("eyeBlinkLeft"), ARKIT_NAMES.index("eyeBlinkRight")]
-        vertices = vertices + torch.einsum("bk,kvc->bvc", expression[:, blink], shape.blink)
+        blink = torch.stack([expression[:, ARKIT_NAMES.index(f"eyeBlink{side}")] for side in ("Left", "Right")], 1)
+        vertices = vertices + torch.einsum("bk,kvc->bvc", blink, shape.blink)
+        gaze = self.gaze_of(expression) if gaze is None else gaze
+        if residual is not None and residual.shape[-1]:
+            moved = torch.einsum("bk,klc->blc", residual, self.residual_basis)
+            carried = self.warp(moved)
+            # An iris moves with its eyeball, and turns it by the rest of its way.
+            iris = irises(moved) - self.eye_centres(carried)
+            gaze = gaze + torch.rad2deg(iris[..., :2] / self.eye_radius(vertices)[..., None])
+            vertices = vertices + carried
         if landmarks is not None:
             left = (landmarks - self.landmarks(vertices)) * self.warp_trust(yaw)[:, None, None]
             vertices = vertices + self.warp(left)
         vertices = self.outside_of_eyeballs(vertices)
-        return self.turn_eyes(vertices, self.gaze_of(expression) if gaze is None else gaze)
+        return self.turn_eyes(vertices, gaze)
 
     def warp_trust(self, yaw: Tensor) -> Tensor:
         """How far a frame's landmarks are believed, by its yaw in degrees: [B] -> [B] in 0..1."""
@@ -284,23 +357,27 @@ class HeadModel(Float32Island, Network):
 
     def gaze_in(self, landmarks: Tensor, vertices: Tensor) -> Tensor:
         """Where tracked irises look: landmarks [B, L, 3] on a driven head [B, V, 3] -> [B, 2, 2] degrees."""
-        iris = torch.stack([landmarks[:, 473], landmarks[:, 468]], 1)  # left, right
-        away = (iris - self.eye_centres(vertices))[..., :2] / self.eye_radius(vertices)[..., None]
+        away = (irises(landmarks) - self.eye_centres(vertices))[..., :2] / self.eye_radius(vertices)[..., None]
         return torch.rad2deg(torch.asin(away.clamp(-0.9, 0.9)))
 
     def turn_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
         """Turn the eyeballs of a head [B, V, 3] by `gaze` [B, 2, 2] degrees."""
-        yaw, pitch = torch.deg2rad(gaze).unbind(-1)  # [B, 2]
-        zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
-        (sy, cy), (sp, cp) = ((a.sin(), a.cos()) for a in (yaw, pitch))
-        about_y = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1).unflatten(-1, (3, 3))
-        about_x = torch.stack([one, zero, zero, zero, cp, sp, zero, -sp, cp], -1).unflatten(-1, (3, 3))
-        centres, turn = self.eye_centres(vertices), about_y @ about_x
+        centres, turn = self.eye_centres(vertices), self.eye_turns(gaze)
         for eye in range(2):
             centre, part = centres[:, eye, None], self.eye_part[eye][:, None]
             turned = (vertices - centre) @ turn[:, eye].mT + centre
             vertices = torch.where(part, turned, vertices)
         return vertices
+
+    @staticmethod
+    def eye_turns(gaze: Tensor) -> Tensor:
+        """Rotations [B, 2, 3, 3] of the eyeballs for `gaze` [B, 2, 2] degrees."""
+        yaw, pitch = torch.deg2rad(gaze).unbind(-1)  # [B, 2]
+        zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
+        (sy, cy), (sp, cp) = ((a.sin(), a.cos()) for a in (yaw, pitch))
+        about_y = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1).unflatten(-1, (3, 3))
+        about_x = torch.stack([one, zero, zero, zero, cp, sp, zero, -sp, cp], -1).unflatten(-1, (3, 3))
+        return about_y @ about_x
 
     def eye_centres(self, vertices: Tensor) -> Tensor:
         """[B, V, 3] -> [B, 2, 3] the middle of the left and of the right eyeball."""
@@ -353,6 +430,12 @@ class HeadModel(Float32Island, Network):
                 weight = weight + weights[:, [JOINTS.index(n) for n in ("jaw", "eyeLeft", "eyeRight")]].sum(1)
             posed = posed + weight[:, None] * (vertices @ rotation.mT + moved[:, None])
         return posed
+
+
+def irises(landmarks: Tensor) -> Tensor:
+    """The middles of left and right iris among landmarks: [B, L, 3] -> [B, 2, 3]."""
+    right, left = landmarks[:, NUM_SURFACE_LANDMARKS], landmarks[:, NUM_SURFACE_LANDMARKS + 5]
+    return torch.stack([left, right], 1)
 
 
 def capped(expression: Tensor) -> Tensor:

@@ -24,18 +24,15 @@ OPACITY, OUTLINE = 0.45, (255, 255, 255)
 @torch.no_grad()
 def fitted_to(head_model: HeadModel, portrait: Portrait) -> tuple[HeadShape, torch.Tensor]:
     """The head of one photo alone: its neutral, and [1, V, 3] as it is in the photo."""
-    yaw, pitch, _ = (torch.tensor([angle]) for angle in portrait.angles)
     portrait = portrait.to(head_model.device)
-    landmarks = head_model.unbiased(portrait.vertices, yaw.to(head_model.device), pitch.to(head_model.device))
+    landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
     rest = head_model.at_rest(landmarks, portrait.expression)[0]
     shape = head_model.shape(rest, 1)
     crown = head_model.crown_height(shape, portrait.rotation[0], portrait.matte, portrait.inside)
     shape = head_model.shape(rest, 1, crown)
     gaze = head_model.gaze_in(portrait.vertices, shape.vertices[None])
-    frontal = torch.zeros(
-        1, device=head_model.device
-    )  # so that the photo's own landmarks are met, however it is turned
-    return shape, head_model(shape, portrait.expression, portrait.vertices, frontal, gaze)
+    frontal = portrait.vertices.new_zeros(1)  # so that the photo's own landmarks are met, however it is turned
+    return shape, head_model(shape, portrait.expression, None, portrait.vertices, frontal, gaze)
 
 
 @torch.no_grad()

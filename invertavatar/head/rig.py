@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..avatar import Avatar
 from ..face.arkit import ARKIT_NAMES
 from ..rendering.rigged_mesh import RiggedMesh
 from .head_model import JOINTS, LABELS, HeadModel, HeadShape
@@ -20,25 +19,6 @@ CLOSED_EYES = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 OPEN_MOUTH = {"jawOpen": 0.6, "mouthUpperUpLeft": 0.4, "mouthUpperUpRight": 0.4, "mouthLowerDownLeft": 0.4,
               "mouthLowerDownRight": 0.4}  # fmt: skip
 INSIDE_OF_MOUTH = ("mouth", "teeth", "tongue")
-
-
-def shape_of(head_model: HeadModel, avatar: Avatar) -> HeadShape:
-    """The neutral head of an avatar's person, bounded by what its photos show of the skull."""
-    if not avatar.photos:  # a sampled person
-        return head_model.shape(avatar.neutral, 1)
-    device = avatar.rest_sum.device
-    yaw, pitch = torch.tensor([[p.yaw, p.pitch] for p in avatar.photos], device=device).unbind(1)
-    nothing = torch.zeros(len(yaw), *avatar.rest_sum.shape, device=device)
-    rest_sum = avatar.rest_sum + head_model.unbiased(nothing, yaw, pitch).sum(0)
-    count = len(avatar.photos)
-    shape = head_model.shape(rest_sum, count)
-    if avatar.views is None:
-        return shape
-    front = torch.eye(3).to(device)  # the views lie in the frontal plane
-    mattes = avatar.views.coarse[0, :, None, 3:4].float()  # [K, 1, 1, h, w]
-    pixels = avatar.views.coarse[0, :, None, 4:5].float()
-    crowns = [head_model.crown_height(shape, front, m, v) for m, v in zip(mattes, pixels, strict=True)]
-    return head_model.shape(rest_sum, count, min(crowns))
 
 
 class PaintingPose(NamedTuple):

@@ -246,7 +246,7 @@ class AvatarGenerator(Network):
             features: Of the batch of frames, or of 1.
             face: G_face's output for the frames.
             window: The driven mesh of the frames.
-            head_height: [1, 1, H, W] `FaceModel.head_height`.
+            head_height: [1, 1, H, W] `FaceChart.head_height`.
             rotation: [B, 3, 3] head -> camera.
             size: h = w, `neural_resolution` by default.
             field_of_view: Degrees; the config's by default.

@@ -48,7 +48,7 @@ class PostureNetwork(nn.Module):
             matte: [B, 1, S, S] in 0..1, the person.
             inside: [B, 1, S, S] in 0..1, where the picture has pixels.
             rotation: [B, 3, 3] head -> camera.
-            head_height: [1, 1, H, W] `FaceModel.head_height`, through which the picture is seen from the front.
+            head_height: [1, 1, H, W] `FaceChart.head_height`, through which the picture is seen from the front.
 
         Returns:
             [B, 12].

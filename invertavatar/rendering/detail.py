@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import project, rays
-from ..face.face_model import FaceModel
+from ..head.face_chart import FaceChart
 from .frontal_views import sampled
 from .head_shape import behind_share, soften
 from .rasterizer import interpolate, rasterize
@@ -27,7 +27,7 @@ def surface_colour(
     closed: Tensor,
     rendering: Rendering,
     rotation: Tensor,
-    face_model: FaceModel,
+    chart: FaceChart,
     size: int,
     field_of_view: float = 0.0,
     zoom: float = 1.0,
@@ -63,11 +63,11 @@ def surface_colour(
     grid, spread = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (grid, spread))
     elsewhere = sampled(views, grid.permute(0, 2, 3, 1), shown)
 
-    positions = layered(project(closed, rotation, field_of_view, zoom), face_model)
-    drawn = rasterize(positions, face_model.triangles, size)
-    facing = vertex_facing(closed, rotation, face_model)[..., None]
-    attributes = torch.cat([face_model.uv.expand(batch, -1, -1), facing], -1)
-    attributes = interpolate(attributes, drawn, face_model.triangles)  # [B, 3, H, W]
+    positions = layered(project(closed, rotation, field_of_view, zoom), chart)
+    drawn = rasterize(positions, chart.triangles, size)
+    facing = vertex_facing(closed, rotation, chart)[..., None]
+    attributes = torch.cat([chart.uv.expand(batch, -1, -1), facing], -1)
+    attributes = interpolate(attributes, drawn, chart.triangles)  # [B, 3, H, W]
     grid = attributes[:, :2].permute(0, 2, 3, 1)
     face = looked_up(texture.expand(batch, -1, -1, -1), grid)
     share = soften(drawn.mask[:, None].float()) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import pixel_centres
-from ..face.face_model import FaceModel
 from ..face.topology import SKIN
+from ..head.face_chart import FaceChart
 from .rasterizer import interpolate, rasterize
 from .resize import looked_up, resize
 from .rest_pose import PIVOT, displacement, row_rotations, smoothstep
@@ -40,7 +40,7 @@ class FaceWindow(NamedTuple):
     height: Tensor  # [B, 1, h, w] z of the mesh, 0 outside
 
 
-def face_window(closed: Tensor, face_model: FaceModel, window: float, size: int) -> FaceWindow:
+def face_window(closed: Tensor, chart: FaceChart, window: float, size: int) -> FaceWindow:
     """Rasterize the driven mesh into the frontal window (paper 3.1: textures rasterized into tri-plane space).
 
     Args:
@@ -49,12 +49,12 @@ def face_window(closed: Tensor, face_model: FaceModel, window: float, size: int)
         size: h = w.
     """
     front = torch.stack([closed[..., 0] / window, -closed[..., 1] / window, closed[..., 2]], -1)
-    positions = layered(front, face_model)
-    fragments = rasterize(positions, face_model.triangles, size)
-    uv = face_model.uv.expand(len(closed), -1, -1)
-    drawn = interpolate(torch.cat([uv, closed[..., 2:]], -1), fragments, face_model.triangles)  # [B, 3, h, w]
+    positions = layered(front, chart)
+    fragments = rasterize(positions, chart.triangles, size)
+    uv = chart.uv.expand(len(closed), -1, -1)
+    drawn = interpolate(torch.cat([uv, closed[..., 2:]], -1), fragments, chart.triangles)  # [B, 3, h, w]
     mask = fragments.mask[:, None].float()
-    region = face_model.triangle_region[fragments.triangle.clamp(min=0)][:, None]
+    region = chart.triangle_region[fragments.triangle.clamp(min=0)][:, None]
     return FaceWindow(
         grid=drawn[:, :2].permute(0, 2, 3, 1),
         mask=mask,
@@ -79,7 +79,7 @@ def driven_heights(template: Tensor, face: FaceWindow, window: float, height: Te
     """The head's height field with the driven face laid into it.
 
     Args:
-        template: [1, 1, H, W] heights of the whole head, `FaceModel.head_height`.
+        template: [1, 1, H, W] heights of the whole head, `FaceChart.head_height`.
         face: The driven face.
         window: Half the side of the window.
         height: [B, 1, h, w] instead of `face.height`, where a network has refined it.

@@ -19,8 +19,7 @@ from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import SimpleMaterial
 
 from ..errors import AvatarError, MediaError
-from ..face.face_model import FaceModel
-from ..face.topology import LEFT_IRIS, RIGHT_IRIS
+from ..head.head_model import HeadModel, irises
 from ..media.files import written_whole
 from .gltf import textured_glb
 from .volume_renderer import OPTICAL_DEPTH
@@ -158,9 +157,9 @@ def sample_grid(density: Density, resolution: int, level: float, device: torch.d
     return field
 
 
-def metres_per_unit(face_model: FaceModel) -> float:
+def metres_per_unit(head_model: HeadModel) -> float:
     """The size of a head unit, from how far apart pupils usually are."""
-    right, left = face_model.mean[RIGHT_IRIS[0]], face_model.mean[LEFT_IRIS[0]]
+    left, right = irises(head_model.landmarks(head_model.mean)[None])[0]
     return PUPIL_DISTANCE / float((right - left).norm())
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..face.face_model import FaceModel
+from ..head.face_chart import FaceChart
 from .head_shape import canonicalize, driven_heights, face_window, head_solid, inflate, silhouette_logit
 from .resize import resize
 from .uv import UVAtlas, fill_unseen, mirror_texture, unproject
@@ -58,9 +58,7 @@ class ObservedTexture(NamedTuple):
     weight: Tensor  # [B, 1, h, w] in 0..1: that of its own colour, see `fill_unseen`
 
 
-def observe(
-    view: View, atlas: UVAtlas, face_model: FaceModel, window: float, relief: Tensor | None = None
-) -> PhotoMaps:
+def observe(view: View, atlas: UVAtlas, chart: FaceChart, window: float, relief: Tensor | None = None) -> PhotoMaps:
     """Carry a crop into the two spaces.
 
     The surface on which the frontal plane is looked up is the one that the volume will have: the head seen from the
@@ -69,20 +67,20 @@ def observe(
     Args:
         view: The crop.
         atlas: Its size is that of the maps.
-        face_model: The person's.
+        chart: The person's.
         window: Half the side of the face window in head units.
         relief: [B, 1, h, w] from `observe_relief`, of any size.
     """
-    closed = face_model.close(view.vertices, view.neutral)
-    openness = face_model.openness(view.vertices)
+    closed = chart.close(view.vertices, view.neutral)
+    openness = chart.openness(view.vertices)
     valid = view.matte * view.inside
-    texture, visibility = unproject(view.photo, valid, closed, view.rotation, openness, atlas, face_model)
-    heights = surface_heights(view, closed, texture.shape[-1], face_model, window, relief)
+    texture, visibility = unproject(view.photo, valid, closed, view.rotation, openness, atlas, chart)
+    heights = surface_heights(view, closed, texture.shape[-1], chart, window, relief)
     colours, matte, facing, inside = seen_from_front(view, heights)
     return PhotoMaps(texture, visibility, colours, matte, facing, inside, view.rotation, heights, relief)
 
 
-def observe_relief(network: Callable[..., Tensor], view: View, face_model: FaceModel, window: float) -> Tensor:
+def observe_relief(network: Callable[..., Tensor], view: View, chart: FaceChart, window: float) -> Tensor:
     """How the head in a crop departs from the template: what to give to `observe`.
 
     Args:
@@ -92,8 +90,8 @@ def observe_relief(network: Callable[..., Tensor], view: View, face_model: FaceM
     Returns:
         [B, 1, SHAPE_SIZE, SHAPE_SIZE] head units.
     """
-    closed = face_model.close(view.vertices, view.neutral)
-    heights = surface_heights(view, closed, SHAPE_SIZE, face_model, window)
+    closed = chart.close(view.vertices, view.neutral)
+    heights = surface_heights(view, closed, SHAPE_SIZE, chart, window)
     colours, matte, facing, inside = seen_from_front(view, heights)
     return network(colours, matte, inside, facing, heights)
 
@@ -111,11 +109,11 @@ def relief_sum(maps: PhotoMaps, sharpness: float) -> Tensor:
 
 
 def surface_heights(
-    view: View, closed: Tensor, size: int, face_model: FaceModel, window: float, relief: Tensor | None = None
+    view: View, closed: Tensor, size: int, chart: FaceChart, window: float, relief: Tensor | None = None
 ) -> Tensor:
     """z of the surface of the head in a crop, [B, 1, size, size]; `closed` is its mesh, the rest as in `observe`."""
-    face = face_window(closed, face_model, window, size)
-    front = driven_heights(resize(face_model.head_height, size), face, window)
+    face = face_window(closed, chart, window, size)
+    front = driven_heights(resize(chart.head_height, size), face, window)
     small = resize(view.matte, SHAPE_SIZE)
     _, outline, _ = canonicalize(small, small, resize(front, SHAPE_SIZE), view.rotation, view.posture)
     roundness = resize(inflate(silhouette_logit(outline)), size)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import project
-from ..face.face_model import FaceModel
+from ..face.pose import NUM_LANDMARKS
 from ..face.topology import SKIN
+from ..head.face_chart import FaceChart
 from .rasterizer import Fragments, interpolate, rasterize
 from .resize import looked_up
 
@@ -25,29 +26,29 @@ class UVAtlas(NamedTuple):
     """The UV map at one resolution: which point of the mesh each texel is."""
 
     fragments: Fragments  # one picture, of the mesh laid out flat
-    region: Tensor  # [1, h, w] int64, `FaceModel.triangle_region`; -1 outside of all charts
+    region: Tensor  # [1, h, w] int64, `FaceChart.triangle_region`; -1 outside of all charts
     mirror_grid: Tensor  # [1, h, w, 2] where the texel's mirror image lies
     mask: Tensor  # [1, 1, h, w] float32, 1 on a chart
 
 
-def uv_atlas(face_model: FaceModel, size: int) -> UVAtlas:
+def uv_atlas(chart: FaceChart, size: int) -> UVAtlas:
     """The atlas of a face model's UV map, `size` texels square."""
-    flat = F.pad(face_model.uv, (0, 1))[None]  # [1, V + E, 3] all at one depth
-    fragments = rasterize(flat, face_model.triangles, size)
-    mirror_uv = face_model.uv[face_model.mirror]  # [V + E, 2]
-    mirror_grid = interpolate(mirror_uv, fragments, face_model.triangles).permute(0, 2, 3, 1)
-    region = face_model.triangle_region[fragments.triangle.clamp(min=0)]
+    flat = F.pad(chart.uv, (0, 1))[None]  # [1, V + E, 3] all at one depth
+    fragments = rasterize(flat, chart.triangles, size)
+    mirror_uv = chart.uv[chart.mirror]  # [V + E, 2]
+    mirror_grid = interpolate(mirror_uv, fragments, chart.triangles).permute(0, 2, 3, 1)
+    region = chart.triangle_region[fragments.triangle.clamp(min=0)]
     return UVAtlas(fragments, region.where(fragments.mask, -1), mirror_grid, fragments.mask[:, None].float())
 
 
-def layered(projected: Tensor, face_model: FaceModel) -> Tensor:
+def layered(projected: Tensor, chart: FaceChart) -> Tensor:
     """Projected vertices [B, V + E, 3] with the patches pushed behind the skin, ready to rasterize."""
     depth = projected[..., 2].clone()
-    depth[:, len(face_model.mean) :] -= BEHIND
+    depth[:, NUM_LANDMARKS:] -= BEHIND
     return torch.stack([projected[..., 0], projected[..., 1], depth], -1)
 
 
-def vertex_facing(closed: Tensor, rotation: Tensor, face_model: FaceModel) -> Tensor:
+def vertex_facing(closed: Tensor, rotation: Tensor, chart: FaceChart) -> Tensor:
     """How squarely each vertex faces the viewer, 1 head-on and below 0 turned away.
 
     Args:
@@ -57,13 +58,13 @@ def vertex_facing(closed: Tensor, rotation: Tensor, face_model: FaceModel) -> Te
     Returns:
         [B, V + E]; the patches, which are flat or curl inward, take the head's own direction.
     """
-    corner = face_model.triangles.T.flatten()  # [3 F]
+    corner = chart.triangles.T.flatten()  # [3 F]
     a, b, c = closed[:, corner].unflatten(1, (3, -1)).unbind(1)
     normal = torch.linalg.cross(b - a, c - a)  # length is twice the area, so large triangles count more
-    normal = normal * (face_model.triangle_region == SKIN)[:, None]
+    normal = normal * (chart.triangle_region == SKIN)[:, None]
     normals = torch.zeros_like(closed).index_add_(1, corner, normal.repeat(1, 3, 1))
     facing = (F.normalize(normals, dim=-1) @ rotation.transpose(1, 2))[..., 2]
-    facing[:, len(face_model.mean) :] = rotation[:, 2, 2, None]
+    facing[:, NUM_LANDMARKS:] = rotation[:, 2, 2, None]
     return facing
 
 
@@ -74,7 +75,7 @@ def unproject(
     rotation: Tensor,
     openness: Tensor,
     atlas: UVAtlas,
-    face_model: FaceModel,
+    chart: FaceChart,
 ) -> tuple[Tensor, Tensor]:
     """Carry a crop to the UV map.
 
@@ -83,22 +84,22 @@ def unproject(
         valid: [B, 1, H, W] in 0..1: pixels that exist and belong to the person.
         closed: [B, V + E, 3] the person's mesh in head space, as it is in this picture.
         rotation: [B, 3, 3] head -> camera.
-        openness: [B, 4] from `FaceModel.openness`; a closed mouth shows no teeth.
+        openness: [B, 4] from `FaceChart.openness`; a closed mouth shows no teeth.
         atlas: Of the resolution that is wanted.
 
     Returns:
         [B, C, h, w] colours (meaningless where unseen) and [B, 1, h, w] visibility in 0..1: zero where the picture does
         not show the texel, else how squarely the skin there faces the viewer.
     """
-    positions = layered(project(closed, rotation), face_model)
-    drawn = rasterize(positions, face_model.triangles, DEPTH_SIZE)
-    surface = interpolate(positions[..., 2:], drawn, face_model.triangles)  # [B, 1, D, D]
+    positions = layered(project(closed, rotation), chart)
+    drawn = rasterize(positions, chart.triangles, DEPTH_SIZE)
+    surface = interpolate(positions[..., 2:], drawn, chart.triangles)  # [B, 1, D, D]
     surface = surface.masked_fill(~drawn.mask[:, None], -2 * BEHIND)
 
     batch = len(closed)
     flat = Fragments(*(t.expand(batch, *t.shape[1:]) for t in (atlas.fragments.triangle, atlas.fragments.barycentric)))
-    facing = vertex_facing(closed, rotation, face_model)
-    texels = interpolate(torch.cat([positions, facing[..., None]], -1), flat, face_model.triangles)  # [B, 4, h, w]
+    facing = vertex_facing(closed, rotation, chart)
+    texels = interpolate(torch.cat([positions, facing[..., None]], -1), flat, chart.triangles)  # [B, 4, h, w]
     grid = texels[:, :2].permute(0, 2, 3, 1)
     # The nearest depth, not a mixture of the two sides of an edge.
     hidden_by = F.grid_sample(surface, grid, mode="nearest", align_corners=False) - texels[:, 2:3]

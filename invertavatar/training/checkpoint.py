@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ..errors import InvertAvatarError
-from ..face.face_model import FaceModel
 from ..face.tracker import FaceTracker
+from ..head.head_model import HeadModel
 from ..inversion import Networks
 from ..models.generator import AvatarGenerator
 from ..models.latent_encoder import LatentEncoder
@@ -25,14 +25,14 @@ CLASSES = {
     "texture_encoder": TextureEncoder,
     "triplane_encoder": TriplaneEncoder,
     "generator": AvatarGenerator,
-    "face_model": FaceModel,
+    "head_model": HeadModel,
 }
 MAX_FILE = "15MB"  # weights are carried to machines and repositories that take no larger files
 STATE_FILE, STATE_FORMAT = "state.pt", 1
 
 
 def save_pipeline(networks: Networks, folder: str | Path) -> None:
-    """Write a folder that `InvertAvatarPipeline.from_pretrained` loads: half-precision weights, face model and tracker.
+    """Write a folder that `InvertAvatarPipeline.from_pretrained` loads: half-precision weights, head model and tracker.
 
     The folder is written part by part instead of by the pipeline, which would import the video libraries that a
     training machine need not have.
@@ -40,7 +40,7 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     folder = Path(folder)
     index = {"_class_name": "InvertAvatarPipeline", "_diffusers_version": diffusers.__version__}
     parts = {
-        name: part if name == "face_model" else copy.deepcopy(part).half()  # the face model stays float32
+        name: part if name == "head_model" else copy.deepcopy(part).half()  # a head model sees to that itself
         for name, part in networks._asdict().items()
     }
     parts["generator"].register_to_config(weights_id=digest(parts.values()))
@@ -92,16 +92,16 @@ def _load(kind: type[nn.Module], folder: Path) -> nn.Module:
     return part
 
 
-def fresh_networks(preset: str | dict, face_model_folder: str | Path, seed: int = 0) -> Networks:
-    """New networks of a preset with a learned face model.
+def fresh_networks(preset: str | dict, head_model_folder: str | Path, seed: int = 0) -> Networks:
+    """New networks of a preset with a head model that was built.
 
     Args:
         preset: See `build_networks`.
-        face_model_folder: Folder of a saved `FaceModel`.
+        head_model_folder: Folder of a saved `HeadModel`.
         seed: Of the initial weights.
     """
     torch.manual_seed(seed)
-    return Networks(**build_networks(preset), face_model=FaceModel.from_pretrained(face_model_folder))
+    return Networks(**build_networks(preset), head_model=HeadModel.from_pretrained(head_model_folder))
 
 
 def save_state(state: dict, folder: Path) -> None:

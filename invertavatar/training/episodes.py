@@ -1,6 +1,6 @@
 """Episodes: N source photos and T target frames of a few people each, drawn from shards for one training step.
 
-Shapes: B people, N source photos, T targets, V 478 landmarks, S side of the crop.
+Shapes: B people, N source photos, T targets, V 478 landmarks without the tracker's bias, S side of the crop.
 
 An episode is a pure function of (seed, step, process): a run that stops and goes on draws the same data as one that
 never stopped, on any number of workers, without any state to keep.
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InvertAvatarError
-from ..face.face_model import FaceModel
+from ..head.head_model import HeadModel
 from .augment import Augmentation, Observation
 from .shards import KINDS, Shards, Source, held_out
 
@@ -67,7 +67,7 @@ class Episodes(Dataset):
 
     Args:
         shards: Where faces come from.
-        face_model: On the CPU; for neutral and driven faces.
+        head_model: On the CPU; for neutral and driven faces.
         sizes: B, N and T.
         held_out_share: Share of the people who are kept for validation.
         validation: Draw from the people held out, the others otherwise.
@@ -82,7 +82,7 @@ class Episodes(Dataset):
     def __init__(
         self,
         shards: Shards,
-        face_model: FaceModel,
+        head_model: HeadModel,
         sizes: EpisodeSizes,
         held_out_share: float = 0.0,
         validation: bool = False,
@@ -90,10 +90,10 @@ class Episodes(Dataset):
         seed: int = 0,
         process: tuple[int, int] = (0, 1),
     ):
-        self.shards, self.face_model, self.sizes = shards, face_model, sizes
+        self.shards, self.head_model, self.sizes = shards, head_model, sizes
         self.augmentation, self.seed, self.process = augmentation, seed, process
         # A copy, as a tensor that is sent to a worker moves and leaves views of it behind.
-        self.mirror = face_model.mirror[: shards.vertices.shape[1]].numpy().copy()
+        self.mirror = head_model.chart.mirror[: shards.vertices.shape[1]].numpy().copy()
         self.people: dict[str, dict[str, list[Source]]] = {kind: {} for kind in KINDS}
         for source in shards.sources:
             if held_out(source.person, held_out_share) == validation:
@@ -153,7 +153,7 @@ class Episodes(Dataset):
         )
 
     def _tensors(self, photos: Sequence[Observation], targets: Sequence[Observation]) -> tuple[Tensor, ...]:
-        face_model = self.face_model
+        head_model = self.head_model
 
         def stack(group, name):
             return torch.from_numpy(np.stack([getattr(o, name) for o in group]))
@@ -161,13 +161,18 @@ class Episodes(Dataset):
         def pictures(group):
             return stack(group, "picture").permute(0, 3, 1, 2).contiguous(), stack(group, "matte")[:, None]
 
-        vertices = stack(photos, "vertices")
-        rest = face_model.at_rest(vertices, stack(photos, "expression")).cumsum(0)
-        neutrals = torch.stack([face_model.neutral(total, i + 1) for i, total in enumerate(rest)])
-        # Targets are driven through the face model, as at inference. The residual is solved against the neutral face
+        def landmarks(group):
+            return head_model.unbiased(stack(group, "vertices"), stack(group, "rotation"))
+
+        vertices = landmarks(photos)
+        rest = head_model.at_rest(vertices, stack(photos, "expression")).cumsum(0)
+        shapes = [head_model.shape(total, i + 1) for i, total in enumerate(rest)]
+        neutrals = torch.stack([head_model.landmarks(shape.vertices) for shape in shapes])
+        # Targets are driven through the head model, as at inference. The residual is solved against the neutral face
         # that the photos gave: it takes up most of what they got wrong, so the picture stays aligned with the mesh.
-        tracked, scores, neutral = stack(targets, "vertices"), stack(targets, "expression"), neutrals[-1]
-        driven = face_model(neutral, scores, face_model.residual(tracked, neutral, scores))
+        tracked, scores = landmarks(targets), stack(targets, "expression")
+        residual = head_model.residual(tracked, neutrals[-1], scores)
+        driven = head_model.landmarks(head_model(shapes[-1], scores, residual))
         return (
             *pictures(photos),
             stack(photos, "inside").long(),

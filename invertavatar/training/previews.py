@@ -47,7 +47,7 @@ def validate(
         detail_resolution: See `Reconstruction`.
         coarse_only: Measure the picture of w+ alone.
     """
-    reconstruction, device = Reconstruction(networks, detail_resolution), networks.face_model.mean.device
+    reconstruction, device = Reconstruction(networks, detail_resolution), networks.head_model.mean.device
     measures, rows = [], []
     for episode in episodes:
         episode = episode.to(device)
@@ -87,12 +87,12 @@ def validate(
 @torch.no_grad()
 def sample_sheet(networks: Networks, size: int, count: int = SAMPLES) -> Image.Image:
     """The prior's people of seeds 0, 1, 2, ... with a neutral face, seen from the front."""
-    face_model, reconstruction = networks.face_model, Reconstruction(networks, None)
-    device, pictures = face_model.mean.device, []
+    head_model, reconstruction = networks.head_model, Reconstruction(networks, None)
+    device, pictures = head_model.mean.device, []
     for seed in range(count):
         z = torch.randn(1, networks.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         ws = networks.generator.mapping(z.to(device))
-        face = face_model.mean[None]
+        face = head_model.landmarks(head_model.mean)[None]
         drawn = reconstruction.coarse(ws, face, face, torch.eye(3, device=device)[None], size)
         pictures.append(drawn.colour[0].cpu())
     return contact_sheet(torch.stack(pictures).unflatten(0, (-1, min(count, SAMPLE_COLUMNS))))

@@ -23,7 +23,7 @@ def inverted_codes(networks: Networks, episodes: Episodes, steps: int) -> Tensor
     """w of people: E_latent's w+ of the first photo of `steps` episodes, averaged over the layers, [M, w_dim]."""
     encoder, codes = networks.latent_encoder, []
     for step in range(steps):
-        episode = episodes[step].to(networks.face_model.mean.device)
+        episode = episodes[step].to(networks.head_model.mean.device)
         codes.append(encoder(resize(views(episode)[0].photo, encoder.config.image_size)).mean(1))
     return torch.cat(codes).float()
 

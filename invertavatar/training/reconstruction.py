@@ -110,19 +110,19 @@ class Reconstruction:
 
     def coarse_rendering(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Rendering:
         """`coarse` before super-resolution, at `size` = h = w."""
-        generator, face_model = self.networks.generator, self.networks.face_model
-        closed = face_model.close(vertices, neutral)
-        window = face_window(closed, face_model, generator.config.window, generator.window_resolution)
+        generator, chart = self.networks.generator, self.networks.head_model.chart
+        closed = chart.close(vertices, neutral)
+        window = face_window(closed, chart, generator.config.window, generator.window_resolution)
         features = generator.canonical(ws)
         face = generator.face(ws, features, window)
-        return generator.render(features, face, window, face_model.head_height, rotation, size, turn=rotation)
+        return generator.render(features, face, window, chart.head_height, rotation, size, turn=rotation)
 
     def atlas(self, size: int) -> UVAtlas:
         """The UV atlas of a size, made once for each device."""
-        face_model = self.networks.face_model
-        key = (size, face_model.mean.device)
+        chart = self.networks.head_model.chart
+        key = (size, chart.uv.device)
         if key not in self._atlases:
-            self._atlases[key] = uv_atlas(face_model, size)
+            self._atlases[key] = uv_atlas(chart, size)
         return self._atlases[key]
 
 

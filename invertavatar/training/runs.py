@@ -61,11 +61,11 @@ def train_stage(
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     untried = torch.backends.mps.is_available()  # accelerate would take Apple's GPU, where no gradient was ever tried
     accelerator = Accelerator(cpu=on_cpu or untried, kwargs_handlers=handlers)
-    face_model = copy.deepcopy(networks.face_model)  # episodes are made on the CPU
+    head_model = copy.deepcopy(networks.head_model)  # episodes are made on the CPU
     sizes = EpisodeSizes(batch_size, settings.photos, settings.targets)
     process = (accelerator.process_index, accelerator.num_processes)
-    training = Episodes(shards, face_model, sizes, held_out, False, Augmentation(), run.seed, process)
-    validation = Episodes(shards, face_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
+    training = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
+    validation = Episodes(shards, head_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
 
     size = shards.picture_size
     torch.manual_seed(run.seed)  # the same critic in every process, and in every run of this seed
@@ -105,7 +105,7 @@ def fit_prior(
         iterations: See `fit_mapping`.
     """
     run.output.mkdir(parents=True, exist_ok=True)
-    episodes = Episodes(shards, networks.face_model, EpisodeSizes(batch_size, (1, 1)), seed=run.seed)
+    episodes = Episodes(shards, networks.head_model, EpisodeSizes(batch_size, (1, 1)), seed=run.seed)
     codes = inverted_codes(networks, episodes, -(-people // batch_size))
     error = fit_mapping(networks, codes, iterations, run.seed)
     logger.info("%d codes fitted with a relative error of %.3f", len(codes), error)

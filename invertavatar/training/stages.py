@@ -370,7 +370,7 @@ class ReliefStage(Stage):
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         encoder, times = self.networks["triplane_encoder"], episode.driven.shape[1]
-        head = (self._reconstruction.networks.face_model, self.generator.config.window)
+        head = (self._reconstruction.networks.head_model.chart, self.generator.config.window)
         photo, target = views(episode)[0], target_views(episode)
         relief = repeat(observe_relief(encoder.relief, photo, *head), times)
         first, other = (self._from_front(view, relief, head) for view in (repeat(photo, times), target))
@@ -379,8 +379,8 @@ class ReliefStage(Stage):
 
     def _from_front(self, view: View, relief: Tensor, head: tuple) -> tuple[Tensor, Tensor]:
         """Colours of a crop in the frontal plane, and how far it shows each place of the head."""
-        face_model, _ = head
-        closed = face_model.close(view.vertices, view.neutral)
+        chart, _ = head
+        closed = chart.close(view.vertices, view.neutral)
         heights = surface_heights(view, closed, SHAPE_SIZE, *head, relief)
         colours, matte, facing, _ = seen_from_front(view, heights)
         return colours, (matte * facing.sqrt()).detach()
@@ -413,7 +413,7 @@ class PostureStage(Stage):
     @torch.no_grad()
     def _seen(self, view: View, times: int = 1) -> tuple[View, Tensor]:
         """A view and its surface, each of them `times` times in a row."""
-        head = (self._reconstruction.networks.face_model, self.generator.config.window)
+        head = (self._reconstruction.networks.head_model.chart, self.generator.config.window)
         relief = observe_relief(self.networks["triplane_encoder"].relief, view, *head)
         heights = surface_heights(view, head[0].close(view.vertices, view.neutral), SHAPE_SIZE, *head, relief)
         return repeat(view, times), repeat(heights, times)

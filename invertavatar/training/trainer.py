@@ -100,7 +100,7 @@ class Trainer:
         detail_resolution: int | None,
     ):
         self.name, self.settings, self.accelerator = name, settings, accelerator
-        self.stage, self.training, self.face_model = stage, training, networks.face_model
+        self.stage, self.training, self.head_model = stage, training, networks.head_model
         self.detail_resolution = detail_resolution
         self.device = accelerator.device
         self.validation = [validation[i] for i in range(settings.validation_steps)] if validation is not None else []
@@ -204,7 +204,7 @@ class Trainer:
 
     def averaged(self) -> Networks:
         """The averaged networks, in eval mode."""
-        return Networks(**dict(self.ema.module.eval().items()), face_model=self.face_model)
+        return Networks(**dict(self.ema.module.eval().items()), head_model=self.head_model)
 
     def _finish_interval(self, log: "_Log", seconds: float) -> None:
         """State, export, preview and a line of the log, in this order: the state matters most."""
