@@ -57,6 +57,7 @@ FIELDS = {
     "shape.vertices": Field(("vertices", 3), largest=10),
     "shape.joints": Field((len(JOINTS), 3), largest=10),
     "shape.blink": Field((2, "vertices", 3), largest=10),
+    "shape.landmarks": Field((NUM_LANDMARKS, 3), largest=10),
     "thumbnails": Field(("photos", 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE), bytes=True),
     "backdrop": Field((3, "backdrop", "backdrop"), bytes=True),
     "rest.rotation": Field((1, 3, 3), largest=1.01),

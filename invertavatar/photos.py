@@ -57,12 +57,11 @@ def with_photo(
     )
     crown = crown.clamp(max=bound)
     shape = head_model.shape(rest_sum, count, crown)
-    neutral = head_model.landmarks(shape.vertices)
 
     state = avatar and inversion_of(avatar)
-    view = View(portrait.photo, portrait.matte, portrait.inside, landmarks, neutral, portrait.rotation)
+    view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, shape.landmarks, portrait.rotation)
     view = view._replace(posture=posture_of(networks, view))
-    weight = neutral.new_tensor([portrait.sharpness**2])
+    weight = landmarks.new_tensor([portrait.sharpness**2])
     state, maps = step(networks, state, view, atlas, detail_atlas, weight, fusion)
     if not all_finite((state, view, rest_sum)):
         raise AvatarError(
@@ -80,7 +79,7 @@ def with_photo(
         rest = Motion(
             rotation=portrait.rotation,
             expression=portrait.expression,
-            residual=head_model.residual(landmarks, neutral, portrait.expression),
+            residual=head_model.residual(landmarks, shape.landmarks, portrait.expression),
             residual_region=head_model.residual_region,
             posture=view.posture,
         )
@@ -91,7 +90,7 @@ def with_photo(
             shape=shape,
             rest=rest,
             thumbnails=portrait.thumbnail[None],
-            backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(neutral.device),
+            backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(landmarks.device),
             photos=(record,),
             model=model,
         )

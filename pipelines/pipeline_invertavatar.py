@@ -658,7 +658,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         # The driven head, once for all points.
         features, detail = self.canonical_features(avatar, texture_size // 2)
-        closed = chart.close(*self._driven(avatar, scores, residual))
+        landmarks = self.head_model.driven_landmarks(avatar.shape, scores, residual)
+        closed = chart.close(landmarks, avatar.shape.landmarks)
         window = face_window(closed, chart, config.window, generator.window_resolution)
         face = generator.face(avatar.ws.to(generator.dtype), features, window)
         self._check_finite(face)
@@ -800,14 +801,14 @@ class InvertAvatarPipeline(DiffusionPipeline):
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
             is z in camera space, premultiplied too.
         """
-        vertices, neutral = self._driven(avatar, expression, residual)
+        landmarks = self.head_model.driven_landmarks(avatar.shape, expression, residual, rotation)
         frame = render_frame(
             self._networks(),
             avatar.ws,
             features,
             detail,
-            vertices,
-            neutral,
+            landmarks,
+            avatar.shape.landmarks,
             rotation,
             height,
             field_of_view=field_of_view,
@@ -817,11 +818,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
             posture=posture,
         )
         return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
-
-    def _driven(self, avatar: Avatar, expression: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks of the driven head [B, 478, 3] and of the neutral one [478, 3]."""
-        driven = self.head_model(avatar.shape, expression, residual)
-        return self.head_model.landmarks(driven), self.head_model.landmarks(avatar.shape.vertices)
 
     # 5. Helpers
 

@@ -18,22 +18,29 @@ def build_head_model(
     tracks: Annotated[list[Path], typer.Option(help="Shards of people to learn from (scripts/prepare_dataset.py).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the head model.")],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Pipeline with face_tracker and face_model; the shipped one by default.")
+        Path | None, typer.Option(help="Pipeline with a face_tracker; the shipped one by default.")
     ] = None,
+    learn_template: Annotated[
+        bool, typer.Option(help="Learn the pose template from the tracks first and write it into the face_tracker.")
+    ] = False,
     heads: Annotated[int, typer.Option(min=200, help="Random heads that the identity axes are made of.")] = 2000,
     pictures: Annotated[int, typer.Option(min=2, help="Random heads that landmarks are looked for on.")] = 24,
     debug: DebugOption = False,
 ) -> None:
-    """Cut the head, find landmarks on it, learn identity, warp and the tracker's bias; the same input, the same bits.
+    """Cut the head, find landmarks on it, learn axes, warp and the tracker's bias; the same input, the same bits.
 
     Example: scripts/build_head_model.py ../shared/data/makehuman --tracks shards -o invertavatar/checkpoints/head_model
     """
     with error_sentences(debug):
-        from invertavatar import FaceModel, FaceTracker
+        from invertavatar import FaceTracker
+        from invertavatar.face.pose import write_template
         from invertavatar.face.topology import build_topology
         from invertavatar.head.building import build_head_model as build
         from invertavatar.head.embedding import embed_landmarks
+        from invertavatar.head.landmark_axes import learn_axes
         from invertavatar.head.makehuman import MakeHuman
+        from invertavatar.head.pose_template import laid_on
+        from invertavatar.head.pose_template import learn_template as learned_template
         from invertavatar.head.random_heads import RandomHeads
         from invertavatar.head.topology import cut_head
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
@@ -43,15 +50,20 @@ def build_head_model(
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         checkpoint = checkpoint or DEFAULT_CHECKPOINT
         tracker = FaceTracker.from_pretrained(checkpoint / "face_tracker")
-        axes = FaceModel.from_pretrained(checkpoint / "face_model").expression_basis.numpy()
-        mirror = build_topology(checkpoint / "face_tracker" / tracker.config.landmarker).mirror[:478]
+        face = build_topology(checkpoint / "face_tracker" / tracker.config.landmarker)
+        mirror, template = face.mirror[:478], tracker.template
         source = MakeHuman(data)
         topology = cut_head(source)
         people = list(tracked_people(Shards(tracks)).values())
         print(f"{sum(len(p.vertices) for p in people)} pictures of {len(people)} people to learn from")
+        if learn_template:
+            template = learned_template(people, mirror, template)
+            people = [laid_on(person, template) for person in people]
+            write_template(checkpoint / "face_tracker", template.mean, template.rigid)
+        axes = learn_axes(people, mirror, template.mean)
         embedding, allowed = embed_landmarks(source, RandomHeads(source), topology, tracker, mirror, pictures)
-        model = build(source, topology, embedding, allowed, people, tracker.template, mirror, axes, heads)
-        model.save_compact(output)
+        model = build(source, topology, embedding, allowed, people, template, face, axes, heads)
+        model.save_pretrained(output)
         size = sum(file.stat().st_size for file in output.iterdir())
         print(f"{output}: {size / 1e6:.1f} MB, {model.config.num_vertices} vertices")
 

@@ -139,11 +139,10 @@ def motion_of_shots(person: Person, head_model: HeadModel) -> Motion:
         head_model: On the CPU.
     """
     avatar, shots = person.avatar, person.shots
-    neutral = head_model.landmarks(avatar.shape.vertices)
     vertices, expression, rotation = (
         torch.cat([getattr(shot, name) for shot in shots]) for name in ("vertices", "expression", "rotation")
     )
-    residual = head_model.residual(head_model.unbiased(vertices, rotation), neutral, expression)
+    residual = head_model.residual(head_model.unbiased(vertices, rotation), avatar.shape.landmarks, expression)
     return Motion(
         rotation=rotation,
         expression=expression,

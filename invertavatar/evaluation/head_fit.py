@@ -15,8 +15,9 @@ from ..camera import angles_from_rotation
 from ..face.arkit import ARKIT_NAMES
 from ..face.topology import LID_GAPS
 from ..face.tracker import Track
-from ..head.building import FRONTAL, TrackedPerson, tracker_bias
+from ..head.building import FRONTAL, tracker_bias
 from ..head.head_model import LABELS, HeadModel, HeadShape
+from ..head.tracked_person import TrackedPerson
 from ..rendering.rasterizer import rasterize
 
 TURNED = 30.0  # degrees of yaw from which a face is turned
@@ -67,7 +68,7 @@ def fit_person(model: HeadModel, person: TrackedPerson) -> PersonFit:
     landmarks, scores, yaw = unbiased_tracks(model, person)
     mean = model.landmarks(model.mean)
     rest = model.at_rest(landmarks, scores).mean(0)
-    unwarped, shape = model.identity(rest), model.shape(rest, 1)
+    unwarped, shape = model.identity(rest), model.shape(rest * len(landmarks), len(landmarks))
     driven = model(shape, scores)
     gaze = model.gaze_in(landmarks, driven)
     steps = {
@@ -116,7 +117,7 @@ def turned_errors(
         for bias in (torch.zeros_like(kept), torch.from_numpy(learned).to(kept)):
             model.tracker_bias.copy_(bias)
             landmarks, scores, _ = unbiased_tracks(model, person)
-            shape = model.shape(model.at_rest(landmarks[frontal], scores[frontal]).mean(0), 1)
+            shape = model.shape(model.at_rest(landmarks[frontal], scores[frontal]).sum(0), int(frontal.sum()))
             off = landmarks[turned] - model.landmarks(model(shape, scores[turned]))
             seen = off @ torch.from_numpy(person.rotation[turned]).float().mT
             pair.append(float(seen[..., :2].norm(dim=-1).mean()) * 100 / face_height(model))
@@ -143,12 +144,12 @@ def crown_outside(
         bounded: False leaves the skull as it is.
     """
     landmarks, scores, _ = unbiased_tracks(model, person)
-    rest = model.at_rest(landmarks, scores).mean(0)
-    shape = model.shape(rest, 1)
+    person_sum = model.at_rest(landmarks, scores).sum(0), len(landmarks)
+    shape = model.shape(*person_sum)
     if bounded:
         matte, valid = (torch.from_numpy(x.astype(np.float32))[None, None] for x in picture(frames[0]))
         rotation = torch.from_numpy(person.rotation[frames[0]]).float()
-        shape = model.shape(rest, 1, model.crown_height(shape, rotation, matte / 255, valid))
+        shape = model.shape(*person_sum, model.crown_height(shape, rotation, matte / 255, valid))
     return np.concatenate([_outline(model, shape, person, scores, *picture(i), i) for i in frames])
 
 

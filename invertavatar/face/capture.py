@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NoFaceError
-from ..head.head_model import NUM_SURFACE_LANDMARKS, HeadModel
+from ..head.head_model import HeadModel
 from ..rendering.rest_pose import LARGEST_POSTURE
 from . import smoothing
 from .motion import Motion, hold_missing
@@ -62,9 +62,7 @@ def capture(
     columns = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
     rotation, expression, residual, posture, centre, scale = columns
     # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
-    neutral = head_model.landmarks(head_model.shape(rest_sum, len(frames)).vertices)
-    # Where eyes look on average is theirs too, and no eyeball at rest tells.
-    neutral = torch.cat([neutral[:NUM_SURFACE_LANDMARKS], rest_sum[NUM_SURFACE_LANDMARKS:] / len(frames)])[None]
+    neutral = head_model.shape(rest_sum, len(frames)).landmarks[None]
     residual = residual - head_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
     middle = scale.median()
     seen = torch.tensor(found)

@@ -7,11 +7,11 @@ Shapes: N random heads, V vertices, J joints, F triangles, L 478 landmarks, K id
 3. Tracked people move the landmarks along the surface to where real faces have them, and shift the mean.
 4. A smooth warp carries landmark displacements to all of the mesh; it lifts the learned landmark axes to it.
 5. What the tracker adds as a head turns is regressed on yaw and pitch.
+6. The chart of the face is laid over the landmarks.
 """
 
 import logging
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,17 +19,19 @@ from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 
-from ..camera import angles_from_rotation
 from ..face.arkit import ARKIT_NAMES, mirrored
-from ..face.pose import PoseTemplate, procrustes
-from ..face.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from ..face.pose import NUM_LANDMARKS, PoseTemplate, procrustes
+from ..face.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS, Topology
 from .atlas import build_atlas
+from .chart_building import chart_arrays
 from .embedding import LandmarkEmbedding, nearest_points
 from .head_model import JOINTS, NUM_SURFACE_LANDMARKS, HeadModel
 from .labels import crown_weights, halved_triangles, label_triangles, lid_parts, texel_density
+from .landmark_axes import LandmarkAxes
 from .makehuman import MakeHuman
 from .random_heads import RandomHeads
 from .topology import PART_NAMES, HeadTopology
+from .tracked_person import TrackedPerson
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +43,6 @@ WARP_FADE = (0.12, 0.55)  # head units along the surface from the landmarks over
 WARP_HARD = 1e5  # how closely the warp meets the landmarks beside being smooth
 NOSE_BASE, CHIN = (2, 97, 326, 164), (152, 175, 199, 200)  # landmarks that the upper and the lower teeth follow
 REFINING_ROUNDS, REFINING_HEADS = 4, 400
-
-
-class TrackedPerson(NamedTuple):
-    """The frames of one person."""
-
-    vertices: np.ndarray  # [T, L, 3] landmarks in head space
-    expression: np.ndarray  # [T, 52]
-    rotation: np.ndarray  # [T, 3, 3] head -> camera
-
-    @property
-    def angles(self) -> np.ndarray:
-        """[T, 2] yaw and pitch in degrees."""
-        return angles_from_rotation(torch.from_numpy(self.rotation)).numpy()[:, :2].astype(np.float64)
 
 
 @dataclass
@@ -74,8 +63,8 @@ def build_head_model(
     allowed: np.ndarray,
     people: list[TrackedPerson],
     template: PoseTemplate,
-    landmark_mirror: np.ndarray,
-    landmark_axes: np.ndarray,
+    face: Topology,
+    learned: LandmarkAxes,
     num_heads: int = 2000,
     identity_axes: int = 100,
     warp_neighbours: int = 32,
@@ -89,13 +78,14 @@ def build_head_model(
         allowed: The triangles that landmarks may lie on.
         people: Tracks to learn from.
         template: The tracker's.
-        landmark_mirror: [L] the landmark on the other side.
-        landmark_axes: [52, L, 3] learned expression axes of the landmarks (`FaceModel`).
+        face: Triangles over the landmarks, for the chart.
+        learned: Axes of the landmarks.
         num_heads: Random heads to draw.
         identity_axes: K.
         warp_neighbours: Landmarks that a vertex follows.
     """
-    vertices = len(topology.part)
+    vertices, landmark_axes = len(topology.part), learned.expression
+    landmark_mirror = face.mirror[:NUM_LANDMARKS]
     heads = RandomHeads(data)
     rng = np.random.default_rng(1)
     mixtures = [heads.draw(rng) for _ in range(num_heads)]
@@ -154,7 +144,16 @@ def build_head_model(
         topology.mirror,
         halved_triangles(label),
     )
-    model = HeadModel(vertices, len(topology.triangles), len(uv), identity_axes, warp_neighbours)
+    model = HeadModel(
+        vertices,
+        len(topology.triangles),
+        len(uv),
+        identity_axes,
+        warp_neighbours,
+        residual_axes=learned.residual_regions,
+        chart_vertices=len(face.offset),
+        chart_triangles=len(face.triangles),
+    )
     arrays = {
         "mean": mean,
         "identity_basis": space.basis[:, :vertices],
@@ -162,6 +161,8 @@ def build_head_model(
         "joint_mean": joints,
         "joint_basis": space.basis[:, vertices:],
         "expression_basis": axes,
+        "residual_basis": learned.residual,
+        "residual_std": learned.residual_std,
         "skin_weights": topology.skin_weights,
         "crown_weight": crown_weights(mean, topology, matrix @ mean),
         "landmark_weight": embedding.barycentric,
@@ -177,6 +178,7 @@ def build_head_model(
         "warp_landmark": index,
         "eye_part": eye_part,
         "lid_part": lid_part,
+        **{f"chart.{name}": array for name, array in chart_arrays(matrix @ mean, face).items()},
     }
     state = model.state_dict()
     model.load_state_dict({k: torch.from_numpy(np.ascontiguousarray(v)).to(state[k].dtype) for k, v in arrays.items()})
@@ -325,7 +327,7 @@ def gaze_degrees(model: HeadModel, people: list[TrackedPerson]) -> tuple[float, 
     said, seen = [], []
     for person in people:
         landmarks, scores = (torch.from_numpy(x).float() for x in (person.vertices, person.expression))
-        shape = model.shape(model.at_rest(landmarks, scores).mean(0), 1)
+        shape = model.shape(model.at_rest(landmarks, scores).sum(0), len(landmarks))
         vertices = model(shape, scores)
         gaze, unit = model.gaze_in(landmarks, vertices), model.gaze_of(scores)
         said.append((unit - unit.mean(0)) / torch.tensor(model.config.gaze_degrees))
@@ -356,4 +358,6 @@ def tracker_bias(model: HeadModel, people: list[TrackedPerson], mirror: np.ndarr
             terms.append((x - x[frontal].mean(0))[chosen])
             left.append(seen[chosen])
     x, y = np.concatenate(terms), np.concatenate(left).reshape(sum(map(len, terms)), -1)
-    return np.linalg.solve(x.T @ x + BIAS_RIDGE * np.eye(x.shape[1]), x.T @ y).reshape(-1, len(mirror), 3)
+    bias = np.linalg.solve(x.T @ x + BIAS_RIDGE * np.eye(x.shape[1]), x.T @ y).reshape(-1, len(mirror), 3)
+    bias[:, NUM_SURFACE_LANDMARKS:] = 0  # that eyes stay on the camera while a head turns is gaze
+    return bias

@@ -35,6 +35,7 @@ class HeadShape(NamedTuple):
     vertices: Tensor  # [V, 3] head space
     joints: Tensor  # [J, 3]
     blink: Tensor  # [2, V, 3] what closes this person's left and right lids, beyond the model's own axis
+    landmarks: Tensor  # [L, 3] as far as photos make them believable: where the chart of the face is
 
 
 class HeadModel(Float32Island, Network):
@@ -88,7 +89,7 @@ class HeadModel(Float32Island, Network):
         gaze_degrees: tuple[float, float] = (30.0, 25.0),
         lid_clearance: float = 1.03,
         identity_noise: float = 0.015,
-        neutral_prior: float = 0.0,
+        neutral_prior: float = 0.5,
         depth_trust: float = 0.5,
         warp_fade: tuple[float, float] = (15.0, 35.0),
         bias_reach: tuple[float, float] = (35.0, 25.0),
@@ -157,8 +158,12 @@ class HeadModel(Float32Island, Network):
             landmarks: [B, L, 3] in head space.
             rotation: [B, 3, 3] head -> camera, as tracked with them.
         """
+        return landmarks - self.bias(rotation)
+
+    def bias(self, rotation: Tensor) -> Tensor:
+        """What the tracker adds to the landmarks of a head turned by [B, 3, 3]: [B, L, 3]."""
         yaw, pitch, _ = angles_from_rotation(rotation).unbind(-1)
-        return landmarks - torch.einsum("bk,klc->blc", self.bias_terms(yaw, pitch), self.tracker_bias)
+        return torch.einsum("bk,klc->blc", self.bias_terms(yaw, pitch), self.tracker_bias)
 
     def bias_terms(self, yaw: Tensor, pitch: Tensor) -> Tensor:
         """[B] degrees each -> [B, 7] the terms that the tracker's bias is made of."""
@@ -206,14 +211,17 @@ class HeadModel(Float32Island, Network):
         """
         rest = rest_sum / count
         vertices, joints = self.identity(rest)
-        believed = count / (count + self.config.neutral_prior)
-        vertices = vertices + believed * self.warp((rest - self.landmarks(vertices))[None])[0]
-        return self.finished(vertices, joints, crown)
+        own = (rest - self.landmarks(vertices)) * (count / (count + self.config.neutral_prior))  # [L, 3]
+        landmarks = self.landmarks(vertices) + own
+        return self._finished(vertices + self.warp(own[None])[0], joints, landmarks, crown)
 
-    def finished(self, vertices: Tensor, joints: Tensor, crown: float | Tensor = 1.0) -> HeadShape:
-        """A head [V, 3] and its joints [J, 3] with the skull at its height, eye joints in the eyeballs and lids that
-        lie on them and close.
-        """
+    def person(self, coefficients: Tensor) -> HeadShape:
+        """The head of identity coefficients [K], whose usual size is `identity_std`."""
+        vertices, joints = self._of_axes(coefficients)
+        return self._finished(vertices, joints, self.landmarks(vertices), 1.0)
+
+    def _finished(self, vertices: Tensor, joints: Tensor, landmarks: Tensor, crown: float | Tensor) -> HeadShape:
+        """With the skull at its height, eye joints in the eyeballs, and lids that lie on them and close."""
         left, right = self.eye_centres(vertices[None])[0]
         order = {"eyeLeft": left, "eyeRight": right}
         joints = torch.stack([order.get(name, joint) for name, joint in zip(JOINTS, joints, strict=True)])
@@ -221,11 +229,7 @@ class HeadModel(Float32Island, Network):
         lowered = (vertices[:, 1] - forehead).clamp(min=0) * self.crown_weight * (crown - 1)
         vertices = torch.stack([vertices[:, 0], vertices[:, 1] + lowered, vertices[:, 2]], -1)
         vertices = self.outside_of_eyeballs(vertices[None])[0]
-        return HeadShape(vertices, joints, self.blink_correction(vertices))
-
-    def person(self, coefficients: Tensor) -> HeadShape:
-        """The head of identity coefficients [K], whose usual size is `identity_std`."""
-        return self.finished(*self._of_axes(coefficients))
+        return HeadShape(vertices, joints, self.blink_correction(vertices), landmarks)
 
     def identity(self, rest: Tensor) -> tuple[Tensor, Tensor]:
         """The head [V, 3] and its joints [J, 3] that the identity axes make of neutral landmarks [L, 3]."""
@@ -336,6 +340,28 @@ class HeadModel(Float32Island, Network):
             vertices = vertices + self.warp(left)
         vertices = self.outside_of_eyeballs(vertices)
         return self.turn_eyes(vertices, gaze)
+
+    def driven_landmarks(
+        self, shape: HeadShape, expression: Tensor, residual: Tensor | None = None, rotation: Tensor | None = None
+    ) -> Tensor:
+        """The landmarks that the chart of the face rides on: where a tracker would see them in the picture.
+
+        They differ from those on the driven mesh where that mends what is tracked: lids are laid onto the eyeballs
+        there, irises are on them, and landmarks stay where they are on the skin as the head turns.
+
+        Args:
+            shape: The person.
+            expression: [B, 52] ARKit scores.
+            residual: [B, K].
+            rotation: [B, 3, 3] head -> camera in that picture; None for one from the front.
+
+        Returns:
+            [B, L, 3] in head space.
+        """
+        landmarks = shape.landmarks + self.moved_landmarks(expression)
+        if residual is not None and residual.shape[-1]:
+            landmarks = landmarks + torch.einsum("bk,klc->blc", residual, self.residual_basis)
+        return landmarks if rotation is None else landmarks + self.bias(rotation)
 
     def warp_trust(self, yaw: Tensor) -> Tensor:
         """How far a frame's landmarks are believed, by its yaw in degrees: [B] -> [B] in 0..1."""

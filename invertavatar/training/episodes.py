@@ -1,6 +1,6 @@
 """Episodes: N source photos and T target frames of a few people each, drawn from shards for one training step.
 
-Shapes: B people, N source photos, T targets, V 478 landmarks without the tracker's bias, S side of the crop.
+Shapes: B people, N source photos, T targets, V 478 landmarks, S side of the crop.
 
 An episode is a pure function of (seed, step, process): a run that stops and goes on draws the same data as one that
 never stopped, on any number of workers, without any state to keep.
@@ -161,30 +161,29 @@ class Episodes(Dataset):
         def pictures(group):
             return stack(group, "picture").permute(0, 3, 1, 2).contiguous(), stack(group, "matte")[:, None]
 
-        def landmarks(group):
+        def unbiased(group):
             return head_model.unbiased(stack(group, "vertices"), stack(group, "rotation"))
 
-        vertices = landmarks(photos)
-        rest = head_model.at_rest(vertices, stack(photos, "expression")).cumsum(0)
+        rest = head_model.at_rest(unbiased(photos), stack(photos, "expression")).cumsum(0)
         shapes = [head_model.shape(total, i + 1) for i, total in enumerate(rest)]
-        neutrals = torch.stack([head_model.landmarks(shape.vertices) for shape in shapes])
+        neutrals = torch.stack([shape.landmarks for shape in shapes])
         # Targets are driven through the head model, as at inference. The residual is solved against the neutral face
         # that the photos gave: it takes up most of what they got wrong, so the picture stays aligned with the mesh.
-        tracked, scores = landmarks(targets), stack(targets, "expression")
-        residual = head_model.residual(tracked, neutrals[-1], scores)
-        driven = head_model.landmarks(head_model(shapes[-1], scores, residual))
+        scores, rotations = stack(targets, "expression"), stack(targets, "rotation")
+        residual = head_model.residual(unbiased(targets), neutrals[-1], scores)
+        driven = head_model.driven_landmarks(shapes[-1], scores, residual, rotations)
         return (
             *pictures(photos),
             stack(photos, "inside").long(),
-            vertices,
+            stack(photos, "vertices"),
             stack(photos, "rotation"),
             neutrals,
             torch.tensor([o.sharpness for o in photos]),
             *pictures(targets),
             stack(targets, "inside").long(),
             driven,
-            tracked,
-            stack(targets, "rotation"),
+            stack(targets, "vertices"),
+            rotations,
         )
 
 
