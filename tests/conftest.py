@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from invertavatar.avatar import Avatar
-from invertavatar.face.face_model import FaceModel
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.head.head_model import HeadModel
@@ -21,12 +20,6 @@ ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "invertavatar" / "checkpoints"
 
 torch.set_num_threads(1)  # over tensors as small as a test's, threads only wait for each other
-
-
-@pytest.fixture(scope="session")
-def face_model() -> FaceModel:
-    """The shipped face model; tests do not change it."""
-    return FaceModel.from_pretrained(CHECKPOINTS / "face_model")
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +48,9 @@ def portrait(face_tracker, example) -> Callable[[str], Portrait]:
 
 
 @pytest.fixture(scope="session")
-def tiny_pipeline(face_model, face_tracker) -> InvertAvatarPipeline:
+def tiny_pipeline(head_model, face_tracker) -> InvertAvatarPipeline:
     """A pipeline of tiny random networks of the compact structure; tests do not change it."""
-    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model, face_tracker=face_tracker)
+    pipe = InvertAvatarPipeline(**tiny_networks(), head_model=head_model, face_tracker=face_tracker)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

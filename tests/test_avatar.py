@@ -61,16 +61,16 @@ def test_a_loaded_avatar_goes_on_as_if_it_had_never_been_saved(tiny_pipeline, ti
     assert torch.equal(a, b)
 
 
-def test_an_avatar_of_the_default_model_is_below_20_megabytes(face_model, portrait, tmp_path):
+def test_an_avatar_of_the_default_model_is_below_20_megabytes(head_model, portrait, tmp_path):
     torch.manual_seed(0)
-    pipe = InvertAvatarPipeline(**build_networks("compact"), face_model=face_model)
+    pipe = InvertAvatarPipeline(**build_networks("compact"), head_model=head_model)
     pipe.add_portrait(None, portrait("anna_1")).save_pretrained(tmp_path)
     assert 1 * MEGABYTE < sum(file.stat().st_size for file in tmp_path.iterdir()) < 20 * MEGABYTE
 
 
-def test_an_avatar_of_half_precision_keeps_its_dtypes(face_model, portrait, tmp_path):
+def test_an_avatar_of_half_precision_keeps_its_dtypes(head_model, portrait, tmp_path):
     networks = {name: network.half() for name, network in tiny_networks().items()}
-    avatar = InvertAvatarPipeline(**networks, face_model=face_model).add_portrait(None, portrait("anna_1"))
+    avatar = InvertAvatarPipeline(**networks, head_model=head_model).add_portrait(None, portrait("anna_1"))
     assert (avatar.ws.dtype, avatar.texture_state.hidden[0].dtype) == (torch.float16, torch.float32)
     avatar.save_pretrained(tmp_path)
     assert same(Avatar.from_pretrained(tmp_path), avatar)
@@ -168,9 +168,9 @@ def test_another_models_avatar_is_refused(tiny_pipeline, tiny_avatar, folder):
             use(stranger)
 
 
-def test_the_fingerprint_tells_structures_apart_but_not_dtypes(face_model):
+def test_the_fingerprint_tells_structures_apart_but_not_dtypes(head_model):
     def fingerprint(**networks):
-        return InvertAvatarPipeline(**networks, face_model=face_model).fingerprint
+        return InvertAvatarPipeline(**networks, head_model=head_model).fingerprint
 
     own = fingerprint(**tiny_networks())
     assert own == fingerprint(**{name: network.half() for name, network in tiny_networks().items()})

@@ -181,9 +181,9 @@ def test_a_header_that_lies_is_refused(folder):
     assert "is damaged" in sentence(folder)
 
 
-def test_every_model_fits_its_own_layout(face_model, portrait):
+def test_every_model_fits_its_own_layout(head_model, portrait):
     for preset in ("compact", "paper"):
-        pipe = InvertAvatarPipeline(**tiny_networks(preset), face_model=face_model)
+        pipe = InvertAvatarPipeline(**tiny_networks(preset), head_model=head_model)
         avatar = pipe.add_portrait(None, portrait("anna_1"))
         more = [pipe.add_portrait(avatar, portrait("anna_2"), fusion) for fusion in ("first", "mean")]
         for made in (pipe.sample(1), avatar, *more):

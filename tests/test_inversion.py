@@ -17,25 +17,26 @@ from invertavatar.models.recurrent_unet import FusionState
 from invertavatar.rendering.observation import relief_sum
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.uv import uv_atlas
+from tests.landmarks import mean_landmarks
 from tests.tiny import tiny_networks
 
 BOTH = pytest.mark.parametrize("preset", ["compact", "paper"])
 
 
 @pytest.fixture(scope="module")
-def atlas(face_model):
-    return uv_atlas(face_model, 32)
+def atlas(head_model):
+    return uv_atlas(head_model.chart, 32)
 
 
 @pytest.fixture(scope="module")
-def views(portrait, face_model) -> list[View]:
+def views(portrait, head_model) -> list[View]:
     """Three photos, as if each were of the mean face."""
     portraits = [portrait(name) for name in ("anna_1", "anna_2", "anna_3")]
-    return [View(p.photo, p.matte, p.inside, p.vertices, face_model.mean, p.rotation) for p in portraits]
+    return [View(p.photo, p.matte, p.inside, p.vertices, mean_landmarks(head_model), p.rotation) for p in portraits]
 
 
-def networks_of(preset, face_model, **generator) -> Networks:
-    return Networks(**tiny_networks(preset, **generator), face_model=face_model)
+def networks_of(preset, head_model, **generator) -> Networks:
+    return Networks(**tiny_networks(preset, **generator), head_model=head_model)
 
 
 def inverted(networks, views, atlas, fusion="gru") -> Inversion:
@@ -58,8 +59,8 @@ def frame(networks, views, atlas) -> Tensor:
 
 
 @BOTH
-def test_gradient_reaches_every_parameter_in_one_training_step(preset, views, atlas, face_model):
-    networks = networks_of(preset, face_model)
+def test_gradient_reaches_every_parameter_in_one_training_step(preset, views, atlas, head_model):
+    networks = networks_of(preset, head_model)
     frame(networks, views[:2], atlas).square().mean().backward()
     without = {
         f"{box}.{name}"
@@ -75,8 +76,8 @@ def test_gradient_reaches_every_parameter_in_one_training_step(preset, views, at
 
 
 @torch.enable_grad()
-def test_gradient_reaches_the_mapping_through_the_prior(views, atlas, face_model):
-    networks = networks_of("compact", face_model)
+def test_gradient_reaches_the_mapping_through_the_prior(views, atlas, head_model):
+    networks = networks_of("compact", head_model)
     ws = networks.generator.mapping(torch.randn(1, 16, generator=torch.Generator().manual_seed(0)))
     state = inverted(networks, views[:1], atlas)._replace(ws=ws)
     canonical_features(networks, state, atlas).planes.square().mean().backward()
@@ -85,10 +86,10 @@ def test_gradient_reaches_the_mapping_through_the_prior(views, atlas, face_model
 
 @BOTH
 @torch.no_grad()
-def test_two_people_in_a_batch_do_not_see_each_other(preset, views, atlas, face_model, portrait):
-    networks = networks_of(preset, face_model)
+def test_two_people_in_a_batch_do_not_see_each_other(preset, views, atlas, head_model, portrait):
+    networks = networks_of(preset, head_model)
     ben = portrait("ben_1")
-    ben = View(ben.photo, ben.matte, ben.inside, ben.vertices, face_model.mean, ben.rotation)
+    ben = View(ben.photo, ben.matte, ben.inside, ben.vertices, mean_landmarks(head_model), ben.rotation)
     both = [torch.cat([x, y]) if x.ndim > 2 else x for x, y in zip(views[0][:-1], ben[:-1], strict=True)]
     together = frame(networks, [View(*both)], atlas)
     alone = torch.cat([frame(networks, [view], atlas) for view in (views[0], ben)])
@@ -98,8 +99,8 @@ def test_two_people_in_a_batch_do_not_see_each_other(preset, views, atlas, face_
 
 @BOTH
 @torch.no_grad()
-def test_only_the_first_photo_decides_w_plus(preset, views, atlas, face_model):
-    networks = networks_of(preset, face_model)
+def test_only_the_first_photo_decides_w_plus(preset, views, atlas, head_model):
+    networks = networks_of(preset, head_model)
     one, three, other = (inverted(networks, chosen, atlas).ws for chosen in (views[:1], views, views[::-1]))
     assert torch.equal(one, three)
     assert not torch.equal(one, other)
@@ -107,8 +108,8 @@ def test_only_the_first_photo_decides_w_plus(preset, views, atlas, face_model):
 
 @BOTH
 @torch.no_grad()
-def test_the_residual_to_the_coarse_render_feeds_both_encoders(preset, views, atlas, face_model):
-    networks = networks_of(preset, face_model)
+def test_the_residual_to_the_coarse_render_feeds_both_encoders(preset, views, atlas, head_model):
+    networks = networks_of(preset, head_model)
     state = inverted(networks, views[:1], atlas)
     step, _ = invert_step(networks, state, views[1], atlas)
     moved, _ = invert_step(networks, state._replace(ws=state.ws + 1), views[1], atlas)  # another coarse render
@@ -118,8 +119,8 @@ def test_the_residual_to_the_coarse_render_feeds_both_encoders(preset, views, at
 
 @BOTH
 @torch.no_grad()
-def test_e_tri_looks_at_the_photo_in_the_paper_and_at_the_frontal_plane_in_compact(preset, views, atlas, face_model):
-    networks = networks_of(preset, face_model)
+def test_e_tri_looks_at_the_photo_in_the_paper_and_at_the_frontal_plane_in_compact(preset, views, atlas, head_model):
+    networks = networks_of(preset, head_model)
     seen = []
     networks.triplane_encoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(args), with_kwargs=True
@@ -134,8 +135,8 @@ def test_e_tri_looks_at_the_photo_in_the_paper_and_at_the_frontal_plane_in_compa
 
 
 @torch.no_grad()
-def test_fusion_first_keeps_the_first_photos_features(views, atlas, face_model):
-    networks = networks_of("compact", face_model)
+def test_fusion_first_keeps_the_first_photos_features(views, atlas, head_model):
+    networks = networks_of("compact", head_model)
     one, three = inverted(networks, views[:1], atlas), inverted(networks, views, atlas, "first")
     assert torch.equal(flat(one.texture_state), flat(three.texture_state))
     assert torch.equal(flat(one.triplane_state), flat(three.triplane_state))
@@ -146,8 +147,8 @@ def test_fusion_first_keeps_the_first_photos_features(views, atlas, face_model):
 
 
 @torch.no_grad()
-def test_fusion_mean_does_not_depend_on_the_order_of_later_photos_but_gru_does(views, atlas, face_model):
-    networks = networks_of("compact", face_model)
+def test_fusion_mean_does_not_depend_on_the_order_of_later_photos_but_gru_does(views, atlas, head_model):
+    networks = networks_of("compact", head_model)
 
     def difference(fusion):
         a, b, c = views
@@ -162,16 +163,16 @@ def test_fusion_mean_does_not_depend_on_the_order_of_later_photos_but_gru_does(v
 
 
 @torch.no_grad()
-def test_fusion_mean_of_one_photo_twice_is_that_photo_once(views, atlas, face_model):
-    networks = networks_of("compact", face_model)
+def test_fusion_mean_of_one_photo_twice_is_that_photo_once(views, atlas, head_model):
+    networks = networks_of("compact", head_model)
     once, twice = (inverted(networks, views[:1] * count, atlas, "mean") for count in (1, 2))
     assert torch.equal(flat(once.texture_state), flat(twice.texture_state))
 
 
 @pytest.mark.parametrize("fusion", ["gru", "mean"])
 @torch.no_grad()
-def test_observed_colours_and_reliefs_add_up_in_any_order(fusion, views, atlas, face_model):
-    networks = networks_of("compact", face_model)
+def test_observed_colours_and_reliefs_add_up_in_any_order(fusion, views, atlas, head_model):
+    networks = networks_of("compact", head_model)
     forward, backward = (inverted(networks, order, atlas, fusion) for order in (views, views[::-1]))
     assert (forward.texture_sum - backward.texture_sum).abs().max() < 1e-5
     assert torch.equal(forward.views.coarse, backward.views.coarse.flip(1))
@@ -179,8 +180,8 @@ def test_observed_colours_and_reliefs_add_up_in_any_order(fusion, views, atlas, 
 
 
 @torch.no_grad()
-def test_fine_detail_is_chosen_by_gru_averaged_by_mean_and_the_first_photos_by_first(views, atlas, face_model):
-    networks, fine, half = networks_of("compact", face_model), uv_atlas(face_model, 64), torch.full((1,), 0.5)
+def test_fine_detail_is_chosen_by_gru_averaged_by_mean_and_the_first_photos_by_first(views, atlas, head_model):
+    networks, fine, half = networks_of("compact", head_model), uv_atlas(head_model.chart, 64), torch.full((1,), 0.5)
     dark, light = (views[0]._replace(photo=torch.full_like(views[0].photo, value)) for value in (-1.0, 1.0))
     shown = {}
     for fusion in ("gru", "mean", "first"):
@@ -193,8 +194,8 @@ def test_fine_detail_is_chosen_by_gru_averaged_by_mean_and_the_first_photos_by_f
 
 
 @torch.no_grad()
-def test_the_relief_of_a_turned_photo_counts_less(views, atlas, face_model):
-    networks = networks_of("compact", face_model)
+def test_the_relief_of_a_turned_photo_counts_less(views, atlas, head_model):
+    networks = networks_of("compact", head_model)
     view = views[0]
     turned = view._replace(rotation=rotation_from_angles(40.0)[None])
     (_, frontal), (_, aside) = (invert_step(networks, None, v, atlas) for v in (view, turned))
@@ -203,24 +204,24 @@ def test_the_relief_of_a_turned_photo_counts_less(views, atlas, face_model):
     assert weights[1].max() < 0.2 * weights[0].max()
 
 
-def test_the_paper_preset_has_no_relief(views, atlas, face_model):
-    assert inverted(networks_of("paper", face_model), views, atlas).relief_sum is None
+def test_the_paper_preset_has_no_relief(views, atlas, head_model):
+    assert inverted(networks_of("paper", head_model), views, atlas).relief_sum is None
 
 
 @BOTH
 @pytest.mark.parametrize(("dtype", "mean", "largest"), [(torch.float16, 0.001, 0.02), (torch.bfloat16, 0.01, 0.2)])
 @torch.no_grad()
-def test_half_precision_networks_draw_the_same_picture(preset, dtype, mean, largest, views, atlas, face_model):
-    full = frame(networks_of(preset, face_model), views[:2], atlas)
+def test_half_precision_networks_draw_the_same_picture(preset, dtype, mean, largest, views, atlas, head_model):
+    full = frame(networks_of(preset, head_model), views[:2], atlas)
     half = {name: network.to(dtype) for name, network in tiny_networks(preset).items()}
-    difference = (frame(Networks(**half, face_model=face_model), views[:2], atlas) - full).abs()
+    difference = (frame(Networks(**half, head_model=head_model), views[:2], atlas) - full).abs()
     assert difference.mean() < mean and difference.max() < largest
 
 
 @BOTH
 @torch.no_grad()
-def test_bfloat16_autocast_draws_the_same_picture(preset, views, atlas, face_model):
-    networks = networks_of(preset, face_model)
+def test_bfloat16_autocast_draws_the_same_picture(preset, views, atlas, head_model):
+    networks = networks_of(preset, head_model)
     full = frame(networks, views[:2], atlas)
     with torch.autocast("cpu", torch.bfloat16):
         difference = (frame(networks, views[:2], atlas) - full).abs()

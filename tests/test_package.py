@@ -133,7 +133,7 @@ def test_an_installed_package_loads_its_model_outside_of_any_checkout_and_brings
     file, module, components, others = python(installed, "-c", OUTSIDE, *OTHERS).splitlines()
     assert file == str(installed / "invertavatar" / "__init__.py")
     assert module == "invertavatar.pipelines.pipeline_invertavatar"
-    assert components.count("'") == 2 * 7
+    assert components.count("'") == 2 * 6
     assert others == "[]"
 
 

@@ -165,8 +165,8 @@ def test_other_weights_and_a_moved_pipeline_begin_anew(tiny_pipeline, person, re
     assert len(recordings) == 0
 
 
-def test_moving_a_pipeline_gives_the_memory_back(face_model):
-    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model)
+def test_moving_a_pipeline_gives_the_memory_back(head_model):
+    pipe = InvertAvatarPipeline(**tiny_networks(), head_model=head_model)
     pipe.__dict__["_recorded_calls"] = Recordings(api=StandIn())
     pipe.to("cpu")
     assert "_recorded_calls" not in pipe.__dict__
@@ -186,8 +186,8 @@ def test_nothing_is_recorded_with_a_callback_or_under_autocast(
     assert not api.graphs
 
 
-def test_nothing_is_recorded_without_cuda_or_where_hooks_move_the_weights(face_model, monkeypatch):
-    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model)
+def test_nothing_is_recorded_without_cuda_or_where_hooks_move_the_weights(head_model, monkeypatch):
+    pipe = InvertAvatarPipeline(**tiny_networks(), head_model=head_model)
     assert pipe._recordings is None
     monkeypatch.setattr(InvertAvatarPipeline, "_execution_device", torch.device("cuda"))
     assert isinstance(pipe._recordings, Recordings)
@@ -240,10 +240,10 @@ def test_the_stand_in_refuses_what_cuda_would():
 
 
 def test_a_frame_is_rendered_where_its_avatar_is_and_never_looks_at_a_value(
-    face_model, tiny_pipeline, person, monkeypatch
+    head_model, tiny_pipeline, person, monkeypatch
 ):
     """On the meta device there are no values, and an operation over two devices is refused as on CUDA."""
-    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=copy.deepcopy(face_model))
+    pipe = InvertAvatarPipeline(**tiny_networks(), head_model=copy.deepcopy(head_model))
     for part in pipe._networks():
         part.to("meta")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which the meta device has not
@@ -258,7 +258,7 @@ def test_a_frame_is_rendered_where_its_avatar_is_and_never_looks_at_a_value(
         return x.to("meta") if isinstance(x, torch.Tensor) else x
 
     features, detail = tree_map(away, tiny_pipeline.canonical_features(person, 64))
-    avatar = replace(person, ws=away(person.ws), neutral=away(person.neutral))
+    avatar = replace(person, ws=away(person.ws), shape=tree_map(away, person.shape))
     driven = [torch.empty(2, *shape, device="meta") for shape in ((52,), person.rest.residual.shape[1:], (3, 3))]
     seen = {"turn": driven[2], "posture": torch.empty(2, 12, device="meta")}
     with torch.no_grad(), fixed_sizes(FixedSizes()) as sizes, Watched():

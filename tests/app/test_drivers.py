@@ -19,13 +19,13 @@ from invertavatar.face.motion import Motion
 def recorder(monkeypatch):
     """Sees a face in every frame; the motion has as many frames as were seen, with the grey of each as its jawOpen."""
 
-    def capture(tracks, face_model, fps=25, name=""):
+    def capture(tracks, head_model, fps=25, name=""):
         scores = torch.tensor(list(tracks))[:, None].expand(-1, len(ARKIT_NAMES))
         return Motion(torch.eye(3).expand(len(scores), 3, 3).contiguous(), scores.contiguous(), fps=fps)
 
     monkeypatch.setattr(drivers, "capture", capture)
     return SimpleNamespace(
-        face_model=None,
+        head_model=None,
         detect=lambda photo, name: float(photo.mean()) / 255,
         detect_video=lambda frames, fps, name: (float(frame.mean()) / 255 for frame in frames),
     )

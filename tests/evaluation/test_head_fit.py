@@ -1,5 +1,7 @@
 """Measuring how well the head model fits, on people that the model itself makes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,8 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.evaluation.head_fit import crown_outside, ear_offset, face_height, fit_person, turned_errors
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.tracker import Track
-from invertavatar.head.building import TrackedPerson
 from invertavatar.head.head_model import LABELS
+from invertavatar.head.tracked_person import TrackedPerson
 from invertavatar.rendering.rasterizer import rasterize
 
 YAWS = (-45.0, -38.0, -33.0, -10.0, -4.0, 0.0, 5.0, 9.0, 34.0, 41.0)
@@ -23,10 +25,9 @@ def person(head_model) -> TrackedPerson:
     vertices = head_model.mean + torch.einsum("k,kvc->vc", axes, head_model.identity_basis)
     shape = head_model.shape(head_model.landmarks(vertices), 1)
     scores = torch.rand(len(YAWS), len(ARKIT_NAMES), generator=generator) * 0.2
-    yaw = torch.tensor(YAWS)
-    landmarks = head_model.landmarks(head_model(shape, scores))
-    biased = 2 * landmarks - head_model.unbiased(landmarks, yaw, torch.zeros_like(yaw))
-    return TrackedPerson(biased.numpy(), scores.numpy(), rotation_from_angles(yaw).numpy())
+    rotation = rotation_from_angles(torch.tensor(YAWS))
+    biased = head_model.landmarks(head_model(shape, scores)) + head_model.bias(rotation)
+    return TrackedPerson(biased.numpy(), scores.numpy(), rotation.numpy())
 
 
 def test_each_step_explains_more_of_a_person(head_model, person):
@@ -40,14 +41,14 @@ def test_each_step_explains_more_of_a_person(head_model, person):
 def test_turned_faces_are_nearer_once_the_bias_of_others_is_taken_out(head_model, person):
     kept = head_model.tracker_bias.clone()
     mirror = np.arange(478)
-    ((with_bias, without),) = turned_errors(head_model, {"a": person}, [person._replace()], mirror).values()
+    ((with_bias, without),) = turned_errors(head_model, {"a": person}, [replace(person)], mirror).values()
     assert without < 0.6 * with_bias
     assert torch.equal(head_model.tracker_bias, kept)
 
 
 def test_a_bounded_crown_stays_inside_of_a_matte_that_is_lower(head_model, person):
     size, frontal = 256, YAWS.index(0.0)
-    person = person._replace(vertices=person.vertices - np.float32([0, 0.25, 0]))  # so that the crop holds the crown
+    person = replace(person, vertices=person.vertices - np.float32([0, 0.25, 0]))  # so that the crop holds the crown
     shape = head_model.shape(head_model.at_rest(*(torch.from_numpy(x) for x in person[:2])).mean(0), 1)
     limit = float(shape.vertices[:, 1].max()) - 0.1
     up = 1 - (np.arange(size) + 0.5) * (2 / size)

@@ -68,9 +68,9 @@ def test_the_index_names_people_and_padding_and_clips_without_one_are_people_of_
     assert whole.inside.mean() > padded.inside.mean()
 
 
-def test_a_file_that_is_no_clip_is_left_out_with_a_warning(tmp_path, face_tracker, face_model, caplog):
+def test_a_file_that_is_no_clip_is_left_out_with_a_warning(tmp_path, face_tracker, head_model, caplog):
     (tmp_path / "notes.mp4").write_text("this is text")
-    assert list(load_clips(find_clips(tmp_path), face_tracker, face_model)) == []
+    assert list(load_clips(find_clips(tmp_path), face_tracker, head_model)) == []
     assert "notes.mp4 is left out" in caplog.text
 
 
@@ -161,7 +161,7 @@ def test_sharpness_is_that_of_the_photo_s_own_face(clips, judge):
 @pytest.fixture(scope="module")
 def pipe():
     torch.manual_seed(0)
-    return InvertAvatarPipeline(**build_networks(), face_model=None, face_tracker=None)
+    return InvertAvatarPipeline(**build_networks(), head_model=None, face_tracker=None)
 
 
 @pytest.mark.parametrize("addition", ABLATIONS)

@@ -10,6 +10,7 @@ from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.rendering.rest_pose import POSTURE_NAMES
 from invertavatar.training.stages import moved_on_purpose
 from tests.conftest import CHECKPOINTS
+from tests.landmarks import mean_landmarks
 
 PEOPLE = ("anna_1", "ben_1", "clara_1", "dan_1", "eva_1", "finn_1")
 
@@ -20,8 +21,8 @@ def encoder():
 
 
 @pytest.fixture(scope="module")
-def recorder(face_tracker, face_model, encoder):
-    return Recorder(face_tracker, face_model, encoder.posture)
+def recorder(face_tracker, head_model, encoder):
+    return Recorder(face_tracker, head_model, encoder.posture)
 
 
 @pytest.mark.parametrize(("name", "amount"), [
@@ -29,16 +30,16 @@ def recorder(face_tracker, face_model, encoder):
     ("hairRight", 0.03), ("hairUp", 0.03), ("hairSize", 0.04),
 ])  # fmt: skip
 @torch.no_grad()
-def test_what_was_moved_on_purpose_is_read(encoder, face_model, portrait, name, amount):
+def test_what_was_moved_on_purpose_is_read(encoder, head_model, portrait, name, amount):
     read, axis = [], POSTURE_NAMES.index(name)
     for person in PEOPLE:
         p = portrait(person)
-        view = View(p.photo, p.matte, p.inside, p.vertices, face_model.mean, p.rotation)
+        view = View(p.photo, p.matte, p.inside, p.vertices, mean_landmarks(head_model), p.rotation)
         posture = torch.zeros(1, len(POSTURE_NAMES))
         posture[0, axis] = amount
         moved = moved_on_purpose(view, posture)
         before, after = (
-            encoder.posture(v.photo, v.matte, v.inside, v.rotation, face_model.head_height)[0, axis].item()
+            encoder.posture(v.photo, v.matte, v.inside, v.rotation, head_model.chart.head_height)[0, axis].item()
             for v in (view, moved)
         )
         read.append((after - before) / amount)
@@ -56,17 +57,17 @@ def test_a_photo_is_read_with_its_posture_and_a_video_frame_by_frame(recorder, f
     assert np.abs(found[0].posture - found[2].posture).max() > 0.005
 
 
-def test_what_lies_behind_a_person_does_not_matter(encoder, face_model, portrait):
+def test_what_lies_behind_a_person_does_not_matter(encoder, head_model, portrait):
     p = portrait("ben_1")
     red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
     repainted = p.photo * p.matte + red * (1 - p.matte)
     with torch.no_grad():
         one, other = (
-            encoder.posture(photo, p.matte, p.inside, p.rotation, face_model.head_height)
+            encoder.posture(photo, p.matte, p.inside, p.rotation, head_model.chart.head_height)
             for photo in (p.photo, repainted)
         )
     assert (one - other).abs().max() < 0.02
 
 
-def test_without_a_network_nothing_is_known(face_tracker, face_model, example):
-    assert Recorder(face_tracker, face_model).detect(example("anna_1")).posture is None
+def test_without_a_network_nothing_is_known(face_tracker, head_model, example):
+    assert Recorder(face_tracker, head_model).detect(example("anna_1")).posture is None

@@ -27,6 +27,7 @@ from invertavatar.face.topology import (
 )
 from invertavatar.rendering.rasterizer import rasterize
 from invertavatar.rendering.uv import layered
+from tests.landmarks import driven_mean, mean_landmarks
 
 LANDMARKER = Path(__file__).parents[2] / "invertavatar" / "checkpoints" / "face_tracker" / "face_landmarker.task"
 EYES = {RIGHT_EYE_PATCH: (RIGHT_EYE, RIGHT_IRIS), LEFT_EYE_PATCH: (LEFT_EYE, LEFT_IRIS)}
@@ -115,9 +116,9 @@ def test_an_eye_patch_is_one_disc_whose_border_lies_right_behind_the_lid_ring(to
 
 
 @pytest.mark.parametrize("region", EYES)
-def test_the_ring_around_an_iris_lies_on_one_ellipse_through_its_four_landmarks(topology, face_model, region):
+def test_the_ring_around_an_iris_lies_on_one_ellipse_through_its_four_landmarks(topology, head_model, region):
     _, (centre, *quarters) = EYES[region]
-    mean = face_model.mean
+    mean = mean_landmarks(head_model)
     ring = (topology.live @ mean.numpy())[PATCH_START[region] - 478 + 16 :][:8, :2]
     np.testing.assert_allclose(ring[::2], mean[quarters, :2], atol=1e-6)
     axes = ((ring[0] - ring[4]) / 2, (ring[2] - ring[6]) / 2)
@@ -125,9 +126,9 @@ def test_the_ring_around_an_iris_lies_on_one_ellipse_through_its_four_landmarks(
     np.testing.assert_allclose(np.linalg.norm(on_circle, axis=0), 1, atol=0.05)
 
 
-def test_iris_landmarks_run_from_the_centre_toward_the_nose_then_up_then_outward_then_down(face_model):
+def test_iris_landmarks_run_from_the_centre_toward_the_nose_then_up_then_outward_then_down(head_model):
     for iris, nose in ((RIGHT_IRIS, 1), (LEFT_IRIS, -1)):
-        centre, *around = face_model.mean[list(iris), :2]
+        centre, *around = mean_landmarks(head_model)[list(iris), :2]
         toward_nose, top, outward, bottom = ((p - centre) * torch.tensor([nose, 1.0]) for p in around)
         assert toward_nose[0] > 0.02 > abs(toward_nose[1])
         assert outward[0] < -0.02 < -abs(outward[1])
@@ -139,12 +140,13 @@ def test_the_patches_move_along_when_the_whole_face_is_shifted(topology):
     np.testing.assert_allclose(topology.live.sum(1) + topology.rest.sum(1), 1, atol=1e-5)
 
 
-def test_upper_teeth_stay_on_the_skull_and_lower_teeth_follow_the_jaw(face_model):
-    neutral = face_model.mean
+def test_upper_teeth_stay_on_the_skull_and_lower_teeth_follow_the_jaw(head_model):
+    neutral = mean_landmarks(head_model)
     jaw = torch.zeros(1, 52)
     jaw[0, ARKIT_NAMES.index("jawOpen")] = 1
-    opened = face_model(neutral, jaw)
-    moved = (face_model.close(opened, neutral) - face_model.close(neutral[None], neutral))[0, PATCH_START[MOUTH] :]
+    opened = driven_mean(head_model, jaw)
+    chart = head_model.chart
+    moved = (chart.close(opened, neutral) - chart.close(neutral[None], neutral))[0, PATCH_START[MOUTH] :]
     rows = moved.unflatten(0, (len(MOUTH_ROWS), MOUTH_COLUMNS))
     chin = (opened[0] - neutral)[list(CHIN)].mean(0)
     assert chin[1] < -0.05
@@ -152,13 +154,13 @@ def test_upper_teeth_stay_on_the_skull_and_lower_teeth_follow_the_jaw(face_model
     torch.testing.assert_close(rows[3:], (0.85 * chin).expand(2, MOUTH_COLUMNS, 3), atol=1e-5, rtol=0)
 
 
-def test_teeth_stay_as_wide_when_a_smile_widens_the_lips(face_model):
-    neutral = face_model.mean
+def test_teeth_stay_as_wide_when_a_smile_widens_the_lips(head_model):
+    neutral = mean_landmarks(head_model)
     smile = torch.zeros(1, 52)
     smile[0, [ARKIT_NAMES.index(f"mouthSmile{side}") for side in ("Left", "Right")]] = 1
-    smiling = face_model(neutral, smile)
+    smiling = driven_mean(head_model, smile)
     assert (smiling[0, 308, 0] - smiling[0, 78, 0]) > 1.1 * (neutral[308, 0] - neutral[78, 0])
-    teeth = face_model.close(smiling, neutral)[0, PATCH_START[MOUTH] :].unflatten(0, (5, MOUTH_COLUMNS))
+    teeth = head_model.chart.close(smiling, neutral)[0, PATCH_START[MOUTH] :].unflatten(0, (5, MOUTH_COLUMNS))
     width = teeth[:, -1, 0] - teeth[:, 0, 0]
     torch.testing.assert_close(width, 1.5 * (neutral[308, 0] - neutral[78, 0]).expand(5), atol=1e-5, rtol=0)
 
@@ -166,15 +168,15 @@ def test_teeth_stay_as_wide_when_a_smile_widens_the_lips(face_model):
 # What a viewer sees of it
 
 
-def drawn_regions(face_model, size=256, **expression):
+def drawn_regions(head_model, size=256, **expression):
     """[size, size] region of each pixel of the mean face from the front, -1 where there is none."""
     scores = torch.zeros(1, 52)
     for name, score in expression.items():
         scores[0, ARKIT_NAMES.index(name)] = score
-    closed = face_model.close(face_model(face_model.mean, scores), face_model.mean)
-    positions = layered(project(closed, torch.eye(3)[None]), face_model)
-    fragments = rasterize(positions, face_model.triangles, size)
-    return torch.where(fragments.mask, face_model.triangle_region[fragments.triangle], -1)[0].numpy()
+    closed = head_model.chart.close(driven_mean(head_model, scores), mean_landmarks(head_model))
+    positions = layered(project(closed, torch.eye(3)[None]), head_model.chart)
+    fragments = rasterize(positions, head_model.chart.triangles, size)
+    return torch.where(fragments.mask, head_model.chart.triangle_region[fragments.triangle], -1)[0].numpy()
 
 
 BLINK, JAW = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, {"jawOpen": 1.0}
@@ -196,27 +198,27 @@ BLINK, JAW = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}, {"jawOpen": 1.0}
     ],
     ids=lambda expression: "+".join(expression) or "neutral",
 )
-def test_from_the_front_the_face_has_no_hole(face_model, expression):
-    covered = drawn_regions(face_model, **expression) >= 0
+def test_from_the_front_the_face_has_no_hole(head_model, expression):
+    covered = drawn_regions(head_model, **expression) >= 0
     assert covered.mean() > 0.2
     assert (ndimage.binary_fill_holes(covered) == covered).all()
 
 
-def test_a_blink_hides_most_of_the_eyeball_of_its_own_side_and_none_of_the_other(face_model):
-    open_eyes, closed_left = drawn_regions(face_model), drawn_regions(face_model, eyeBlinkLeft=1.0)
+def test_a_blink_hides_most_of_the_eyeball_of_its_own_side_and_none_of_the_other(head_model):
+    open_eyes, closed_left = drawn_regions(head_model), drawn_regions(head_model, eyeBlinkLeft=1.0)
     for region, share in ((LEFT_EYE_PATCH, (0, 0.15)), (RIGHT_EYE_PATCH, (0.9, 1.1))):
         assert (open_eyes == region).sum() > 100
         assert share[0] <= (closed_left == region).sum() / (open_eyes == region).sum() <= share[1]
 
 
-def test_the_left_eye_patch_is_drawn_in_the_right_half_of_the_picture_and_the_right_one_in_the_left(face_model):
-    regions = drawn_regions(face_model)
+def test_the_left_eye_patch_is_drawn_in_the_right_half_of_the_picture_and_the_right_one_in_the_left(head_model):
+    regions = drawn_regions(head_model)
     assert (np.argwhere(regions == LEFT_EYE_PATCH)[:, 1] > 128).all()
     assert (np.argwhere(regions == RIGHT_EYE_PATCH)[:, 1] < 128).all()
 
 
-def test_opening_the_jaw_uncovers_the_mouth(face_model):
-    shut, opened = (drawn_regions(face_model, jawOpen=score) == MOUTH for score in (0.0, 1.0))
+def test_opening_the_jaw_uncovers_the_mouth(head_model):
+    shut, opened = (drawn_regions(head_model, jawOpen=score) == MOUTH for score in (0.0, 1.0))
     assert shut.sum() < 150
     assert opened.sum() > 700
     rows, columns = np.argwhere(opened).T
@@ -224,8 +226,8 @@ def test_opening_the_jaw_uncovers_the_mouth(face_model):
     assert columns.mean() == pytest.approx(127.5, abs=3)
 
 
-def test_with_the_jaw_open_the_teeth_patch_fills_the_whole_opening(face_model):
-    regions = drawn_regions(face_model, jawOpen=1.0)
+def test_with_the_jaw_open_the_teeth_patch_fills_the_whole_opening(head_model):
+    regions = drawn_regions(head_model, jawOpen=1.0)
     without_patch = regions != SKIN
     labels, _ = ndimage.label(without_patch)
     opening = labels == labels[tuple(np.argwhere(regions == MOUTH).mean(0).astype(int))]
@@ -243,10 +245,10 @@ def test_with_the_jaw_open_the_teeth_patch_fills_the_whole_opening(face_model):
         ("eyeLookDownRight", RIGHT_IRIS, 0, -1),
     ],
 )
-def test_a_gaze_axis_moves_the_iris_of_its_own_eye_where_its_name_says(face_model, axis, iris, right, up):
+def test_a_gaze_axis_moves_the_iris_of_its_own_eye_where_its_name_says(head_model, axis, iris, right, up):
     scores = torch.zeros(1, 52)
     scores[0, ARKIT_NAMES.index(axis)] = 1
-    moved = face_model(face_model.mean, scores)[0] - face_model.mean
+    moved = driven_mean(head_model, scores)[0] - mean_landmarks(head_model)
     shift = moved[list(iris), :2].mean(0)
     assert shift @ torch.tensor([right, up], dtype=torch.float32) > 0.015
     other = RIGHT_IRIS if iris is LEFT_IRIS else LEFT_IRIS
@@ -268,9 +270,10 @@ def test_the_mirror_takes_each_region_to_the_region_on_the_other_side(topology):
         assert image == set(triangles_of(topology, other).ravel().tolist())
 
 
-def test_mirrored_vertices_of_the_mean_face_lie_at_the_opposite_x(face_model):
-    closed = face_model.close(face_model.mean[None], face_model.mean)[0]
-    torch.testing.assert_close(closed[face_model.mirror] * torch.tensor([-1.0, 1.0, 1.0]), closed, atol=1e-4, rtol=0)
+def test_mirrored_vertices_of_the_mean_face_lie_at_the_opposite_x(head_model):
+    mean, chart = mean_landmarks(head_model), head_model.chart
+    closed = chart.close(mean[None], mean)[0]
+    torch.testing.assert_close(closed[chart.mirror] * torch.tensor([-1.0, 1.0, 1.0]), closed, atol=1e-4, rtol=0)
 
 
 def test_mirrored_vertices_unwrap_to_the_opposite_side_of_their_chart(topology):
@@ -312,10 +315,10 @@ def test_charts_have_an_empty_texel_between_them_at_128_texels(topology):
         assert set(np.unique(region[near])) <= {one, -1}
 
 
-def test_an_eye_has_more_texels_than_pixels_in_a_frontal_picture_of_that_size(topology, face_model):
+def test_an_eye_has_more_texels_than_pixels_in_a_frontal_picture_of_that_size(topology, head_model):
     flat = torch.from_numpy(np.column_stack([topology.uv, np.zeros(len(topology.uv))])).float()[None]
     triangle = rasterize(flat, torch.from_numpy(topology.triangles), 256).triangle[0].numpy()
     texels = np.where(triangle >= 0, topology.triangle_region[triangle], -1)
-    pixels = drawn_regions(face_model, 256)
+    pixels = drawn_regions(head_model, 256)
     for region in EYES:
         assert (texels == region).sum() > 3 * (pixels == region).sum()

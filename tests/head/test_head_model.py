@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from invertavatar.camera import rotation_from_angles
-from invertavatar.face.arkit import ARKIT_NAMES, mirrored
+from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
 from invertavatar.face.topology import LID_GAPS
-from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS, HeadShape, matrix_root
+from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS, HeadModel, HeadShape, matrix_root
 from tests.conftest import CHECKPOINTS
+from tests.landmarks import mean_person
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 # Axis -> (landmark, direction, least way in head units) that the axis moves; a person's left is +x.
@@ -37,7 +38,7 @@ MOVES = {
 
 @pytest.fixture(scope="module")
 def mean_head(head_model) -> HeadShape:
-    return HeadShape(head_model.mean, head_model.joint_mean, head_model.blink_correction(head_model.mean))
+    return mean_person(head_model)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +223,7 @@ def test_a_frame_is_warped_to_its_landmarks_less_the_more_it_is_turned(head_mode
     seen = head_model.landmarks(mean_head.vertices)[None].repeat(3, 1, 1)
     seen[:, 291] += torch.tensor([0.05, 0.0, 0.0])
     yaw = torch.tensor([0.0, 25.0, 60.0])
-    moved = head_model.landmarks(head_model(mean_head, scores().expand(3, -1), seen, yaw))[:, 291, 0]
+    moved = head_model.landmarks(head_model(mean_head, scores().expand(3, -1), None, seen, yaw))[:, 291, 0]
     moved = moved - head_model.landmarks(mean_head.vertices)[291, 0]
     assert moved[0] == pytest.approx(0.05, abs=0.002)
     assert 0.01 < moved[1] < 0.04
@@ -234,3 +235,144 @@ def test_a_rotation_is_the_power_of_its_root():
     root = matrix_root(rotation, 4)
     torch.testing.assert_close(root @ root @ root @ root, rotation, atol=1e-5, rtol=0)
     assert math.isclose(float(torch.linalg.det(root).mean()), 1.0, abs_tol=1e-5)
+
+
+# What photos and frames tell
+
+
+@pytest.fixture(scope="module")
+def faces(strangers) -> torch.Tensor:
+    """[6, L, 3] neutral landmarks, and a little that no axis holds."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([p.landmarks + 0.003 * torch.randn(478, 3, generator=generator) for p in strangers])
+
+
+def test_a_neutral_head_does_not_depend_on_the_order_of_the_photos(head_model, faces):
+    forth, back = (head_model.shape(x.cumsum(0)[-1], len(faces)) for x in (faces, faces.flip(0)))
+    torch.testing.assert_close(forth.vertices, back.vertices, atol=1e-5, rtol=0)
+
+
+def test_of_what_identity_cannot_explain_n_photos_make_a_share_believable(head_model, mean_head):
+    """n / (n + neutral_prior), on the landmarks and on the mesh under them."""
+    bump = torch.zeros(478, 3)
+    bump[50, 2] = 0.05  # on one cheek
+    apart = []
+    for count in (1, 2, 4):
+        shape = head_model.shape(count * (mean_head.landmarks + bump), count)
+        explained = head_model.landmarks(head_model.identity(mean_head.landmarks + bump)[0])[50, 2]
+        away = mean_head.landmarks[50, 2] + 0.05 - explained
+        share = (shape.landmarks[50, 2] - explained) / away
+        assert share == pytest.approx(count / (count + head_model.config.neutral_prior), abs=1e-3)
+        assert head_model.landmarks(shape.vertices)[50, 2] == pytest.approx(float(shape.landmarks[50, 2]), abs=2e-3)
+        apart.append(float(share))
+    assert apart == sorted(apart) and apart[0] < 0.9
+
+
+def test_the_expression_is_taken_off_before_photos_are_summed(head_model, strangers):
+    smile = scores(mouthSmileLeft=0.8, jawOpen=0.4, eyeLookOutLeft=0.5)
+    face = head_model.driven_landmarks(strangers[0], smile)
+    torch.testing.assert_close(head_model.at_rest(face, smile)[0], strangers[0].landmarks, atol=1e-6, rtol=0)
+
+
+def test_the_bias_is_added_to_a_frame_that_a_tracker_would_see_and_taken_off_a_track(head_model, strangers):
+    rotation = rotation_from_angles(torch.tensor([25.0, 0.0]), torch.tensor([-10.0, 0.0]))
+    seen = head_model.driven_landmarks(strangers[0], scores().expand(2, -1), rotation=rotation)
+    torch.testing.assert_close(head_model.unbiased(seen, rotation), strangers[0].landmarks.expand(2, -1, -1))
+    away = (seen - strangers[0].landmarks).norm(dim=-1)
+    assert away[0].max() > 0.03 and away[1].max() < 1e-6
+    assert not head_model.bias(rotation)[:, NUM_SURFACE_LANDMARKS:].any()  # where eyes look is no bias
+
+
+def test_the_residual_of_a_driven_face_is_what_drove_it(head_model, strangers):
+    generator = torch.Generator().manual_seed(1)
+    residual = torch.randn(3, len(head_model.residual_std), generator=generator) * head_model.residual_std
+    expression = torch.rand(3, 52, generator=generator)
+    face = head_model.driven_landmarks(strangers[0], expression, residual)
+    found = head_model.residual(face, strangers[0].landmarks, expression)
+    error = (found - residual) / head_model.residual_std
+    assert error.abs().max() < 0.25 and error.square().mean().sqrt() < 0.05
+    torch.testing.assert_close(head_model.driven_landmarks(strangers[0], expression, found), face, atol=2e-3, rtol=0)
+
+
+def test_the_mesh_moves_as_its_landmarks_do_with_the_residual_too(head_model, strangers):
+    generator = torch.Generator().manual_seed(2)
+    residual = torch.randn(3, len(head_model.residual_std), generator=generator) * head_model.residual_std
+    expression = torch.rand(3, 52, generator=generator) * 0.3
+    for person in strangers[:2]:
+        mesh = head_model.landmarks(head_model(person, expression, residual))
+        still = head_model.landmarks(head_model(person, expression))
+        wanted = head_model.driven_landmarks(person, expression, residual)
+        assert (wanted - mesh)[:, :NUM_SURFACE_LANDMARKS].norm(dim=-1).mean() < 0.005  # lids lie on eyeballs
+        moved, asked = (mesh - still)[:, [468, 473], :2], (residual @ head_model.residual_basis.flatten(1))
+        asked = asked.unflatten(1, (-1, 3))[:, [468, 473], :2]
+        torch.testing.assert_close(moved, asked, atol=0.01, rtol=0.2)  # eyeballs turn until the irises are there
+
+
+def test_driving_without_residual_is_driving_with_a_residual_of_zero(head_model, mean_head):
+    smile, zeros = scores(mouthSmileRight=1.0), torch.zeros(1, len(head_model.residual_basis))
+    for drive in (head_model, head_model.driven_landmarks):
+        torch.testing.assert_close(drive(mean_head, smile), drive(mean_head, smile, zeros), atol=1e-6, rtol=0)
+
+
+def test_frames_are_driven_independently_of_the_batch_they_are_in(head_model, mean_head):
+    batch = torch.cat([scores(jawOpen=0.5), scores(eyeBlinkLeft=1.0)])
+    for drive in (head_model, head_model.driven_landmarks):
+        together = drive(mean_head, batch)
+        for k in range(2):
+            torch.testing.assert_close(together[k], drive(mean_head, batch[k : k + 1])[0], atol=1e-5, rtol=0)
+
+
+def test_each_residual_axis_names_the_region_it_moves_most(head_model):
+    rows = {region: [] for region in ("eyes", "lip", "other")}
+    for region, basis in zip(head_model.residual_region, head_model.residual_basis, strict=True):
+        rows[region].append(basis.norm(dim=-1))
+    moved = {region: torch.stack(norms).mean(0) for region, norms in rows.items()}
+    assert sum(map(len, rows.values())) == len(head_model.residual_basis)
+    for landmark, region in ((386, "eyes"), (159, "eyes"), (14, "lip"), (152, "lip"), (234, "other"), (454, "other")):
+        assert max(moved, key=lambda name, at=landmark: moved[name][at]) == region
+
+
+def test_axes_that_tracks_are_silent_about_move_landmarks_in_frames_too(head_model):
+    for name, least in (("jawForward", 0.03), ("cheekPuff", 0.03), ("noseSneerLeft", 0.004), ("mouthShrugLower", 0.02)):
+        assert head_model.moved_landmarks(scores(**{name: 1.0}))[0].norm(dim=-1).max() > least, name
+
+
+@pytest.mark.parametrize(
+    ("region", "quiet"), [("eyes", [13, 14, 61, 291, 152]), ("lip", [33, 133, 263, 362, 468, 473])]
+)
+def test_axes_of_the_eyes_leave_the_lips_alone_and_the_other_way_round(head_model, region, quiet):
+    moved = head_model.moved_landmarks(torch.eye(len(ARKIT_NAMES)))
+    for axis, of in zip(moved, ARKIT_REGIONS, strict=True):
+        if of == region:
+            assert axis[quiet].norm(dim=-1).max() <= 0.4 * axis.norm(dim=-1).max() + 1e-6
+
+
+def test_a_blink_does_not_turn_the_eyeballs(head_model):
+    assert not head_model.moved_landmarks(scores(eyeBlinkLeft=1.0))[:, NUM_SURFACE_LANDMARKS:].any()
+
+
+# Storage
+
+
+def test_a_saved_head_model_is_the_same_to_the_bit_when_loaded(head_model, tmp_path):
+    head_model.save_pretrained(tmp_path)
+    for dtype in (None, torch.float16, torch.bfloat16):  # it stays float32
+        loaded = HeadModel.from_pretrained(tmp_path, torch_dtype=dtype)
+        assert loaded.config.residual_axes == head_model.config.residual_axes
+        assert loaded.state_dict().keys() == head_model.state_dict().keys()
+        for name, value in loaded.state_dict().items():
+            assert (
+                torch.equal(value, head_model.state_dict()[name]) and value.dtype == head_model.state_dict()[name].dtype
+            )
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 6e6
+
+
+def test_a_head_model_has_no_parameters_to_train(head_model):
+    assert not list(head_model.parameters())
+
+
+def test_a_head_model_without_residual_axes_has_empty_residuals():
+    model = HeadModel(num_vertices=478, num_triangles=1, num_texture_coordinates=3, identity_axes=2)
+    face = torch.randn(3, 478, 3, generator=torch.Generator().manual_seed(0))
+    assert model.residual(face, face[0], torch.zeros(3, 52)).shape == (3, 0)
+    assert model.residual_region == ()

@@ -9,7 +9,6 @@ from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.head.head_model import JOINTS, LABELS
 from invertavatar.head.hidden_parts import whole_eyes, with_tongue
 from invertavatar.head.overlay import fitted_to, head_overlay
-from invertavatar.head.rig import shape_of
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.rendering.rasterizer import interpolate, rasterize
 from invertavatar.rendering.rigged_mesh import RiggedMesh
@@ -17,9 +16,9 @@ from tests.tiny import tiny_networks
 
 
 @pytest.fixture(scope="module")
-def pipe(face_model, face_tracker, head_model) -> InvertAvatarPipeline:
+def pipe(head_model, face_tracker) -> InvertAvatarPipeline:
     """The tiny pipeline with a head model."""
-    parts = {"face_model": face_model, "face_tracker": face_tracker, "head_model": head_model}
+    parts = {"head_model": head_model, "face_tracker": face_tracker}
     pipe = InvertAvatarPipeline(**tiny_networks(), **parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -30,20 +29,18 @@ def mesh(pipe, tiny_avatar) -> RiggedMesh:
     return pipe.extract_mesh(tiny_avatar, texture_size=256)
 
 
-def test_a_mesh_is_the_head_model_where_the_pipeline_has_one(mesh, head_model):
+def test_a_mesh_is_the_head_model(mesh, head_model):
     assert isinstance(mesh, RiggedMesh)
     assert len(mesh.vertices) == head_model.config.num_vertices
     assert list(mesh.morphs) == list(ARKIT_NAMES)
     assert tuple(mesh.joint_names) == JOINTS
 
 
-def test_the_volume_is_there_for_who_asks(pipe, tiny_pipeline, tiny_avatar):
+def test_the_volume_is_there_for_who_asks(pipe, tiny_avatar):
     mesh = pipe.extract_mesh(tiny_avatar, resolution=32, texture_size=256, surface="volume")
     assert not isinstance(mesh, RiggedMesh)
     with pytest.raises(InvertAvatarError, match="surface"):
         pipe.extract_mesh(tiny_avatar, surface="hair")
-    with pytest.raises(InvertAvatarError, match="head_model"):
-        tiny_pipeline.extract_mesh(tiny_avatar, surface="head")
 
 
 def test_all_morph_targets_move_something(mesh):
@@ -60,13 +57,13 @@ def test_the_mesh_is_the_person_of_the_avatar(head_model, tiny_pipeline, tiny_av
     """Their landmarks without expression, whichever photo came first."""
     other = tiny_pipeline.add_portrait(None, portrait("anna_2"))
     other = tiny_pipeline.add_portrait(other, portrait("anna_1"))
-    one, two = shape_of(head_model, tiny_avatar), shape_of(head_model, other)
+    one, two = tiny_avatar.shape, other.shape
     torch.testing.assert_close(one.vertices, two.vertices, atol=1e-4, rtol=0)
     landmarks = head_model.landmarks(one.vertices)[:468]
     wanted = (tiny_avatar.rest_sum / tiny_avatar.num_images)[:468]
     assert (landmarks - wanted).norm(dim=-1).mean() < 0.02
     stranger = tiny_pipeline.add_portrait(None, portrait("ben_1"))
-    assert (shape_of(head_model, stranger).vertices - one.vertices).norm(dim=-1).mean() > 0.02
+    assert (stranger.shape.vertices - one.vertices).norm(dim=-1).mean() > 0.02
 
 
 def test_the_overlay_lies_where_the_face_is(head_model, portrait):

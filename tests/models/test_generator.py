@@ -10,6 +10,7 @@ from invertavatar.rendering.frontal_views import FrontalViews
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.observation import ObservedTexture
 from invertavatar.rendering.resize import resize
+from tests.landmarks import driven_mean, mean_landmarks
 from tests.tiny import tiny_networks, tiny_sizes
 
 HAZE = 0.02  # opacity that a whole ray through background gathers at the logit a matte of 0 gives, -8
@@ -21,15 +22,15 @@ def build(preset="compact", seed=0, **overrides):
 
 
 @pytest.fixture(scope="module")
-def closed(face_model):
+def closed(head_model):
     """The mean face with nothing, an open mouth and a smile: [3, V + E, 3]."""
     expression = torch.zeros(3, 52)
     expression[1, ARKIT_NAMES.index("jawOpen")] = expression[2, ARKIT_NAMES.index("mouthSmileLeft")] = 0.8
-    return face_model.close(face_model(face_model.mean, expression), face_model.mean)
+    return head_model.chart.close(driven_mean(head_model, expression), mean_landmarks(head_model))
 
 
-def window_of(generator, closed, face_model):
-    return face_window(closed, face_model, generator.config.window, generator.window_resolution)
+def window_of(generator, closed, head_model):
+    return face_window(closed, head_model.chart, generator.config.window, generator.window_resolution)
 
 
 def observed(colour=(0.5, -0.25, 0.1), matte=1.0, confidence=1.0):
@@ -50,18 +51,18 @@ def codes(generator, count=1, seed=0):
 
 
 @torch.no_grad()
-def render(generator, closed, face_model, rotation=FRONTAL, observed=None, **camera):
+def render(generator, closed, head_model, rotation=FRONTAL, observed=None, **camera):
     ws = codes(generator)
     features = generator.canonical(ws, **(observed or {}))
-    window = window_of(generator, closed, face_model)
+    window = window_of(generator, closed, head_model)
     face = generator.face(ws, features, window)
     shown = observed and torch.ones(len(window.mask), 1)
-    return generator.render(features, face, window, face_model.head_height, rotation, shown=shown, **camera)
+    return generator.render(features, face, window, head_model.chart.head_height, rotation, shown=shown, **camera)
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
 @torch.no_grad()
-def test_shapes_follow_the_configuration(preset, closed, face_model):
+def test_shapes_follow_the_configuration(preset, closed, head_model):
     generator = build(preset)
     ws = codes(generator)
     assert ws.shape == (1, 8, 16)  # two layers at each of 4, 8, 16 and 32
@@ -69,21 +70,21 @@ def test_shapes_follow_the_configuration(preset, closed, face_model):
     assert {r: t.shape for r, t in features.textures.items()} == {r: (1, 4, r, r) for r in (8, 16, 32)}
     assert features.planes.shape == (1, 12, 32, 32)
     assert features.silhouette is None and features.views is None  # which photos bring
-    window = window_of(generator, closed, face_model)
+    window = window_of(generator, closed, head_model)
     face = generator.face(ws, features, window)
     assert face.features.shape == (3, 4, 32, 32)
     assert face.height.shape == (3, 1, 32, 32)
     rotation = rotation_from_angles(torch.tensor([0.0, 20.0, -40.0]))
-    rendering = generator.render(features, face, window, face_model.head_height, rotation)
+    rendering = generator.render(features, face, window, head_model.chart.head_height, rotation)
     assert rendering.features.shape == (3, 8, 32, 32)
     assert rendering.opacity.shape == rendering.depth.shape == (3, 1, 32, 32)
     assert generator.upsample(rendering, ws, 96).residual.shape == (3, 3, 96, 96)
 
 
-def test_with_silent_heads_the_picture_is_the_observed_colour(closed, face_model):
+def test_with_silent_heads_the_picture_is_the_observed_colour(closed, head_model):
     generator = build(output_gain=0.0)
     colour = (0.5, -0.25, 0.1)
-    rendering = render(generator, closed[:1], face_model, observed=observed(colour))
+    rendering = render(generator, closed[:1], head_model, observed=observed(colour))
     assert rendering.opacity[0, 0, 16, 16] > 0.95
     expected = torch.tensor(colour).view(3, 1, 1) * rendering.opacity[0]
     assert (rendering.features[0, :3] - expected).abs().max() < 1e-3
@@ -105,67 +106,67 @@ def test_the_prior_s_colours_stay_where_no_photo_shows_the_face_and_make_way_whe
     assert torch.equal(texture[:, 3:], prior[:, 3:])
 
 
-def test_without_the_skip_the_observed_colour_does_not_matter(closed, face_model):
+def test_without_the_skip_the_observed_colour_does_not_matter(closed, head_model):
     generator = build(observed_colour=False)
-    red, blue = (render(generator, closed[:1], face_model, observed=observed(c)) for c in ((1, 0, 0), (0, 0, 1)))
+    red, blue = (render(generator, closed[:1], head_model, observed=observed(c)) for c in ((1, 0, 0), (0, 0, 1)))
     assert torch.equal(red.features, blue.features)
 
 
-def test_what_the_matte_calls_background_is_empty(closed, face_model):
+def test_what_the_matte_calls_background_is_empty(closed, head_model):
     generator = build(output_gain=0.0)
     person, background = (
-        render(generator, closed[:1], face_model, observed=observed(matte=matte)).opacity for matte in (1.0, 0.0)
+        render(generator, closed[:1], head_model, observed=observed(matte=matte)).opacity for matte in (1.0, 0.0)
     )
     assert person[0, 0, 12:20, 12:20].min() > 0.9
     assert background.max() < HAZE
 
 
-def test_the_silhouette_alone_bounds_the_head(closed, face_model):
+def test_the_silhouette_alone_bounds_the_head(closed, head_model):
     generator = build(output_gain=0.0)
     half = observed()
     half["views"].coarse[:, :, 3, :, :16] = 0  # the left half of the head, seen from the front, is background
-    opacity = render(generator, closed[:1], face_model, observed=half).opacity[0, 0]
+    opacity = render(generator, closed[:1], head_model, observed=half).opacity[0, 0]
     assert opacity[12:20, :12].max() < HAZE
     assert opacity[12:20, 20:26].min() > 0.9
 
 
 @torch.no_grad()
-def test_the_mesh_outside_the_window_cannot_change_the_frontal_plane(closed, face_model):
+def test_the_mesh_outside_the_window_cannot_change_the_frontal_plane(closed, head_model):
     generator = build(window=0.25)
     ws = codes(generator)
     features = generator.canonical(ws, **observed())
-    before = generator.face(ws, features, window_of(generator, closed[:1], face_model))
+    before = generator.face(ws, features, window_of(generator, closed[:1], head_model))
     # A triangle is outside for sure where all its corners are beyond the same side of the window.
-    xy = closed[0, :, :2][face_model.triangles]  # [F, 3, 2]
+    xy = closed[0, :, :2][head_model.chart.triangles]  # [F, 3, 2]
     outside = ((xy > 0.27).all(1) | (xy < -0.27).all(1)).any(1)
     fixed = torch.zeros(closed.shape[1], dtype=torch.bool)
-    fixed[face_model.triangles[~outside].flatten()] = True
+    fixed[head_model.chart.triangles[~outside].flatten()] = True
     moved = closed[:1].clone()
     moved[:, ~fixed] *= 1.2
     assert (~fixed).sum() > 50
-    after = generator.face(ws, features, window_of(generator, moved, face_model))
+    after = generator.face(ws, features, window_of(generator, moved, head_model))
     assert torch.equal(before.features, after.features)
     assert torch.equal(before.height, after.height)
     inside = closed[:1].clone()
     inside[:, fixed] += 0.02
-    assert not torch.equal(before.features, generator.face(ws, features, window_of(generator, inside, face_model))[0])
+    assert not torch.equal(before.features, generator.face(ws, features, window_of(generator, inside, head_model))[0])
 
 
 @torch.no_grad()
-def test_frames_of_one_avatar_do_not_see_each_other(closed, face_model):
+def test_frames_of_one_avatar_do_not_see_each_other(closed, head_model):
     generator = build()
     ws = codes(generator)
     features = generator.canonical(ws, **observed())
-    together = generator.face(ws, features, window_of(generator, closed, face_model)).features
-    alone = [generator.face(ws, features, window_of(generator, frame[None], face_model)).features for frame in closed]
+    together = generator.face(ws, features, window_of(generator, closed, head_model)).features
+    alone = [generator.face(ws, features, window_of(generator, frame[None], head_model)).features for frame in closed]
     assert (together - torch.cat(alone)).abs().max() < 1e-5
     assert (together[0] - together[1]).abs().max() > 0.05
 
 
 @torch.no_grad()
-def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(closed, face_model):
+def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(closed, head_model):
     generator = build(plane_channels=4)
-    ws, window = codes(generator), window_of(generator, closed[:1], face_model)
+    ws, window = codes(generator), window_of(generator, closed[:1], head_model)
     assert window.patch.sum() > 0
 
     def blended(confidence):
@@ -181,11 +182,11 @@ def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(closed, fac
     torch.testing.assert_close(blended(0.0), window.mask - window.patch, rtol=0, atol=1e-5)
 
 
-def test_the_paper_camera_is_perspective_unless_told_otherwise(closed, face_model):
+def test_the_paper_camera_is_perspective_unless_told_otherwise(closed, head_model):
     generator = build("paper")
     rotation = rotation_from_angles(torch.tensor([30.0]))
     own, told, flat = (
-        render(generator, closed[:1], face_model, rotation, field_of_view=fov).features
+        render(generator, closed[:1], head_model, rotation, field_of_view=fov).features
         for fov in (None, generator.config.field_of_view, 0.0)
     )
     assert torch.equal(own, told)
@@ -193,11 +194,11 @@ def test_the_paper_camera_is_perspective_unless_told_otherwise(closed, face_mode
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
-def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset, closed, face_model):
+def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset, closed, head_model):
     generator = build(preset)
 
     def picture(jitter):
-        return render(generator, closed[:1], face_model, jitter=jitter).features
+        return render(generator, closed[:1], head_model, jitter=jitter).features
 
     state = torch.get_rng_state()
     first, again, other = (picture(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
@@ -208,13 +209,13 @@ def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset,
 
 
 @torch.no_grad()
-def test_the_prior_alone_renders_what_its_parts_render(closed, face_model):
+def test_the_prior_alone_renders_what_its_parts_render(closed, head_model):
     generator = build()
-    ws, window = codes(generator), window_of(generator, closed[:1], face_model)
+    ws, window = codes(generator), window_of(generator, closed[:1], head_model)
     turned = rotation_from_angles(20.0)[None]
-    whole = generator(ws, window, face_model.head_height, turned)
+    whole = generator(ws, window, head_model.chart.head_height, turned)
     half = generator.config.neural_resolution // 2
-    parts = render(generator, closed[:1], face_model, turned, size=half, turn=turned)
+    parts = render(generator, closed[:1], head_model, turned, size=half, turn=turned)
     assert torch.equal(whole.features, parts.features)
 
 

@@ -11,7 +11,7 @@ from invertavatar.half_precision import HALVES, Float32Island, all_finite
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
-ISLANDS = {"texture_encoder.unet", "triplane_encoder.unet", "face_model"}
+ISLANDS = {"texture_encoder.unet", "triplane_encoder.unet", "head_model"}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_one_number_that_is_not_finite_is_found_in_whatever_holds_it(value):
 
 
 @pytest.fixture
-def spoilt(face_model):
+def spoilt(head_model):
     """`spoilt("generator.face_backbone")`: a pipeline of which a part has overflown."""
 
     def spoil(name: str) -> InvertAvatarPipeline:
@@ -111,7 +111,7 @@ def spoilt(face_model):
         with torch.no_grad():
             for weight in part.parameters():
                 weight.fill_(torch.nan)
-        pipe = InvertAvatarPipeline(**networks, face_model=face_model)
+        pipe = InvertAvatarPipeline(**networks, head_model=head_model)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

@@ -20,7 +20,7 @@ COMPONENTS = {
     "texture_encoder": "TextureEncoder",
     "triplane_encoder": "TriplaneEncoder",
     "generator": "AvatarGenerator",
-    "face_model": "FaceModel",
+    "head_model": "HeadModel",
     "face_tracker": "FaceTracker",
 }
 ONLINE = """
@@ -64,14 +64,14 @@ print("mediapipe" in sys.modules)  # its import takes seconds
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory, face_model, face_tracker):
+def hub(tmp_path_factory, head_model, face_tracker):
     """Repositories: `ours/tiny` (float32), `ours/variant` (an fp16 variant alone), `ours/half` (no tracker either)."""
     root = tmp_path_factory.mktemp("hub")
-    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model, face_tracker=face_tracker)
+    pipe = InvertAvatarPipeline(**tiny_networks(), head_model=head_model, face_tracker=face_tracker)
     pipe.save_pretrained(root / "ours" / "tiny")
     half = {name: network.half() for name, network in tiny_networks().items()}
     for name, tracker in {"half": None, "variant": face_tracker}.items():
-        pipe = InvertAvatarPipeline(**half, face_model=face_model, face_tracker=tracker)
+        pipe = InvertAvatarPipeline(**half, head_model=head_model, face_tracker=tracker)
         pipe.save_pretrained(root / "ours" / name, variant="fp16")
     return root
 

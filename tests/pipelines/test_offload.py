@@ -14,8 +14,8 @@ NETWORKS = {"latent_encoder", "texture_encoder", "triplane_encoder", "generator"
 
 
 @pytest.fixture
-def pipe(face_model, face_tracker) -> InvertAvatarPipeline:
-    pipe = InvertAvatarPipeline(**tiny_networks(), face_model=face_model, face_tracker=face_tracker)
+def pipe(head_model, face_tracker) -> InvertAvatarPipeline:
+    pipe = InvertAvatarPipeline(**tiny_networks(), head_model=head_model, face_tracker=face_tracker)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

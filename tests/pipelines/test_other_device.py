@@ -47,7 +47,7 @@ def there(folder) -> InvertAvatarPipeline:
 def numbers(result) -> list[np.ndarray]:
     """What a call gives, as arrays."""
     if isinstance(result, Avatar):
-        assert result.device == result.neutral.device == result.thumbnails.device
+        assert result.device == result.shape.vertices.device == result.thumbnails.device
         return [result.detail_sum.cpu().numpy(), result.views.coarse.cpu().numpy(), result.thumbnails.cpu().numpy()]
     if isinstance(result, RiggedMesh):
         return [result.vertices, result.morphs["jawOpen"], result.texture.mean((0, 1))]

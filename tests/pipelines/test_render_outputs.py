@@ -18,7 +18,7 @@ def test_depth_is_nearest_at_the_nose_and_nan_where_there_is_no_head(tiny_pipeli
     assert depth.dtype == np.float32
     assert depth.shape == pictures.shape[:3] == (1, 128, 128)
     np.testing.assert_array_equal(np.isnan(depth), pictures[..., 3] <= 0.5)
-    nose = tiny_avatar.neutral[1] @ rotation_from_angles(0).T
+    nose = tiny_avatar.shape.landmarks[1] @ rotation_from_angles(0).T
     column, row = ((float(nose[0]) + 1) * 64, (1 - float(nose[1])) * 64)
     assert depth[0, int(row), int(column)] == pytest.approx(float(nose[2]), abs=0.1)
     assert np.nanmax(np.abs(depth)) < 1.1
@@ -37,9 +37,9 @@ def test_asking_for_depth_leaves_the_pictures_as_they_are(tiny_pipeline, tiny_av
     np.testing.assert_array_equal(pictures, tiny_pipeline.render(tiny_avatar, yaw=20, height=64, output_type="np"))
 
 
-def test_tiles_of_rays_give_the_same_pictures(face_model, tiny_avatar):
+def test_tiles_of_rays_give_the_same_pictures(head_model, tiny_avatar):
     # Guided samples on a CPU are marched by a compiled loop, which needs no tiles.
-    pipe = InvertAvatarPipeline(**tiny_networks(guided_samples=False), face_model=face_model)
+    pipe = InvertAvatarPipeline(**tiny_networks(guided_samples=False), head_model=head_model)
 
     def rendered():
         return pipe.render(tiny_avatar, yaw=20, height=64, output_type="np")
@@ -82,7 +82,7 @@ def test_the_mesh_is_closed_and_its_front_is_the_rendered_surface(head, tiny_pip
 def test_the_mesh_shows_the_colours_of_the_front_view(head, tiny_pipeline, tiny_avatar):
     picture = tiny_pipeline.render(tiny_avatar, height=256, output_type="np")[0] * 255
     for landmark in (151, 50, 280, 200):  # forehead, cheeks, chin
-        place = tiny_avatar.neutral[landmark].numpy()
+        place = tiny_avatar.shape.landmarks[landmark].numpy()
         nearest = np.linalg.norm(head.vertices - place, axis=1).argmin()
         x, y, _ = head.vertices[nearest]
         shown = picture[int((1 - y) * 128), int((x + 1) * 128)]
@@ -111,10 +111,10 @@ def test_a_mesh_that_cannot_be_is_refused_in_a_sentence(tiny_pipeline, tiny_avat
         tiny_pipeline.extract_mesh(tiny_avatar, **arguments)
 
 
-def test_a_perspective_model_gives_a_mesh_too(face_model, portrait):
+def test_a_perspective_model_gives_a_mesh_too(head_model, portrait):
 
     torch.manual_seed(0)
-    pipe = InvertAvatarPipeline(**tiny_networks("paper"), face_model=face_model)
+    pipe = InvertAvatarPipeline(**tiny_networks("paper"), head_model=head_model)
     pipe.set_progress_bar_config(disable=True)
     head = pipe.extract_mesh(pipe.add_portrait(None, portrait("anna_1")), 64, threshold=1.0, texture_size=256)
     assert trimesh.Trimesh(head.vertices, head.triangles, process=False).is_watertight

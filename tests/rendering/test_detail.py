@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from invertavatar.camera import pixel_centres, rotation_from_angles
 from invertavatar.rendering.detail import fine_band, stretching, surface_colour
 from invertavatar.rendering.volume_renderer import Rendering
+from tests.landmarks import mean_landmarks
 
 SIZE, SMALL = 256, 64
 FACE_COLOUR, ELSEWHERE = -0.5, 0.5
@@ -85,14 +86,14 @@ def test_a_pixel_on_two_surfaces_covers_nothing_and_so_does_a_fold():
 # The surface's colour
 
 
-def surface(face_model, maps, rotation=None, rendering=None, size=SIZE, **camera):
-    closed = face_model.close(face_model.mean[None], face_model.mean)
+def surface(head_model, maps, rotation=None, rendering=None, size=SIZE, **camera):
+    closed = head_model.chart.close(mean_landmarks(head_model)[None], mean_landmarks(head_model))
     rotation = torch.eye(3)[None] if rotation is None else rotation
-    return surface_colour(*maps, closed, rendering or flat_head(), rotation, face_model, size, **camera)
+    return surface_colour(*maps, closed, rendering or flat_head(), rotation, head_model.chart, size, **camera)
 
 
-def test_the_face_takes_its_colour_from_the_texture_and_the_rest_from_the_canonical_plane(face_model):
-    colour, trust = surface(face_model, observed())
+def test_the_face_takes_its_colour_from_the_texture_and_the_rest_from_the_canonical_plane(head_model):
+    colour, trust = surface(head_model, observed())
     middle, corner = (0, slice(None), 140, 128), (0, slice(None), 5, 5)
     torch.testing.assert_close(colour[middle], torch.full((3,), FACE_COLOUR))
     torch.testing.assert_close(colour[corner], torch.full((3,), ELSEWHERE))
@@ -100,10 +101,10 @@ def test_the_face_takes_its_colour_from_the_texture_and_the_rest_from_the_canoni
     assert colour.min() >= FACE_COLOUR - 1e-5 and colour.max() <= ELSEWHERE + 1e-5
 
 
-def test_from_the_front_the_canonical_plane_appears_as_it_is(face_model):
+def test_from_the_front_the_canonical_plane_appears_as_it_is(head_model):
     picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     picture = F.interpolate(picture, size=(128, 128), mode="bicubic", align_corners=False)
-    colour, _ = surface(face_model, observed(canonical=picture), size=128)
+    colour, _ = surface(head_model, observed(canonical=picture), size=128)
     border = torch.ones(1, 1, 128, 128)
     border[..., 20:108, 20:108] = 0  # outside of the face
     border[..., :2] = border[..., -2:] = border[..., :2, :] = border[..., -2:, :] = 0
@@ -111,11 +112,11 @@ def test_from_the_front_the_canonical_plane_appears_as_it_is(face_model):
 
 
 @pytest.mark.parametrize("camera", [{}, {"zoom": 1.5}, {"field_of_view": 20.0}])
-def test_a_surface_point_is_looked_up_where_the_rendered_depth_puts_it(face_model, camera):
+def test_a_surface_point_is_looked_up_where_the_rendered_depth_puts_it(head_model, camera):
     right, _ = pixel_centres(128)
     yaw, depth = 25.0, 0.2
     colour, _ = surface(
-        face_model,
+        head_model,
         observed(canonical=right.expand(1, 3, -1, -1)),
         rotation_from_angles(yaw)[None],
         flat_head(depth),
@@ -129,26 +130,26 @@ def test_a_surface_point_is_looked_up_where_the_rendered_depth_puts_it(face_mode
     assert colour[0, 0, 20, column].item() == pytest.approx(expected, abs=0.01)
 
 
-def test_one_set_of_maps_serves_a_whole_batch_of_frames(face_model):
-    closed = face_model.close(face_model.mean[None], face_model.mean).expand(2, -1, -1)
+def test_one_set_of_maps_serves_a_whole_batch_of_frames(head_model):
+    closed = head_model.chart.close(mean_landmarks(head_model)[None], mean_landmarks(head_model)).expand(2, -1, -1)
     rotation = rotation_from_angles(torch.tensor([0.0, 30.0]))
     rendering = Rendering(*(x.expand(2, -1, -1, -1) for x in flat_head()))
     texture, views, _ = observed()
     shown = texture, views, torch.ones(2, 1)
-    colour, _ = surface_colour(*shown, closed, rendering, rotation, face_model, 64)
-    alone, _ = surface_colour(*observed(), closed[1:], flat_head(), rotation[1:], face_model, 64)
+    colour, _ = surface_colour(*shown, closed, rendering, rotation, head_model.chart, 64)
+    alone, _ = surface_colour(*observed(), closed[1:], flat_head(), rotation[1:], head_model.chart, 64)
     torch.testing.assert_close(colour[1:], alone)
 
 
-def test_the_fine_structure_of_the_face_is_trusted_and_that_of_a_surface_seen_edge_on_is_not(face_model):
-    _, frontal = surface(face_model, observed())
+def test_the_fine_structure_of_the_face_is_trusted_and_that_of_a_surface_seen_edge_on_is_not(head_model):
+    _, frontal = surface(head_model, observed())
     assert frontal[0, 0, 128, 128] == 1
     assert frontal[0, 0, 5, 5] > 0.95
     # A head turned by 80 degrees shows the canonical plane almost edge-on.
-    _, turned = surface(face_model, observed(), rotation_from_angles(80.0)[None])
+    _, turned = surface(head_model, observed(), rotation_from_angles(80.0)[None])
     assert turned[0, 0, 5, 5] < 0.05
 
 
-def test_nothing_behind_the_head_has_a_fine_structure(face_model):
-    _, trust = surface(face_model, observed(), rendering=flat_head(-0.7))
+def test_nothing_behind_the_head_has_a_fine_structure(head_model):
+    _, trust = surface(head_model, observed(), rendering=flat_head(-0.7))
     assert trust[0, 0, 5, 5] == 0

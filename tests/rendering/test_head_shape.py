@@ -20,21 +20,22 @@ from invertavatar.rendering.head_shape import (
     soften,
 )
 from invertavatar.rendering.rest_pose import CHIN, COLLAR
+from tests.landmarks import driven_mean, mean_landmarks
 
 WINDOW, SIZE = 0.65, 128
 
 
-def mesh(face_model, **expression):
+def mesh(head_model, **expression):
     """[1, V + E, 3] the mean face, closed."""
     scores = torch.zeros(1, 52)
     for name, score in expression.items():
         scores[0, ARKIT_NAMES.index(name)] = score
-    return face_model.close(face_model(face_model.mean, scores), face_model.mean)
+    return head_model.chart.close(driven_mean(head_model, scores), mean_landmarks(head_model))
 
 
 @pytest.fixture(scope="module")
-def window(face_model):
-    return face_window(mesh(face_model), face_model, WINDOW, SIZE)
+def window(head_model):
+    return face_window(mesh(head_model), head_model.chart, WINDOW, SIZE)
 
 
 def pixel(point, half=WINDOW, size=SIZE):
@@ -52,20 +53,21 @@ def disc(radius, size=128):
 # The window
 
 
-def test_the_window_shows_each_landmark_at_its_place_with_its_own_texture_coordinates_and_height(face_model, window):
+def test_the_window_shows_each_landmark_at_its_place_with_its_own_texture_coordinates_and_height(head_model, window):
     for landmark in (151, 50, 280, 152, 195, 4):
-        row, column = pixel(face_model.mean[landmark] * 0.98)
+        row, column = pixel(mean_landmarks(head_model)[landmark] * 0.98)
         assert window.mask[0, 0, row, column] == 1
-        assert (window.grid[0, row, column] - face_model.uv[landmark]).abs().max() < 0.06
-        assert window.height[0, 0, row, column] == pytest.approx(face_model.mean[landmark, 2].item(), abs=0.05)
+        assert (window.grid[0, row, column] - head_model.chart.uv[landmark]).abs().max() < 0.06
+        height = mean_landmarks(head_model)[landmark, 2].item()
+        assert window.height[0, 0, row, column] == pytest.approx(height, abs=0.05)
 
 
-def test_the_patch_mask_marks_eyes_and_an_open_mouth(face_model):
-    opened = face_window(mesh(face_model, jawOpen=1.0), face_model, WINDOW, SIZE)
+def test_the_patch_mask_marks_eyes_and_an_open_mouth(head_model):
+    opened = face_window(mesh(head_model, jawOpen=1.0), head_model.chart, WINDOW, SIZE)
     for landmark in (468, 473):
-        assert opened.patch[0, 0][pixel(face_model.mean[landmark])] == 1
-    assert opened.patch[0, 0][pixel(mesh(face_model, jawOpen=1.0)[0, [13, 14]].mean(0))] == 1
-    assert opened.patch[0, 0][pixel(face_model.mean[4])] == 0
+        assert opened.patch[0, 0][pixel(mean_landmarks(head_model)[landmark])] == 1
+    assert opened.patch[0, 0][pixel(mesh(head_model, jawOpen=1.0)[0, [13, 14]].mean(0))] == 1
+    assert opened.patch[0, 0][pixel(mean_landmarks(head_model)[4])] == 0
     assert (opened.patch <= opened.mask).all()
 
 
@@ -76,20 +78,20 @@ def test_a_symmetrical_face_has_a_symmetrical_window(window):
     assert ((window.height - flipped.height) * window.mask * flipped.mask).abs().mean() < 0.003
 
 
-def test_the_window_is_not_used_at_the_edge_of_the_mesh_and_wholly_used_in_the_middle_of_the_face(face_model, window):
+def test_the_window_is_not_used_at_the_edge_of_the_mesh_and_wholly_used_in_the_middle_of_the_face(head_model, window):
     edge = window.mask - -F.max_pool2d(-window.mask, 3, 1, 1)
     assert edge.sum() > 100
     assert window.soft[edge == 1].max() < 0.3
     assert window.soft[window.mask == 0].max() == 0
     for landmark in (4, 50, 280, 14, 9, 468, 473):
-        assert window.soft[0, 0][pixel(face_model.mean[landmark])] == 1
+        assert window.soft[0, 0][pixel(mean_landmarks(head_model)[landmark])] == 1
 
 
-def test_a_mesh_beyond_the_window_leaves_the_window_as_it_is(face_model):
-    near = mesh(face_model)
+def test_a_mesh_beyond_the_window_leaves_the_window_as_it_is(head_model):
+    near = mesh(head_model)
     far = near.clone()
     outside = near[..., :2].abs().amax(-1) > WINDOW * 0.75
-    triangles = face_model.triangles
+    triangles = head_model.chart.triangles
     # Only vertices all of whose triangles lie beyond a small window.
     beyond = outside[0, triangles].all(1)
     held = torch.zeros(len(outside[0]), dtype=torch.bool)
@@ -99,16 +101,16 @@ def test_a_mesh_beyond_the_window_leaves_the_window_as_it_is(face_model):
     far[:, free] *= 1.3
     small = WINDOW * 0.6
     for one, other in zip(
-        face_window(near, face_model, small, 64), face_window(far, face_model, small, 64), strict=True
+        face_window(near, head_model.chart, small, 64), face_window(far, head_model.chart, small, 64), strict=True
     ):
         assert torch.equal(one, other)
 
 
-def test_meshes_of_a_batch_are_drawn_independently(face_model):
-    both = torch.cat([mesh(face_model), mesh(face_model, jawOpen=1.0)])
-    together = face_window(both, face_model, WINDOW, 64)
+def test_meshes_of_a_batch_are_drawn_independently(head_model):
+    both = torch.cat([mesh(head_model), mesh(head_model, jawOpen=1.0)])
+    together = face_window(both, head_model.chart, WINDOW, 64)
     for k in range(2):
-        for alone, batched in zip(face_window(both[k : k + 1], face_model, WINDOW, 64), together, strict=True):
+        for alone, batched in zip(face_window(both[k : k + 1], head_model.chart, WINDOW, 64), together, strict=True):
             torch.testing.assert_close(alone, batched[k : k + 1])
 
 
@@ -127,27 +129,27 @@ def test_softening_keeps_the_inside_of_a_mask_and_spreads_nothing_beyond_it():
 # Heights
 
 
-def test_driven_heights_are_the_face_s_where_the_window_is_used_and_the_template_s_elsewhere(face_model, window):
-    heights = driven_heights(face_model.head_height, window, WINDOW)
-    nose = face_model.mean[4]
+def test_driven_heights_are_the_face_s_where_the_window_is_used_and_the_template_s_elsewhere(head_model, window):
+    heights = driven_heights(head_model.chart.head_height, window, WINDOW)
+    nose = mean_landmarks(head_model)[4]
     assert heights[0, 0][pixel(nose, 1.0)] == pytest.approx(nose[2].item(), abs=0.05)
     right, up = pixel_centres(128)
     outside = torch.maximum(right.abs(), up.abs()) > WINDOW + 0.02
-    assert torch.equal(heights[0, 0][outside], face_model.head_height[0, 0][outside])
+    assert torch.equal(heights[0, 0][outside], head_model.chart.head_height[0, 0][outside])
 
 
-def test_opening_the_jaw_moves_the_heights_of_the_chin_and_not_those_of_the_forehead(face_model, window):
-    opened = face_window(mesh(face_model, jawOpen=1.0), face_model, WINDOW, SIZE)
-    template = face_model.head_height
+def test_opening_the_jaw_moves_the_heights_of_the_chin_and_not_those_of_the_forehead(head_model, window):
+    opened = face_window(mesh(head_model, jawOpen=1.0), head_model.chart, WINDOW, SIZE)
+    template = head_model.chart.head_height
     change = (driven_heights(template, opened, WINDOW) - driven_heights(template, window, WINDOW))[0, 0].abs()
-    assert change[pixel(face_model.mean[17], 1.0)] > 0.02
+    assert change[pixel(mean_landmarks(head_model)[17], 1.0)] > 0.02
     assert change[:58].max() < 0.5 * change.max()
-    assert change[pixel(face_model.mean[9], 1.0)] < 0.02
+    assert change[pixel(mean_landmarks(head_model)[9], 1.0)] < 0.02
 
 
-def test_heights_that_a_network_has_refined_replace_those_of_the_mesh(face_model, window):
-    raised = driven_heights(face_model.head_height, window, WINDOW, window.height + 0.1)
-    plain = driven_heights(face_model.head_height, window, WINDOW)
+def test_heights_that_a_network_has_refined_replace_those_of_the_mesh(head_model, window):
+    raised = driven_heights(head_model.chart.head_height, window, WINDOW, window.height + 0.1)
+    plain = driven_heights(head_model.chart.head_height, window, WINDOW)
     right, up = pixel_centres(128)
     grid = torch.stack([right, -up], -1)[None] / WINDOW
     share = F.grid_sample(window.soft, grid, align_corners=False)
@@ -174,30 +176,30 @@ def test_at_a_straight_silhouette_the_head_begins_at_the_ear_plane():
     assert roundness[64, 63] < 0.3 and roundness[64, 65] < 0.05
 
 
-def test_the_back_of_the_head_lies_behind_its_front_everywhere(face_model, window):
-    heights = driven_heights(face_model.head_height, window, WINDOW)
+def test_the_back_of_the_head_lies_behind_its_front_everywhere(head_model, window):
+    heights = driven_heights(head_model.chart.head_height, window, WINDOW)
     front, back = head_solid(heights, window, inflate(disc(0.8) * 50), WINDOW)
     assert (front - back).min() > 0.099
     assert back[0, 0, 64, 64] < -0.55
 
 
-def test_rounding_leaves_the_face_as_it_is_and_brings_the_silhouette_to_the_ear_plane(face_model, window):
-    heights = driven_heights(face_model.head_height, window, WINDOW)
+def test_rounding_leaves_the_face_as_it_is_and_brings_the_silhouette_to_the_ear_plane(head_model, window):
+    heights = driven_heights(head_model.chart.head_height, window, WINDOW)
     silhouette = disc(0.8) * 100
     front, _ = head_solid(heights, window, inflate(silhouette), WINDOW)
     for landmark in (4, 50, 280, 9):
-        at = (0, 0, *pixel(face_model.mean[landmark], 1.0))
+        at = (0, 0, *pixel(mean_landmarks(head_model)[landmark], 1.0))
         assert front[at] == pytest.approx(heights[at].item(), abs=1e-4)
     right, up = pixel_centres(128)
     outside = (torch.hypot(right, up) > 0.95)[None, None]
     assert (front[outside] - EAR_PLANE).abs().max() < 0.05
 
 
-def test_relief_lifts_the_head_outside_of_the_face_and_leaves_the_face_alone(face_model, window):
-    heights, roundness = driven_heights(face_model.head_height, window, WINDOW), inflate(disc(0.8) * 100)
+def test_relief_lifts_the_head_outside_of_the_face_and_leaves_the_face_alone(head_model, window):
+    heights, roundness = driven_heights(head_model.chart.head_height, window, WINDOW), inflate(disc(0.8) * 100)
     flat, _ = head_solid(heights, window, roundness, WINDOW)
     lifted, back = head_solid(heights, window, roundness, WINDOW, torch.full_like(heights, 0.2))
-    nose, hair = (pixel(face_model.mean[4], 1.0), pixel(torch.tensor([0.0, 0.7, 0.0]), 1.0))
+    nose, hair = (pixel(mean_landmarks(head_model)[4], 1.0), pixel(torch.tensor([0.0, 0.7, 0.0]), 1.0))
     assert (lifted - flat)[0, 0][nose] == pytest.approx(0.0, abs=1e-4)
     assert (lifted - flat)[0, 0][hair] == pytest.approx(0.2, abs=1e-4)
     assert (lifted - back).min() > 0.099
@@ -284,12 +286,12 @@ def test_beyond_the_crop_there_is_neither_matte_nor_facing():
     assert inside[0, 0][(up < COLLAR) & (right.abs() < 0.8)].min() == 1
 
 
-def test_patches_named_in_the_topology_are_what_the_window_calls_patches(face_model, window):
+def test_patches_named_in_the_topology_are_what_the_window_calls_patches(head_model, window):
     triangle_kinds = {LEFT_EYE_PATCH, RIGHT_EYE_PATCH, MOUTH}
     uv = window.grid[0][window.patch[0, 0] == 1]
     charts = torch.stack(
         [
-            face_model.uv[face_model.triangles[face_model.triangle_region == k]].mean((0, 1))
+            head_model.chart.uv[head_model.chart.triangles[head_model.chart.triangle_region == k]].mean((0, 1))
             for k in sorted(triangle_kinds)
         ]
     )

@@ -16,13 +16,14 @@ from invertavatar.rendering.observation import (
     texture_sum,
 )
 from invertavatar.rendering.uv import mirror_texture, uv_atlas
+from tests.landmarks import mean_landmarks
 
 SIZE, WINDOW = 64, 0.65
 
 
 @pytest.fixture(scope="module")
-def atlas(face_model):
-    return uv_atlas(face_model, SIZE)
+def atlas(head_model):
+    return uv_atlas(head_model.chart, SIZE)
 
 
 def maps(colour=0.0, visibility=1.0, yaw=0.0):
@@ -54,21 +55,21 @@ def random_maps(seed):
     return PhotoMaps(*seen, rotation, picture(1))
 
 
-def photograph(face_model, atlas, yaw=0.0, matte=None, inside=None):
+def photograph(head_model, atlas, yaw=0.0, matte=None, inside=None):
     """A picture whose red rises to the right, of the mean face at a yaw."""
     right, up = pixel_centres(128)
     photo = torch.stack([right, up, torch.zeros_like(up)])[None]
     one = torch.ones(1, 1, 128, 128)
     seen = photo, one if matte is None else matte, one if inside is None else inside
-    view = View(*seen, face_model.mean[None], face_model.mean, rotation_from_angles(yaw)[None])
-    return observe(view, atlas, face_model, WINDOW)
+    view = View(*seen, mean_landmarks(head_model)[None], mean_landmarks(head_model), rotation_from_angles(yaw)[None])
+    return observe(view, atlas, head_model.chart, WINDOW)
 
 
 # One photo
 
 
-def test_a_frontal_photo_is_its_own_canonical_picture(face_model, atlas):
-    seen = photograph(face_model, atlas)
+def test_a_frontal_photo_is_its_own_canonical_picture(head_model, atlas):
+    seen = photograph(head_model, atlas)
     right, up = pixel_centres(SIZE)
     inner = (..., slice(1, -1), slice(1, -1))
     torch.testing.assert_close(seen.canonical[:, 0][inner], right[None][inner], atol=0.01, rtol=0)
@@ -76,19 +77,19 @@ def test_a_frontal_photo_is_its_own_canonical_picture(face_model, atlas):
     assert seen.inside.min() == 1
 
 
-def test_in_the_texture_a_frontal_photo_shows_each_landmark_with_the_colour_at_its_place(face_model, atlas):
-    seen = photograph(face_model, atlas)
+def test_in_the_texture_a_frontal_photo_shows_each_landmark_with_the_colour_at_its_place(head_model, atlas):
+    seen = photograph(head_model, atlas)
     for landmark in (4, 50, 280, 9, 17):
-        u, v = face_model.uv[landmark].tolist()
+        u, v = head_model.chart.uv[landmark].tolist()
         at = (0, slice(None), int((v + 1) / 2 * SIZE), int((u + 1) / 2 * SIZE))
         assert seen.visibility[at].item() > 0.3
-        torch.testing.assert_close(seen.texture[at][:2], face_model.mean[landmark, :2], atol=0.05, rtol=0)
+        torch.testing.assert_close(seen.texture[at][:2], mean_landmarks(head_model)[landmark, :2], atol=0.05, rtol=0)
 
 
-def test_missing_pixels_are_neither_visible_nor_inside_and_background_is_inside_but_no_person(face_model, atlas):
+def test_missing_pixels_are_neither_visible_nor_inside_and_background_is_inside_but_no_person(head_model, atlas):
     half = torch.ones(1, 1, 128, 128)
     half[..., 64:] = 0
-    cut, matted = photograph(face_model, atlas, inside=half), photograph(face_model, atlas, matte=half)
+    cut, matted = photograph(head_model, atlas, inside=half), photograph(head_model, atlas, matte=half)
     for seen in (cut, matted):
         assert seen.visibility[..., 40:].max() == 0  # the map's right is the picture's right
         assert seen.visibility.max() > 0.5
@@ -135,14 +136,14 @@ def test_confidence_tells_seen_from_unseen_texels(atlas):
     assert confidence[..., : SIZE // 2].min() == 1 and confidence[..., SIZE // 2 :].max() == 0
 
 
-def test_an_unseen_half_of_the_face_takes_the_colours_of_the_mirrored_half(face_model, atlas):
+def test_an_unseen_half_of_the_face_takes_the_colours_of_the_mirrored_half(head_model, atlas):
     line = torch.linspace(-1, 1, SIZE)
     rows = line[:, None].expand(SIZE, SIZE)  # colour changes from forehead to chin
     half = (line < 0).float().expand(SIZE, SIZE)  # only the right half of the face was seen
     fused = texture_sum(maps(colour=torch.where(half > 0, rows, 0.77), visibility=half), 2.0)
     texture = observed_texture(fused, atlas).texture[0, 0]
     for landmark in (280, 425, 361):  # on the unseen left cheek
-        u, v = face_model.uv[landmark].tolist()
+        u, v = head_model.chart.uv[landmark].tolist()
         at = int((v + 1) / 2 * SIZE), int((u + 1) / 2 * SIZE)
         assert texture[at].item() == pytest.approx(v, abs=0.06)
     torch.testing.assert_close(texture[:, : SIZE // 2 - 2], rows[:, : SIZE // 2 - 2], atol=0.01, rtol=0)

@@ -9,6 +9,7 @@ from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.topology import INNER_LIPS, LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH, SKIN
 from invertavatar.rendering.rasterizer import interpolate, rasterize
 from invertavatar.rendering.uv import fill_unseen, layered, mirror_texture, unproject, uv_atlas, vertex_facing
+from tests.landmarks import driven_mean, mean_landmarks
 
 SIZE = 256
 CENTRAL = 4  # landmark at the tip of the nose
@@ -16,16 +17,16 @@ RIGHT_CHEEK, LEFT_CHEEK = 50, 280
 
 
 @pytest.fixture(scope="module")
-def atlas(face_model):
-    return uv_atlas(face_model, 128)
+def atlas(head_model):
+    return uv_atlas(head_model.chart, 128)
 
 
-def driven(face_model, **expression):
+def driven(head_model, **expression):
     """[1, V, 3] landmarks of the mean face."""
     scores = torch.zeros(1, 52)
     for name, score in expression.items():
         scores[0, ARKIT_NAMES.index(name)] = score
-    return face_model(face_model.mean, scores)
+    return driven_mean(head_model, scores)
 
 
 def colours_of(points):
@@ -33,46 +34,46 @@ def colours_of(points):
     return torch.sin(points * torch.tensor([4.0, 5.0, 3.0]) + torch.tensor([0.3, -0.5, 1.0]))
 
 
-def photograph(face_model, vertices, rotation):
+def photograph(head_model, vertices, rotation):
     """The mesh painted with `colours_of`, [B, 3, SIZE, SIZE], and the closed mesh."""
-    closed = face_model.close(vertices, face_model.mean)
-    drawn = rasterize(layered(project(closed, rotation), face_model), face_model.triangles, SIZE)
-    points = interpolate(closed, drawn, face_model.triangles).permute(0, 2, 3, 1)
+    closed = head_model.chart.close(vertices, mean_landmarks(head_model))
+    drawn = rasterize(layered(project(closed, rotation), head_model.chart), head_model.chart.triangles, SIZE)
+    points = interpolate(closed, drawn, head_model.chart.triangles).permute(0, 2, 3, 1)
     return (colours_of(points) * drawn.mask[..., None]).permute(0, 3, 1, 2), closed
 
 
-def seen_from(face_model, atlas, yaw=0.0, pitch=0.0, picture=None, valid=None, **expression):
+def seen_from(head_model, atlas, yaw=0.0, pitch=0.0, picture=None, valid=None, **expression):
     """Colours and visibility of the painted mean face at a pose."""
-    vertices, rotation = driven(face_model, **expression), rotation_from_angles(yaw, pitch)[None]
-    painted, closed = photograph(face_model, vertices, rotation)
+    vertices, rotation = driven(head_model, **expression), rotation_from_angles(yaw, pitch)[None]
+    painted, closed = photograph(head_model, vertices, rotation)
     valid = torch.ones(1, 1, SIZE, SIZE) if valid is None else valid
     picture = painted if picture is None else picture
-    return unproject(picture, valid, closed, rotation, face_model.openness(vertices), atlas, face_model)
+    return unproject(picture, valid, closed, rotation, head_model.chart.openness(vertices), atlas, head_model.chart)
 
 
-def texel(face_model, landmark, size=128):
+def texel(head_model, landmark, size=128):
     """(row, column) of a landmark in the map."""
-    u, v = face_model.uv[landmark].tolist()
+    u, v = head_model.chart.uv[landmark].tolist()
     return int((v + 1) / 2 * size), int((u + 1) / 2 * size)
 
 
 # The atlas
 
 
-def test_the_atlas_names_the_region_of_each_texel_and_minus_one_between_charts(face_model, atlas):
+def test_the_atlas_names_the_region_of_each_texel_and_minus_one_between_charts(head_model, atlas):
     assert set(atlas.region.unique().tolist()) == {-1, SKIN, MOUTH, RIGHT_EYE_PATCH, LEFT_EYE_PATCH}
     assert torch.equal(atlas.region >= 0, atlas.mask[:, 0] == 1)
-    assert atlas.region[0][texel(face_model, CENTRAL)] == SKIN
+    assert atlas.region[0][texel(head_model, CENTRAL)] == SKIN
     assert atlas.region[0, :40, 100:].max() == LEFT_EYE_PATCH  # top right of the map: the person's own left eye
 
 
-def test_v_runs_down_so_the_forehead_is_above_the_chin_in_the_map(face_model):
-    assert texel(face_model, 10)[0] < texel(face_model, CENTRAL)[0] < texel(face_model, 152)[0]
-    assert texel(face_model, RIGHT_CHEEK)[1] < texel(face_model, LEFT_CHEEK)[1]
+def test_v_runs_down_so_the_forehead_is_above_the_chin_in_the_map(head_model):
+    assert texel(head_model, 10)[0] < texel(head_model, CENTRAL)[0] < texel(head_model, 152)[0]
+    assert texel(head_model, RIGHT_CHEEK)[1] < texel(head_model, LEFT_CHEEK)[1]
 
 
-def test_each_texel_s_weights_give_back_its_own_place_in_the_map(face_model, atlas):
-    place = interpolate(face_model.uv, atlas.fragments, face_model.triangles)[0]  # [2, h, w]
+def test_each_texel_s_weights_give_back_its_own_place_in_the_map(head_model, atlas):
+    place = interpolate(head_model.chart.uv, atlas.fragments, head_model.chart.triangles)[0]  # [2, h, w]
     line = (torch.arange(128) + 0.5) / 64 - 1
     v, u = torch.meshgrid(line, line, indexing="ij")
     error = (place - torch.stack([u, v])).abs() * atlas.mask[0]
@@ -91,12 +92,12 @@ def test_a_texture_mirrored_twice_is_the_texture(atlas):
     assert ((twice - texture) * inner).abs().max() < 0.05
 
 
-def test_the_mirrored_texture_shows_the_other_cheek(face_model, atlas):
+def test_the_mirrored_texture_shows_the_other_cheek(head_model, atlas):
     texture = torch.zeros(1, 1, 128, 128)
-    row, column = texel(face_model, RIGHT_CHEEK)
+    row, column = texel(head_model, RIGHT_CHEEK)
     texture[0, 0, row - 4 : row + 5, column - 4 : column + 5] = 1
     mirrored = mirror_texture(texture, atlas)[0, 0]
-    assert mirrored[texel(face_model, LEFT_CHEEK)] > 0.95
+    assert mirrored[texel(head_model, LEFT_CHEEK)] > 0.95
     assert mirrored[row, column] < 0.05
 
 
@@ -110,10 +111,10 @@ def test_the_mirrored_eye_chart_is_that_of_the_other_eye(atlas):
 # Facing
 
 
-def test_facing_is_the_cosine_between_the_skin_s_normal_and_the_view(face_model):
-    closed = face_model.close(face_model.mean[None], face_model.mean)
+def test_facing_is_the_cosine_between_the_skin_s_normal_and_the_view(head_model):
+    closed = head_model.chart.close(mean_landmarks(head_model)[None], mean_landmarks(head_model))
     turned = rotation_from_angles(40.0)[None]
-    front, side = (vertex_facing(closed, r, face_model)[0] for r in (torch.eye(3)[None], turned))
+    front, side = (vertex_facing(closed, r, head_model.chart)[0] for r in (torch.eye(3)[None], turned))
     assert front[:468].abs().max() <= 1 + 1e-5
     assert front[[151, 195]].min() > 0.7  # forehead and bridge of the nose look at the viewer
     # The face turns to the image's right: its right cheek (the image's left) comes to the front.
@@ -125,10 +126,10 @@ def test_facing_is_the_cosine_between_the_skin_s_normal_and_the_view(face_model)
 
 
 @pytest.mark.parametrize(("yaw", "pitch"), [(0.0, 0.0), (35.0, 0.0), (-35.0, 10.0), (10.0, -20.0)])
-def test_where_a_texel_is_seen_it_has_the_colour_of_its_point_on_the_face(face_model, atlas, yaw, pitch):
-    colour, visibility = seen_from(face_model, atlas, yaw, pitch)
-    closed = face_model.close(driven(face_model), face_model.mean)
-    truth = colours_of(interpolate(closed, atlas.fragments, face_model.triangles).permute(0, 2, 3, 1))
+def test_where_a_texel_is_seen_it_has_the_colour_of_its_point_on_the_face(head_model, atlas, yaw, pitch):
+    colour, visibility = seen_from(head_model, atlas, yaw, pitch)
+    closed = head_model.chart.close(driven(head_model), mean_landmarks(head_model))
+    truth = colours_of(interpolate(closed, atlas.fragments, head_model.chart.triangles).permute(0, 2, 3, 1))
     error = (colour - truth.permute(0, 3, 1, 2)).abs().amax(1)
     seen = (visibility[:, 0] > 0.3) & (atlas.region == SKIN)
     assert seen.sum() > 0.3 * (atlas.region == SKIN).sum()
@@ -136,47 +137,48 @@ def test_where_a_texel_is_seen_it_has_the_colour_of_its_point_on_the_face(face_m
     assert error[seen].mean() < 0.01 and error[seen].quantile(0.98) < 0.05
 
 
-def test_a_cheek_that_is_turned_away_is_not_seen_and_the_other_one_is(face_model, atlas):
-    _, right = seen_from(face_model, atlas, yaw=60.0)
-    assert right[0, 0][texel(face_model, LEFT_CHEEK)] < 0.05
-    assert right[0, 0][texel(face_model, RIGHT_CHEEK)] > 0.5
-    _, left = seen_from(face_model, atlas, yaw=-60.0)
-    assert left[0, 0][texel(face_model, RIGHT_CHEEK)] < 0.05
-    assert left[0, 0][texel(face_model, LEFT_CHEEK)] > 0.5
+def test_a_cheek_that_is_turned_away_is_not_seen_and_the_other_one_is(head_model, atlas):
+    _, right = seen_from(head_model, atlas, yaw=60.0)
+    assert right[0, 0][texel(head_model, LEFT_CHEEK)] < 0.05
+    assert right[0, 0][texel(head_model, RIGHT_CHEEK)] > 0.5
+    _, left = seen_from(head_model, atlas, yaw=-60.0)
+    assert left[0, 0][texel(head_model, RIGHT_CHEEK)] < 0.05
+    assert left[0, 0][texel(head_model, LEFT_CHEEK)] > 0.5
 
 
-def test_the_nose_hides_the_cheek_behind_it_though_that_faces_the_viewer(face_model, atlas):
-    closed, turned = face_model.close(driven(face_model), face_model.mean), rotation_from_angles(50.0)[None]
-    _, visibility = seen_from(face_model, atlas, yaw=50.0)
-    facing = interpolate(vertex_facing(closed, turned, face_model)[..., None], atlas.fragments, face_model.triangles)
+def test_the_nose_hides_the_cheek_behind_it_though_that_faces_the_viewer(head_model, atlas):
+    chart, turned = head_model.chart, rotation_from_angles(50.0)[None]
+    closed = chart.close(driven(head_model), mean_landmarks(head_model))
+    _, visibility = seen_from(head_model, atlas, yaw=50.0)
+    facing = interpolate(vertex_facing(closed, turned, chart)[..., None], atlas.fragments, chart.triangles)
     hidden = (facing > 0.3) & (visibility < 0.05) & (atlas.region == SKIN)[:, None]
     assert hidden.sum() > 20
     columns = hidden[0, 0].nonzero()[:, 1].float()
     assert (columns > 64).float().mean() > 0.9  # beyond the nose, on the image's right
 
 
-def test_looked_at_from_the_back_nothing_is_seen(face_model, atlas):
-    _, visibility = seen_from(face_model, atlas, yaw=180.0)
+def test_looked_at_from_the_back_nothing_is_seen(head_model, atlas):
+    _, visibility = seen_from(head_model, atlas, yaw=180.0)
     assert visibility[:, :, atlas.region[0] == SKIN].max() < 0.05
 
 
-def test_lips_that_meet_show_no_teeth_and_an_open_mouth_does(face_model, atlas):
-    shut = driven(face_model)
+def test_lips_that_meet_show_no_teeth_and_an_open_mouth_does(head_model, atlas):
+    shut = driven(head_model)
     for upper, lower in zip(INNER_LIPS[1:10], INNER_LIPS[:10:-1], strict=True):
         shut[:, lower] = shut[:, upper]
-    painted, closed = photograph(face_model, shut, torch.eye(3)[None])
+    painted, closed = photograph(head_model, shut, torch.eye(3)[None])
     valid = torch.ones(1, 1, SIZE, SIZE)
-    openness = face_model.openness(shut)
-    _, closed_mouth = unproject(painted, valid, closed, torch.eye(3)[None], openness, atlas, face_model)
+    openness = head_model.chart.openness(shut)
+    _, closed_mouth = unproject(painted, valid, closed, torch.eye(3)[None], openness, atlas, head_model.chart)
     teeth = atlas.region[0] == MOUTH
     assert closed_mouth[0, 0][teeth].max() == 0
-    _, open_mouth = seen_from(face_model, atlas, jawOpen=1.0)
+    _, open_mouth = seen_from(head_model, atlas, jawOpen=1.0)
     assert (open_mouth[0, 0][teeth] > 0.5).float().mean() > 0.15
 
 
-def test_an_open_eye_shows_its_iris_and_a_blink_takes_part_of_it_away(face_model, atlas):
-    _, opened = seen_from(face_model, atlas)
-    _, shut = seen_from(face_model, atlas, eyeBlinkLeft=1.0)
+def test_an_open_eye_shows_its_iris_and_a_blink_takes_part_of_it_away(head_model, atlas):
+    _, opened = seen_from(head_model, atlas)
+    _, shut = seen_from(head_model, atlas, eyeBlinkLeft=1.0)
     left, right = atlas.region[0] == LEFT_EYE_PATCH, atlas.region[0] == RIGHT_EYE_PATCH
     assert opened[0, 0, 13, 114] > 0.8  # centre of the left eye's chart, at (0.79, -0.79)
     assert shut[0, 0][left].sum() < 0.5 * opened[0, 0][left].sum()
@@ -184,35 +186,36 @@ def test_an_open_eye_shows_its_iris_and_a_blink_takes_part_of_it_away(face_model
     assert (shut[0, 0][right] - opened[0, 0][right]).abs().mean() < 0.03
 
 
-def test_pixels_that_do_not_belong_to_the_person_are_not_seen(face_model, atlas):
+def test_pixels_that_do_not_belong_to_the_person_are_not_seen(head_model, atlas):
     valid = torch.ones(1, 1, SIZE, SIZE)
     valid[..., : SIZE // 2] = 0  # the left half of the picture: the person's own right
-    _, visibility = seen_from(face_model, atlas, valid=valid)
-    assert visibility[0, 0][texel(face_model, RIGHT_CHEEK)] == 0
-    assert visibility[0, 0][texel(face_model, LEFT_CHEEK)] > 0.3
+    _, visibility = seen_from(head_model, atlas, valid=valid)
+    assert visibility[0, 0][texel(head_model, RIGHT_CHEEK)] == 0
+    assert visibility[0, 0][texel(head_model, LEFT_CHEEK)] > 0.3
 
 
-def test_what_lies_outside_of_the_picture_is_not_seen(face_model, atlas):
-    grown = 2.2 * driven(face_model)  # the cheeks and the chin leave the picture
-    closed, rotation = face_model.close(grown, 2.2 * face_model.mean), torch.eye(3)[None]
+def test_what_lies_outside_of_the_picture_is_not_seen(head_model, atlas):
+    grown = 2.2 * driven(head_model)  # the cheeks and the chin leave the picture
+    closed, rotation = head_model.chart.close(grown, 2.2 * mean_landmarks(head_model)), torch.eye(3)[None]
     picture, valid = torch.zeros(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
-    _, visibility = unproject(picture, valid, closed, rotation, face_model.openness(grown), atlas, face_model)
-    place = interpolate(project(closed, rotation), atlas.fragments, face_model.triangles)[:, :2]
+    openness = head_model.chart.openness(grown)
+    _, visibility = unproject(picture, valid, closed, rotation, openness, atlas, head_model.chart)
+    place = interpolate(project(closed, rotation), atlas.fragments, head_model.chart.triangles)[:, :2]
     outside = (place.abs().amax(1) > 1.01) & (atlas.region >= 0)
     assert outside.sum() > 500
     assert visibility[:, 0][outside].max() == 0
-    assert visibility[0, 0][texel(face_model, 195)] > 0.5
+    assert visibility[0, 0][texel(head_model, 195)] > 0.5
 
 
-def test_faces_of_a_batch_are_carried_over_independently(face_model, atlas):
-    vertices = torch.cat([driven(face_model), driven(face_model, jawOpen=1.0)])
+def test_faces_of_a_batch_are_carried_over_independently(head_model, atlas):
+    vertices = torch.cat([driven(head_model), driven(head_model, jawOpen=1.0)])
     rotation = rotation_from_angles(torch.tensor([20.0, -20.0]))
-    picture, closed = photograph(face_model, vertices, rotation)
-    valid, openness = torch.ones(2, 1, SIZE, SIZE), face_model.openness(vertices)
-    together = unproject(picture, valid, closed, rotation, openness, atlas, face_model)
+    picture, closed = photograph(head_model, vertices, rotation)
+    valid, openness = torch.ones(2, 1, SIZE, SIZE), head_model.chart.openness(vertices)
+    together = unproject(picture, valid, closed, rotation, openness, atlas, head_model.chart)
     for k in range(2):
         one = (x[k : k + 1] for x in (picture, valid, closed, rotation, openness))
-        for alone, batched in zip(unproject(*one, atlas, face_model), together, strict=True):
+        for alone, batched in zip(unproject(*one, atlas, head_model.chart), together, strict=True):
             torch.testing.assert_close(alone, batched[k : k + 1], atol=1e-5, rtol=0)
 
 

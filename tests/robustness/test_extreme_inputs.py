@@ -112,9 +112,9 @@ def test_a_photo_given_again_shows_nothing_new(tiny_pipeline, portrait):
 def test_a_face_at_the_end_of_its_range_is_animated(tiny_pipeline, portrait, expression):
     scores = torch.tensor([[float(expression.get(name, 0)) for name in ARKIT_NAMES]])
     photo = portrait("anna_1")
-    model = tiny_pipeline.face_model
-    vertices = model.at_rest(photo.vertices, photo.expression)
-    avatar = fused(tiny_pipeline, [photo._replace(vertices=model(vertices[0], scores), expression=scores)])
+    model = tiny_pipeline.head_model
+    vertices = model.at_rest(photo.vertices, photo.expression) + model.moved_landmarks(scores)
+    avatar = fused(tiny_pipeline, [photo._replace(vertices=vertices, expression=scores)])
     still(tiny_pipeline, avatar)
     still(tiny_pipeline, avatar, expression={})
 

@@ -21,6 +21,7 @@ from invertavatar.training.precision import use_mixed_precision
 from invertavatar.training.prior_fit import fit_mapping
 from invertavatar.training.reconstruction import Reconstruction
 from invertavatar.training.stages import STAGES, deviation
+from tests.landmarks import mean_landmarks
 from tests.tiny import tiny_networks
 
 
@@ -52,9 +53,9 @@ def test_nothing_is_asked_where_the_target_has_no_pixels():
     assert perceptual(network, prediction, target).item() > 0
 
 
-def test_the_face_crop_is_upright_and_holds_all_landmarks_whatever_the_roll(face_model):
+def test_the_face_crop_is_upright_and_holds_all_landmarks_whatever_the_roll(head_model):
     size, angle = 128, math.radians(30)
-    points = face_model.mean[:, :2] * torch.tensor([1.0, -1.0]) * 0.8
+    points = mean_landmarks(head_model)[:, :2] * torch.tensor([1.0, -1.0]) * 0.8
     roll = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     line = (torch.arange(size) + 0.5) * 2 / size - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
@@ -109,8 +110,8 @@ def test_the_total_is_the_weighted_sum_of_the_terms_there_are():
     assert weights.total({"l1": torch.tensor(1.0), "lpips": torch.tensor(10.0)}).item() == 32
 
 
-def test_the_fitted_mapping_draws_people_like_those_it_was_fitted_to_in_every_pose_alike(face_model):
-    networks = Networks(**tiny_networks(), face_model=face_model)
+def test_the_fitted_mapping_draws_people_like_those_it_was_fitted_to_in_every_pose_alike(head_model):
+    networks = Networks(**tiny_networks(), head_model=head_model)
     generator = torch.Generator().manual_seed(0)
     codes = 2 + 0.3 * torch.randn(64, 16, generator=generator)
     error = fit_mapping(networks, codes, iterations=400)
@@ -123,10 +124,10 @@ def test_the_fitted_mapping_draws_people_like_those_it_was_fitted_to_in_every_po
     assert error < 0.9
 
 
-def test_mixed_precision_leaves_geometry_alone_and_changes_pictures_by_little(face_model):
-    plain, mixed = (Networks(**tiny_networks(output_gain=0.1), face_model=face_model) for _ in range(2))
+def test_mixed_precision_leaves_geometry_alone_and_changes_pictures_by_little(head_model):
+    plain, mixed = (Networks(**tiny_networks(output_gain=0.1), head_model=head_model) for _ in range(2))
     use_mixed_precision(mixed, torch.device("cpu"), torch.bfloat16)
-    face, rotation = face_model.mean[None], rotation_from_angles(torch.tensor([15.0]))
+    face, rotation = mean_landmarks(head_model)[None], rotation_from_angles(torch.tensor([15.0]))
     ws = torch.zeros(1, plain.generator.num_ws, 16)
     with torch.no_grad():
         expected, drawn = (Reconstruction(n, None).coarse(ws, face, face, rotation, 64) for n in (plain, mixed))

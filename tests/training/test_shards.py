@@ -22,6 +22,7 @@ from invertavatar.training.shards import (
     pack,
     write_shard,
 )
+from tests.landmarks import mean_landmarks
 
 SIZE = 64
 
@@ -47,7 +48,7 @@ def made_face(person="p0", source="a", frame=0, kind="clip", yaw=0.0, seed=0):
 
 
 @pytest.fixture
-def shards(tmp_path, face_model):
+def shards(tmp_path, head_model):
     """Three people: a clip of six frames, two views, and a still."""
     faces = [made_face("clip", "c", k, "clip", seed=k) for k in range(6)]
     faces += [made_face("views", f"v{k}", 0, "views", 20.0 * k, seed=k) for k in range(2)]
@@ -91,10 +92,10 @@ def test_held_out_people_are_the_same_in_every_data_set_and_about_as_many_as_ask
     assert 0.2 < np.mean(out) < 0.3
 
 
-def test_nobody_is_in_both_training_and_validation(tmp_path, face_model):
+def test_nobody_is_in_both_training_and_validation(tmp_path, head_model):
     pack([made_face(f"p{k}", "a", 0, "still", seed=k) for k in range(20)], tmp_path)
     shards = Shards([tmp_path])
-    sides = [Episodes(shards, face_model, EpisodeSizes(), 0.4, validation) for validation in (False, True)]
+    sides = [Episodes(shards, head_model, EpisodeSizes(), 0.4, validation) for validation in (False, True)]
     trained, validated = (set(side.people["still"]) for side in sides)
     assert trained | validated == set(shards.people)
     assert not trained & validated
@@ -113,19 +114,19 @@ def test_a_file_that_is_no_shard_is_an_error_that_names_it(tmp_path):
         Shards([tmp_path])
 
 
-def test_an_episode_depends_on_seed_and_step_alone(shards, face_model):
+def test_an_episode_depends_on_seed_and_step_alone(shards, head_model):
     def draw(seed, step):
         sizes = EpisodeSizes(2, (1, 3))
-        return Episodes(shards, face_model, sizes, augmentation=Augmentation(), seed=seed)[step]
+        return Episodes(shards, head_model, sizes, augmentation=Augmentation(), seed=seed)[step]
 
     first, again, other = draw(5, 9), draw(5, 9), draw(5, 10)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert first.photos.shape != other.photos.shape or not torch.equal(first.photos, other.photos)
 
 
-def test_two_processes_draw_different_people_but_equally_many_photos(shards, face_model):
+def test_two_processes_draw_different_people_but_equally_many_photos(shards, head_model):
     sizes = EpisodeSizes(4, (1, 4))
-    pair = [Episodes(shards, face_model, sizes, process=(rank, 2)) for rank in (0, 1)]
+    pair = [Episodes(shards, head_model, sizes, process=(rank, 2)) for rank in (0, 1)]
     for step in range(4):
         first, second = (episodes[step] for episodes in pair)
         assert first.photos.shape == second.photos.shape
@@ -144,15 +145,16 @@ def test_targets_are_no_source_photos_unless_there_is_only_one_face():
     assert targets.tolist() == [3]
 
 
-def test_the_neutral_face_after_each_photo_is_the_one_the_pipeline_finds(shards, face_model):
-    episode = Episodes(shards, face_model, EpisodeSizes(1, (3, 3)))[0]
+def test_the_neutral_face_after_each_photo_is_the_one_the_pipeline_finds(shards, head_model):
+    episode = Episodes(shards, head_model, EpisodeSizes(1, (3, 3)))[0]
     assert episode.neutrals.shape == (1, 3, 478, 3)
     faces = [np.abs(shards.vertices.astype(np.float32) - v.numpy()).sum((1, 2)).argmin() for v in episode.vertices[0]]
     rest_sum = torch.zeros(478, 3)
     for count, face in enumerate(faces, 1):
         scores = torch.from_numpy(shards.expression[face] / 255).float()[None]
-        rest_sum = rest_sum + face_model.at_rest(torch.from_numpy(shards.vertices[face]).float()[None], scores)[0]
-        torch.testing.assert_close(episode.neutrals[0, count - 1], face_model.neutral(rest_sum, count))
+        tracked, rotation = (torch.from_numpy(x[face]).float()[None] for x in (shards.vertices, shards.rotation))
+        rest_sum = rest_sum + head_model.at_rest(head_model.unbiased(tracked, rotation), scores)[0]
+        torch.testing.assert_close(episode.neutrals[0, count - 1], head_model.shape(rest_sum, count).landmarks)
 
 
 @pytest.mark.parametrize(("platform", "method"), [("linux", "fork"), ("darwin", "spawn"), ("win32", "spawn")])
@@ -162,28 +164,28 @@ def test_workers_are_forked_on_linux_only(monkeypatch, platform, method):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_worker_prepares_the_episodes_that_the_process_itself_would(shards, face_model, monkeypatch, method):
+def test_a_worker_prepares_the_episodes_that_the_process_itself_would(shards, head_model, monkeypatch, method):
     monkeypatch.setattr(episodes, "start_method", lambda: method)
-    face_model = copy.deepcopy(face_model)  # what is sent to a worker is moved
-    data = Episodes(shards, face_model, EpisodeSizes(1, (1, 2)), augmentation=Augmentation())
+    head_model = copy.deepcopy(head_model)  # what is sent to a worker is moved
+    data = Episodes(shards, head_model, EpisodeSizes(1, (1, 2)), augmentation=Augmentation())
     (made,) = data.loader(3, 4, workers=1)
     for got, expected in zip(made, data[3], strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=0)
 
 
-def test_mirroring_turns_a_head_to_the_other_side_and_swaps_left_and_right(face_model):
+def test_mirroring_turns_a_head_to_the_other_side_and_swaps_left_and_right(head_model):
     expression = np.zeros(52, np.float32)
     expression[ARKIT_NAMES.index("mouthSmileLeft")] = 1
     o = Observation(
         picture=np.arange(SIZE * SIZE * 3, dtype=np.uint32).reshape(SIZE, SIZE, 3).astype(np.uint8),
         matte=np.zeros((SIZE, SIZE), np.uint8),
-        vertices=face_model.mean.numpy() + np.array([0.1, 0, 0], np.float32),
+        vertices=mean_landmarks(head_model).numpy() + np.array([0.1, 0, 0], np.float32),
         expression=expression,
         rotation=rotation_from_angles(25.0, 10.0, 5.0).numpy(),
         inside=np.array([4, 0, SIZE, SIZE]),
         sharpness=1.0,
     )
-    mirror = face_model.mirror[:478].numpy()
+    mirror = head_model.chart.mirror[:478].numpy()
     m = mirrored(o, mirror)
     torch.testing.assert_close(
         angles_from_rotation(torch.from_numpy(m.rotation)), torch.tensor([-25.0, 10.0, -5.0]), atol=1e-3, rtol=0

@@ -21,6 +21,7 @@ from invertavatar.training.runs import train_stage
 from invertavatar.training.shards import Shards
 from invertavatar.training.stages import STAGES, ReconstructionStage
 from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
+from tests.landmarks import mean_landmarks
 from tests.tiny import tiny_networks
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +51,8 @@ def shard_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def networks(face_model) -> Networks:
-    return Networks(**tiny_networks(image_resolution=PICTURE_SIZE, output_gain=0.01), face_model=face_model)
+def networks(head_model) -> Networks:
+    return Networks(**tiny_networks(image_resolution=PICTURE_SIZE, output_gain=0.01), head_model=head_model)
 
 
 def test_preparing_again_reuses_what_is_there_and_writes_the_same_shards(shard_folder):
@@ -79,7 +80,7 @@ def test_every_stage_trains_without_tracker_video_library_or_app_and_its_export_
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_never_stopped(
-    shard_folder, tmp_path, face_model
+    shard_folder, tmp_path, head_model
 ):
     shards = Shards([shard_folder])
     weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, coarse=0.0)
@@ -87,7 +88,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_ne
 
     def run(folder, steps, resume=False):
         sizes = {"image_resolution": PICTURE_SIZE, "output_gain": 0.01}
-        networks = Networks(**tiny_networks(seed=1, **sizes), face_model=face_model)
+        networks = Networks(**tiny_networks(seed=1, **sizes), head_model=head_model)
         run_settings = RunSettings(tmp_path / folder, steps, interval=10, workers=0, warmup=2)
         train_stage("joint", settings, networks, shards, 1, run_settings, held_out=0.0, on_cpu=True, resume=resume)
         return torch.load(tmp_path / folder / "state.pt", weights_only=True)
@@ -136,15 +137,17 @@ def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
     assert not any(".encoder." in key or ".conv_in." in key for key in learning)
 
 
-def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_model):
+def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, head_model):
     size, generator = PICTURE_SIZE, torch.Generator().manual_seed(0)
     photos = torch.randint(0, 256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
-    vertices = face_model.mean + 0.01 * torch.randn(2, 478, 3, generator=generator)
+    vertices = mean_landmarks(head_model) + 0.01 * torch.randn(2, 478, 3, generator=generator)
     rotations = rotation_from_angles(torch.tensor([5.0, 20.0]))
     rectangles, sharpness = torch.tensor([[0, 0, size, size], [6, 0, size, 50]]), torch.tensor([1.0, 0.5])
     mattes = (real_pixels(rectangles, size) > 0).to(torch.uint8) * 255
     # Without expression a face at rest is the tracked one.
-    neutrals = torch.stack([face_model.neutral(total, i + 1) for i, total in enumerate(vertices.cumsum(0))])
+    at_rest = head_model.unbiased(vertices, rotations).cumsum(0)
+    shapes = [head_model.shape(total, i + 1) for i, total in enumerate(at_rest)]
+    neutrals = torch.stack([shape.landmarks for shape in shapes])
     sources = (photos, mattes, rectangles, vertices, rotations, neutrals, sharpness)
     target = (photos[:1], mattes[:1], rectangles[:1], vertices[:1], vertices[:1], rotations[1:])
     episode = Episode(*(x[None] for x in sources + target))
@@ -155,7 +158,7 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_
         scale, thumbnail = float(sharpness[i]) * size / 2, torch.zeros(3, 96, 96, dtype=torch.uint8)
         portrait = Portrait("", *view[:4], scores, view.rotation, scale, thumbnail)
         avatar = pipe.add_portrait(avatar, portrait)
-    residual = torch.zeros(1, len(face_model.residual_region))
+    residual = torch.zeros(1, len(head_model.residual_region))
     with torch.no_grad():
         canonical, turned = pipe.canonical_features(avatar, size), rotations[1:]
         reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
@@ -163,8 +166,7 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, face_
         expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, **moved)
         state = reconstruction.fuse([reconstruction.posed(view) for view in views(episode)], episode.sharpness)
         features, detail = reconstruction.features(state)
-        neutral = neutrals[1:]
-        driven = (neutral, neutral, rotations[1:])
+        driven = head_model.driven_landmarks(shapes[-1], scores, residual, turned), neutrals[1:], turned
         drawn = reconstruction.draw(state.ws, features, detail, *driven, size, posture=moved["posture"])
     torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(drawn.opacity, expected[1], atol=1e-4, rtol=0)
