@@ -26,7 +26,7 @@ from .rendering.observation import SHAPE_SIZE
 from .rendering.rest_pose import POSTURE_NAMES
 
 MAX_PHOTOS = 10_000  # N
-MAX_SIZE = 4096  # of what a word stands for, as far as no model says
+MAX_SIZE = 8192  # of what a word stands for, as far as no model says
 MAX_SCALES = 16  # of an encoder
 LARGEST = 1e5  # of any number: sums over many photos stay far below
 MAY_BE_NONE = ("photos", "residual", "posture")  # sizes that may be 0

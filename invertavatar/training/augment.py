@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..camera import rotation_from_angles
-from .face_learning import FLIP, MIRRORED_AXES
+from ..head.landmark_axes import FLIP, MIRRORED_AXES
 from .glasses import Glasses, worn
 
 

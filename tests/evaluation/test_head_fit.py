@@ -49,7 +49,8 @@ def test_turned_faces_are_nearer_once_the_bias_of_others_is_taken_out(head_model
 def test_a_bounded_crown_stays_inside_of_a_matte_that_is_lower(head_model, person):
     size, frontal = 256, YAWS.index(0.0)
     person = replace(person, vertices=person.vertices - np.float32([0, 0.25, 0]))  # so that the crop holds the crown
-    shape = head_model.shape(head_model.at_rest(*(torch.from_numpy(x) for x in person[:2])).mean(0), 1)
+    rest = head_model.at_rest(*map(torch.from_numpy, (person.vertices, person.expression)))
+    shape = head_model.shape(rest.sum(0), len(rest))
     limit = float(shape.vertices[:, 1].max()) - 0.1
     up = 1 - (np.arange(size) + 0.5) * (2 / size)
     matte = np.repeat((up < limit)[:, None], size, 1).astype(np.uint8) * 255
@@ -61,7 +62,7 @@ def test_a_bounded_crown_stays_inside_of_a_matte_that_is_lower(head_model, perso
 
 def test_an_ear_where_the_model_has_it_is_off_by_nothing(head_model, person):
     scale, centre, frame = 100.0, np.array([200.0, 180.0], np.float32), YAWS.index(41.0)
-    landmarks, scores = (torch.from_numpy(x[frame : frame + 1]) for x in person[:2])
+    landmarks, scores = (torch.from_numpy(x[frame : frame + 1]) for x in (person.vertices, person.expression))
     rotation = torch.from_numpy(person.rotation[frame])
     shape = head_model.shape(head_model.at_rest(landmarks, scores)[0], 1)
     ears = head_model.triangles[head_model.label == LABELS.index("ear")]

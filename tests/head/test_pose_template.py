@@ -9,7 +9,6 @@ from invertavatar.face.topology import LEFT_EYE, RIGHT_EYE
 from invertavatar.head.landmark_axes import FLIP, symmetric
 from invertavatar.head.pose_template import laid_on, learn_template, rigid_weights
 from invertavatar.head.tracked_person import TrackedPerson
-from tests.head.test_landmark_axes import mean, mirror, people, truth  # noqa: F401  the same made-up people
 
 
 def test_the_pose_fit_trusts_what_stays_put_and_neither_irises_nor_what_moves(mirror):
@@ -23,7 +22,7 @@ def test_the_pose_fit_trusts_what_stays_put_and_neither_irises_nor_what_moves(mi
     np.testing.assert_allclose(weights, weights[mirror])
 
 
-def test_another_template_takes_pose_size_and_place_away_anew(mean):  # noqa: F811
+def test_another_template_takes_pose_size_and_place_away_anew(mean):
     turn = rotation_from_angles(20.0, -10.0, 5.0).numpy()
     tilted = TrackedPerson(1.3 * mean[None] @ turn.T + 0.1, np.zeros((1, 52)), np.eye(3, dtype=np.float32)[None])
     laid = laid_on(tilted, PoseTemplate(mean.astype(np.float32), np.ones(478, np.float32)))
@@ -34,7 +33,7 @@ def test_another_template_takes_pose_size_and_place_away_anew(mean):  # noqa: F8
 def test_the_learned_template_is_symmetrical_and_lies_where_the_first_guess_is_even_if_that_is_tilted(
     mean,
     mirror,
-    people,  # noqa: F811
+    people,
 ):
     tilted = mean @ rotation_from_angles(0.0, 0.0, 3.0).numpy().T + np.array([0.01, 0, 0], np.float32)
     guess = PoseTemplate(tilted.astype(np.float32), np.ones(478, np.float32))
