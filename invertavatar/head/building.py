@@ -359,5 +359,7 @@ def tracker_bias(model: HeadModel, people: list[TrackedPerson], mirror: np.ndarr
             left.append(seen[chosen])
     x, y = np.concatenate(terms), np.concatenate(left).reshape(sum(map(len, terms)), -1)
     bias = np.linalg.solve(x.T @ x + BIAS_RIDGE * np.eye(x.shape[1]), x.T @ y).reshape(-1, len(mirror), 3)
-    bias[:, NUM_SURFACE_LANDMARKS:] = 0  # that eyes stay on the camera while a head turns is gaze
+    for iris, lids in ((RIGHT_IRIS, RIGHT_EYE), (LEFT_IRIS, LEFT_EYE)):
+        # An iris goes along with its lids: that eyes stay on the camera while a head turns is gaze.
+        bias[:, list(iris)] = bias[:, list(lids)].mean(1, keepdims=True)
     return bias

@@ -151,7 +151,7 @@ def test_upper_teeth_stay_on_the_skull_and_lower_teeth_follow_the_jaw(head_model
     chin = (opened[0] - neutral)[list(CHIN)].mean(0)
     assert chin[1] < -0.05
     assert rows[:2].abs().max() < 1e-6
-    torch.testing.assert_close(rows[3:], (0.85 * chin).expand(2, MOUTH_COLUMNS, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows[3:], (0.85 * chin).expand(2, MOUTH_COLUMNS, 3), atol=1e-4, rtol=0)
 
 
 def test_teeth_stay_as_wide_when_a_smile_widens_the_lips(head_model):
@@ -273,7 +273,7 @@ def test_the_mirror_takes_each_region_to_the_region_on_the_other_side(topology):
 def test_mirrored_vertices_of_the_mean_face_lie_at_the_opposite_x(head_model):
     mean, chart = mean_landmarks(head_model), head_model.chart
     closed = chart.close(mean[None], mean)[0]
-    torch.testing.assert_close(closed[chart.mirror] * torch.tensor([-1.0, 1.0, 1.0]), closed, atol=1e-4, rtol=0)
+    torch.testing.assert_close(closed[chart.mirror] * torch.tensor([-1.0, 1.0, 1.0]), closed, atol=2e-3, rtol=0)
 
 
 def test_mirrored_vertices_unwrap_to_the_opposite_side_of_their_chart(topology):
