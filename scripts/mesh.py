@@ -40,13 +40,9 @@ def mesh(
         list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
     ] = None,
     surface: Annotated[
-        Literal["head", "volume"] | None,
-        typer.Option(
-            help="The head model with morph targets and joints but no hair, or the volume with its hair; by default "
-            "the head, where the model has one.",
-            show_default=False,
-        ),
-    ] = None,
+        Literal["head", "volume"],
+        typer.Option(help="The head model with morph targets and joints but no hair, or the volume with its hair."),
+    ] = "head",
     resolution: Annotated[int, typer.Option(min=32, max=512, help="Of the volume: grid points along an axis.")] = 192,
     threshold: Annotated[float, typer.Option(min=0.01, help="Of the volume: density of its surface.")] = 10.0,
     texture_size: Annotated[int, typer.Option(help="Side of the texture in px, a power of two.")] = 1024,
