@@ -658,7 +658,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         # The driven head, once for all points.
         features, detail = self.canonical_features(avatar, texture_size // 2)
-        landmarks = self.head_model.driven_landmarks(avatar.shape, scores, residual)
+        landmarks = self.head_model.driven_landmarks(avatar.shape.landmarks, scores, residual)
         closed = chart.close(landmarks, avatar.shape.landmarks)
         window = face_window(closed, chart, config.window, generator.window_resolution)
         face = generator.face(avatar.ws.to(generator.dtype), features, window)
@@ -801,7 +801,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
             is z in camera space, premultiplied too.
         """
-        landmarks = self.head_model.driven_landmarks(avatar.shape, expression, residual, rotation)
+        landmarks = self.head_model.driven_landmarks(avatar.shape.landmarks, expression, residual, rotation)
         frame = render_frame(
             self._networks(),
             avatar.ws,

@@ -18,4 +18,4 @@ def mean_landmarks(head_model: HeadModel) -> Tensor:
 
 def driven_mean(head_model: HeadModel, expression: Tensor) -> Tensor:
     """ARKit scores [B, 52] on the mean person -> [B, 478, 3]."""
-    return head_model.driven_landmarks(mean_person(head_model), expression)
+    return head_model.driven_landmarks(mean_person(head_model).landmarks, expression)

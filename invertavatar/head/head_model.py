@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
@@ -178,7 +179,7 @@ class HeadModel(Float32Island, Network):
 
     def moved_landmarks(self, expression: Tensor) -> Tensor:
         """How far an expression moves the landmarks: scores [B, 52] -> [B, L, 3]."""
-        moved = torch.einsum("bk,klc->blc", capped(expression), self.landmarks(self.expression_basis))
+        moved = self.landmarks(torch.einsum("bk,kvc->bvc", capped(expression), self.expression_basis))
         turn = self.eye_turns(self.gaze_of(expression))  # [B, 2, 3, 3]
         iris = self.landmarks(self.mean)[NUM_SURFACE_LANDMARKS:].unflatten(0, (2, -1)).flip(0)  # left, right
         iris = iris - self.eye_centres(self.mean[None])[0, :, None]
@@ -211,9 +212,19 @@ class HeadModel(Float32Island, Network):
         """
         rest = rest_sum / count
         vertices, joints = self.identity(rest)
-        own = (rest - self.landmarks(vertices)) * (count / (count + self.config.neutral_prior))  # [L, 3]
+        own = (rest - self.landmarks(vertices)) * self._believed(count)  # [L, 3]
         landmarks = self.landmarks(vertices) + own
         return self._finished(vertices + self.warp(own[None])[0], joints, landmarks, crown)
+
+    def neutral_landmarks(self, rest_sums: Tensor, counts: Tensor) -> Tensor:
+        """`HeadShape.landmarks` alone, of several sums at once: [N, L, 3] over [N] photos -> [N, L, 3]."""
+        rest = rest_sums / counts[:, None, None]
+        basis = self.landmarks(self.identity_basis)
+        explained = torch.einsum("nk,klc->nlc", self._coefficients(rest, basis), basis) + self.landmarks(self.mean)
+        return explained + (rest - explained) * self._believed(counts)[:, None, None]
+
+    def _believed(self, count: int | Tensor) -> float | Tensor:
+        return count / (count + self.config.neutral_prior)
 
     def person(self, coefficients: Tensor) -> HeadShape:
         """The head of identity coefficients [K], whose usual size is `identity_std`."""
@@ -233,13 +244,17 @@ class HeadModel(Float32Island, Network):
 
     def identity(self, rest: Tensor) -> tuple[Tensor, Tensor]:
         """The head [V, 3] and its joints [J, 3] that the identity axes make of neutral landmarks [L, 3]."""
+        return self._of_axes(self._coefficients(rest[None], self.landmarks(self.identity_basis))[0])
+
+    def _coefficients(self, rest: Tensor, basis: Tensor) -> Tensor:
+        """Of neutral landmarks [N, L, 3] on the axes at landmarks [K, L, 3]: [N, K]."""
         weight = rest.new_ones(NUM_LANDMARKS, 3)
         weight[:, 2] = self.config.depth_trust
         weight[NUM_SURFACE_LANDMARKS:] = 0
-        basis = (self.landmarks(self.identity_basis) * weight).flatten(1)  # [K, 3L]
-        off = ((rest - self.landmarks(self.mean)) * weight).flatten()
-        gram = basis @ basis.T + torch.diag((self.config.identity_noise / self.identity_std) ** 2)
-        return self._of_axes(torch.linalg.solve(gram, basis @ off))
+        weighted = (basis * weight).flatten(1)  # [K, 3L]
+        off = ((rest - self.landmarks(self.mean)) * weight).flatten(1)
+        gram = weighted @ weighted.T + torch.diag((self.config.identity_noise / self.identity_std) ** 2)
+        return torch.linalg.solve(gram, weighted @ off.T).T
 
     def _of_axes(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         vertices = self.mean + torch.einsum("k,kvc->vc", coefficients, self.identity_basis)
@@ -262,7 +277,10 @@ class HeadModel(Float32Island, Network):
         return carried
 
     def _spread(self, displacement: Tensor) -> Tensor:
-        return (displacement[:, self.warp_landmark.int()] * self.warp_weight[..., None]).sum(-2)
+        flat = displacement.transpose(0, 1).flatten(1)  # [L, 3B]
+        index = self.warp_landmark.int()
+        carried = F.embedding_bag(index, flat, mode="sum", per_sample_weights=self.warp_weight)  # [V, 3B]
+        return carried.unflatten(1, (-1, 3)).transpose(0, 1)
 
     def blink_correction(self, vertices: Tensor) -> Tensor:
         """What `eyeBlinkLeft` and `eyeBlinkRight` at 1 lack to close a person's lids: [V, 3] -> [2, V, 3]."""
@@ -294,7 +312,7 @@ class HeadModel(Float32Island, Network):
             lowered = torch.stack([place[:, 0], place[:, 1] + above * (crown - 1), place[:, 2]], -1)
             seen = lowered @ rotation.mT
             grid = torch.stack([seen[:, 0], -seen[:, 1] - config.crown_margin], -1)[None, None]
-            covered = torch.nn.functional.grid_sample(inside, grid, padding_mode="border", align_corners=False)
+            covered = F.grid_sample(inside, grid, padding_mode="border", align_corners=False)
             if float((covered < 0.5).float().mean()) < 0.01:
                 return crown
         return config.crown_least
@@ -342,7 +360,7 @@ class HeadModel(Float32Island, Network):
         return self.turn_eyes(vertices, gaze)
 
     def driven_landmarks(
-        self, shape: HeadShape, expression: Tensor, residual: Tensor | None = None, rotation: Tensor | None = None
+        self, neutral: Tensor, expression: Tensor, residual: Tensor | None = None, rotation: Tensor | None = None
     ) -> Tensor:
         """The landmarks that the chart of the face rides on: where a tracker would see them in the picture.
 
@@ -350,7 +368,7 @@ class HeadModel(Float32Island, Network):
         there, irises are on them, and landmarks stay where they are on the skin as the head turns.
 
         Args:
-            shape: The person.
+            neutral: [L, 3] or [B, L, 3] `HeadShape.landmarks`.
             expression: [B, 52] ARKit scores.
             residual: [B, K].
             rotation: [B, 3, 3] head -> camera in that picture; None for one from the front.
@@ -358,7 +376,7 @@ class HeadModel(Float32Island, Network):
         Returns:
             [B, L, 3] in head space.
         """
-        landmarks = shape.landmarks + self.moved_landmarks(expression)
+        landmarks = neutral + self.moved_landmarks(expression)
         if residual is not None and residual.shape[-1]:
             landmarks = landmarks + torch.einsum("bk,klc->blc", residual, self.residual_basis)
         return landmarks if rotation is None else landmarks + self.bias(rotation)

@@ -165,13 +165,12 @@ class Episodes(Dataset):
             return head_model.unbiased(stack(group, "vertices"), stack(group, "rotation"))
 
         rest = head_model.at_rest(unbiased(photos), stack(photos, "expression")).cumsum(0)
-        shapes = [head_model.shape(total, i + 1) for i, total in enumerate(rest)]
-        neutrals = torch.stack([shape.landmarks for shape in shapes])
+        neutrals = head_model.neutral_landmarks(rest, torch.arange(1, len(rest) + 1))
         # Targets are driven through the head model, as at inference. The residual is solved against the neutral face
         # that the photos gave: it takes up most of what they got wrong, so the picture stays aligned with the mesh.
         scores, rotations = stack(targets, "expression"), stack(targets, "rotation")
         residual = head_model.residual(unbiased(targets), neutrals[-1], scores)
-        driven = head_model.driven_landmarks(shapes[-1], scores, residual, rotations)
+        driven = head_model.driven_landmarks(neutrals[-1], scores, residual, rotations)
         return (
             *pictures(photos),
             stack(photos, "inside").long(),

@@ -19,7 +19,7 @@ FRAMES = 8
 def tracks(head_model, person, expression, residual=None, centre=(300.0, 200.0), scale=120.0):
     """A clip in which a made-up person moves as told: their shape, [T, 52], [T, K] or None -> T tracks."""
     turns = rotation_from_angles(torch.linspace(-20, 20, len(expression)))
-    vertices, turns = head_model.driven_landmarks(person, expression, residual, turns).numpy(), turns.numpy()
+    vertices, turns = head_model.driven_landmarks(person.landmarks, expression, residual, turns).numpy(), turns.numpy()
     return [
         Track(
             landmarks=face * scale,

@@ -271,13 +271,13 @@ def test_of_what_identity_cannot_explain_n_photos_make_a_share_believable(head_m
 
 def test_the_expression_is_taken_off_before_photos_are_summed(head_model, strangers):
     smile = scores(mouthSmileLeft=0.8, jawOpen=0.4, eyeLookOutLeft=0.5)
-    face = head_model.driven_landmarks(strangers[0], smile)
+    face = head_model.driven_landmarks(strangers[0].landmarks, smile)
     torch.testing.assert_close(head_model.at_rest(face, smile)[0], strangers[0].landmarks, atol=1e-6, rtol=0)
 
 
 def test_the_bias_is_added_to_a_frame_that_a_tracker_would_see_and_taken_off_a_track(head_model, strangers):
     rotation = rotation_from_angles(torch.tensor([25.0, 0.0]), torch.tensor([-10.0, 0.0]))
-    seen = head_model.driven_landmarks(strangers[0], scores().expand(2, -1), rotation=rotation)
+    seen = head_model.driven_landmarks(strangers[0].landmarks, scores().expand(2, -1), rotation=rotation)
     torch.testing.assert_close(head_model.unbiased(seen, rotation), strangers[0].landmarks.expand(2, -1, -1))
     away = (seen - strangers[0].landmarks).norm(dim=-1)
     assert away[0].max() > 0.03 and away[1].max() < 1e-6
@@ -289,11 +289,13 @@ def test_the_residual_of_a_driven_face_is_what_drove_it(head_model, strangers):
     generator = torch.Generator().manual_seed(1)
     residual = torch.randn(3, len(head_model.residual_std), generator=generator) * head_model.residual_std
     expression = torch.rand(3, 52, generator=generator)
-    face = head_model.driven_landmarks(strangers[0], expression, residual)
+    face = head_model.driven_landmarks(strangers[0].landmarks, expression, residual)
     found = head_model.residual(face, strangers[0].landmarks, expression)
     error = (found - residual) / head_model.residual_std
     assert error.abs().max() < 0.25 and error.square().mean().sqrt() < 0.05
-    torch.testing.assert_close(head_model.driven_landmarks(strangers[0], expression, found), face, atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        head_model.driven_landmarks(strangers[0].landmarks, expression, found), face, atol=2e-3, rtol=0
+    )
 
 
 def test_the_mesh_moves_as_its_landmarks_do_with_the_residual_too(head_model, strangers):
@@ -303,7 +305,7 @@ def test_the_mesh_moves_as_its_landmarks_do_with_the_residual_too(head_model, st
     for person in strangers[:2]:
         mesh = head_model.landmarks(head_model(person, expression, residual))
         still = head_model.landmarks(head_model(person, expression))
-        wanted = head_model.driven_landmarks(person, expression, residual)
+        wanted = head_model.driven_landmarks(person.landmarks, expression, residual)
         assert (wanted - mesh)[:, :NUM_SURFACE_LANDMARKS].norm(dim=-1).mean() < 0.005  # lids lie on eyeballs
         moved, asked = (mesh - still)[:, [468, 473], :2], (residual @ head_model.residual_basis.flatten(1))
         asked = asked.unflatten(1, (-1, 3))[:, [468, 473], :2]
@@ -312,16 +314,16 @@ def test_the_mesh_moves_as_its_landmarks_do_with_the_residual_too(head_model, st
 
 def test_driving_without_residual_is_driving_with_a_residual_of_zero(head_model, mean_head):
     smile, zeros = scores(mouthSmileRight=1.0), torch.zeros(1, len(head_model.residual_basis))
-    for drive in (head_model, head_model.driven_landmarks):
-        torch.testing.assert_close(drive(mean_head, smile), drive(mean_head, smile, zeros), atol=1e-6, rtol=0)
+    for drive, of in ((head_model, mean_head), (head_model.driven_landmarks, mean_head.landmarks)):
+        torch.testing.assert_close(drive(of, smile), drive(of, smile, zeros), atol=1e-6, rtol=0)
 
 
 def test_frames_are_driven_independently_of_the_batch_they_are_in(head_model, mean_head):
     batch = torch.cat([scores(jawOpen=0.5), scores(eyeBlinkLeft=1.0)])
-    for drive in (head_model, head_model.driven_landmarks):
-        together = drive(mean_head, batch)
+    for drive, of in ((head_model, mean_head), (head_model.driven_landmarks, mean_head.landmarks)):
+        together = drive(of, batch)
         for k in range(2):
-            torch.testing.assert_close(together[k], drive(mean_head, batch[k : k + 1])[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together[k], drive(of, batch[k : k + 1])[0], atol=1e-5, rtol=0)
 
 
 def test_each_residual_axis_names_the_region_it_moves_most(head_model):
@@ -351,6 +353,12 @@ def test_axes_of_the_eyes_leave_the_lips_alone_and_the_other_way_round(head_mode
 
 def test_a_blink_does_not_turn_the_eyeballs(head_model):
     assert not head_model.moved_landmarks(scores(eyeBlinkLeft=1.0))[:, NUM_SURFACE_LANDMARKS:].any()
+
+
+def test_landmarks_of_several_sums_are_those_of_each_shape(head_model, faces):
+    sums, counts = faces.cumsum(0), torch.arange(1, len(faces) + 1)
+    for found, total, count in zip(head_model.neutral_landmarks(sums, counts), sums, counts.tolist(), strict=True):
+        torch.testing.assert_close(found, head_model.shape(total, count).landmarks, atol=1e-5, rtol=0)
 
 
 # Storage

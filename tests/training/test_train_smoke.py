@@ -166,7 +166,7 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, head_
         expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, **moved)
         state = reconstruction.fuse([reconstruction.posed(view) for view in views(episode)], episode.sharpness)
         features, detail = reconstruction.features(state)
-        driven = head_model.driven_landmarks(shapes[-1], scores, residual, turned), neutrals[1:], turned
+        driven = head_model.driven_landmarks(shapes[-1].landmarks, scores, residual, turned), neutrals[1:], turned
         drawn = reconstruction.draw(state.ws, features, detail, *driven, size, posture=moved["posture"])
     torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(drawn.opacity, expected[1], atol=1e-4, rtol=0)
