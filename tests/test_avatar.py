@@ -134,7 +134,7 @@ def test_a_description_that_does_not_fit_the_tensors_is_refused(changes, folder)
 def test_tensors_that_are_missing_or_strange_are_refused(rename, folder):
     tensors = load_file(folder / TENSOR_FILE)
     if not rename:
-        del tensors["neutral"]
+        del tensors["shape.blink"]
     save_file({rename.get(name, name): value for name, value in tensors.items()}, folder / TENSOR_FILE)
     edit_json(folder, sha256=hashlib.sha256((folder / TENSOR_FILE).read_bytes()).hexdigest())
     with pytest.raises(AvatarError, match="is damaged"):

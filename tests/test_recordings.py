@@ -103,7 +103,7 @@ def test_an_avatar_of_replayed_photos_is_the_same(tiny_pipeline, tiny_avatar, po
     frames(tiny_pipeline, avatar)
     assert len(recordings) == 2  # of photos and of frames
     assert avatar.triplane_state.count == 3 and avatar.photos == expected.photos
-    for name in ("ws", "texture_sum", "detail_sum", "relief_sum", "neutral"):
+    for name in ("ws", "texture_sum", "detail_sum", "relief_sum", "rest_sum"):
         torch.testing.assert_close(getattr(avatar, name), getattr(expected, name), atol=1e-4, rtol=1e-3)
     assert (avatar.views.fine.int() - expected.views.fine.int()).abs().max() <= 1
 

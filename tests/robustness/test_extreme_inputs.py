@@ -87,7 +87,7 @@ def test_many_photos_make_an_avatar_no_larger_than_eight_do_but_for_thumbnails(t
     assert avatar.num_images == avatar.texture_state.count == len(avatar.thumbnails) == 24
     still(tiny_pipeline, avatar)
     one = fused(tiny_pipeline, four[:1])
-    for name in ("ws", "rest_sum", "neutral"):
+    for name in ("ws", "rest_sum", "crown"):
         assert getattr(avatar, name).shape == getattr(one, name).shape
     # Six times the same photos show what they show once.
     once = fused(tiny_pipeline, four)
