@@ -16,7 +16,7 @@ PADDING = 40  # black pixels at the left of the second clip
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory, face_tracker, face_model):
+def clips(tmp_path_factory, face_tracker, head_model):
     """Two people, eight frames each; the second one's have black padding, which the index tells."""
     folder = tmp_path_factory.mktemp("clips")
     for name in ("talk_a", "talk_b"):
@@ -26,7 +26,7 @@ def clips(tmp_path_factory, face_tracker, face_model):
                 writer.write(frame)
     valid = [[PADDING, 0, 512, 512]] * 8
     (folder / "index.json").write_text(f'{{"talk_b": {{"person": "B", "valid": {valid}}}}}')
-    return list(load_clips(find_clips(folder), face_tracker, face_model))
+    return list(load_clips(find_clips(folder), face_tracker, head_model))
 
 
 @pytest.fixture(scope="session")
