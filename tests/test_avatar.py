@@ -144,7 +144,7 @@ def test_tensors_that_are_missing_or_strange_are_refused(rename, folder):
 @pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_another_format_version_is_refused_by_name(version, folder):
     edit_json(folder, format_version=version)
-    with pytest.raises(AvatarError, match=rf"has format {version}; this version of InvertAvatar reads format 3"):
+    with pytest.raises(AvatarError, match=rf"has format {version}; this version of InvertAvatar reads format 4"):
         Avatar.from_pretrained(folder)
 
 

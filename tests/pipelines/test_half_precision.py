@@ -146,7 +146,7 @@ def test_a_picture_of_numbers_that_are_not_finite_is_an_error_and_never_an_empty
     calls = {
         "render": lambda: pipe.render(tiny_avatar, height=64),
         "animate_stream": lambda: next(pipe.animate_stream(tiny_avatar, motion=nod, height=64)),
-        "extract_mesh": lambda: pipe.extract_mesh(tiny_avatar, resolution=32, texture_size=256),
+        "extract_mesh": lambda: pipe.extract_mesh(tiny_avatar, resolution=32, texture_size=256, surface="volume"),
         "sample": lambda: pipe.render(pipe.sample(1), height=64),
     }
     with pytest.raises(InvertAvatarError, match="Numbers that are not finite came out of the networks in float32"):

@@ -78,7 +78,7 @@ CALLS = {
     ),
     "a photo that drives": lambda pipe, avatar, photo: pipe(driving_image=PHOTO, avatar=avatar, **SMALL).frames,
     "a head that can be moved": lambda pipe, avatar, photo: with_head(pipe).extract_mesh(avatar, texture_size=256),
-    "a mesh": lambda pipe, avatar, photo: pipe.extract_mesh(avatar, resolution=32, texture_size=256),
+    "a mesh": lambda pipe, avatar, photo: pipe.extract_mesh(avatar, resolution=32, texture_size=256, surface="volume"),
 }
 
 

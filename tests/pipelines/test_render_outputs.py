@@ -62,7 +62,7 @@ def test_a_tile_of_no_rays_is_refused(tiny_pipeline):
 
 @pytest.fixture(scope="module")
 def head(tiny_pipeline, tiny_avatar):
-    return tiny_pipeline.extract_mesh(tiny_avatar, resolution=64, texture_size=256)
+    return tiny_pipeline.extract_mesh(tiny_avatar, resolution=64, texture_size=256, surface="volume")
 
 
 def test_the_mesh_is_closed_and_its_front_is_the_rendered_surface(head, tiny_pipeline, tiny_avatar):
@@ -91,7 +91,8 @@ def test_the_mesh_shows_the_colours_of_the_front_view(head, tiny_pipeline, tiny_
 
 def test_an_expression_moves_the_mesh(tiny_pipeline, tiny_avatar):
     shut, wide = (
-        tiny_pipeline.extract_mesh(tiny_avatar, 64, expression={"jawOpen": score}, texture_size=256) for score in (0, 1)
+        tiny_pipeline.extract_mesh(tiny_avatar, 64, expression={"jawOpen": score}, texture_size=256, surface="volume")
+        for score in (0, 1)
     )
     assert shut.vertices.shape != wide.vertices.shape or np.abs(shut.vertices - wide.vertices).max() > 0.02
 
@@ -116,5 +117,7 @@ def test_a_perspective_model_gives_a_mesh_too(head_model, portrait):
     torch.manual_seed(0)
     pipe = InvertAvatarPipeline(**tiny_networks("paper"), head_model=head_model)
     pipe.set_progress_bar_config(disable=True)
-    head = pipe.extract_mesh(pipe.add_portrait(None, portrait("anna_1")), 64, threshold=1.0, texture_size=256)
+    head = pipe.extract_mesh(
+        pipe.add_portrait(None, portrait("anna_1")), 64, threshold=1.0, texture_size=256, surface="volume"
+    )
     assert trimesh.Trimesh(head.vertices, head.triangles, process=False).is_watertight
