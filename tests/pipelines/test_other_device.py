@@ -10,11 +10,10 @@ from invertavatar.app import building, films, model, people, views
 from invertavatar.app.progress import Job
 from invertavatar.avatar import Avatar
 from invertavatar.face.motion import Motion
-from invertavatar.head.head_model import HeadModel
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.rendering.mesh import Mesh
 from invertavatar.rendering.rigged_mesh import RiggedMesh
-from tests.conftest import CHECKPOINTS, ROOT
+from tests.conftest import ROOT
 from tests.other_device import ELSEWHERE, networks_can_move
 
 PHOTO = ROOT / "assets" / "examples" / "anna_1.jpg"
@@ -58,15 +57,6 @@ def numbers(result) -> list[np.ndarray]:
     return [result.cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result, np.float32)]
 
 
-def with_head(pipe: InvertAvatarPipeline) -> InvertAvatarPipeline:
-    """The same pipeline with the shipped head model, where the pipeline is."""
-    parts = {name: part for name, part in pipe.components.items() if name != "head_model"}
-    whole = InvertAvatarPipeline(**parts, head_model=HeadModel.from_pretrained(CHECKPOINTS / "head_model"))
-    whole.set_progress_bar_config(disable=True)
-    whole.head_model.to(pipe.device)
-    return whole
-
-
 CALLS = {
     "a first photo": lambda pipe, avatar, photo: pipe.add_portrait(None, photo),
     "another photo": lambda pipe, avatar, photo: pipe.add_portrait(avatar, photo),
@@ -77,7 +67,7 @@ CALLS = {
         pipe.animate(avatar, "np", motion=NOD, yaw=[0, 10, 20], follow_translation=True, height=64, batch_size=2).frames
     ),
     "a photo that drives": lambda pipe, avatar, photo: pipe(driving_image=PHOTO, avatar=avatar, **SMALL).frames,
-    "a head that can be moved": lambda pipe, avatar, photo: with_head(pipe).extract_mesh(avatar, texture_size=256),
+    "a head that can be moved": lambda pipe, avatar, photo: pipe.extract_mesh(avatar, texture_size=256),
     "a mesh": lambda pipe, avatar, photo: pipe.extract_mesh(avatar, resolution=32, texture_size=256, surface="volume"),
 }
 

@@ -117,7 +117,6 @@ def test_a_perspective_model_gives_a_mesh_too(head_model, portrait):
     torch.manual_seed(0)
     pipe = InvertAvatarPipeline(**tiny_networks("paper"), head_model=head_model)
     pipe.set_progress_bar_config(disable=True)
-    head = pipe.extract_mesh(
-        pipe.add_portrait(None, portrait("anna_1")), 64, threshold=1.0, texture_size=256, surface="volume"
-    )
+    avatar = pipe.add_portrait(None, portrait("anna_1"))
+    head = pipe.extract_mesh(avatar, 64, threshold=1.0, texture_size=256, surface="volume")
     assert trimesh.Trimesh(head.vertices, head.triangles, process=False).is_watertight
