@@ -25,6 +25,14 @@ class Similarity(NamedTuple):
     rotation: np.ndarray  # [3, 3]
     translation: np.ndarray  # [3]
 
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map [..., 3]."""
+        return self.scale * points @ self.rotation.T + self.translation
+
+    def back(self, points: np.ndarray) -> np.ndarray:
+        """The inverse map of [..., 3]."""
+        return (points - self.translation) @ self.rotation / self.scale
+
 
 def procrustes(source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> Similarity:
     """The similarity that takes `source` nearest to `target` in the weighted least-squares sense (Umeyama 1991).
@@ -70,11 +78,15 @@ class PoseTemplate:
     mean: np.ndarray  # [V, 3] float32, head space
     rigid: np.ndarray  # [V] float32, weight of each landmark in the fit; 0 is not used
 
+    def laid_on(self, points: np.ndarray) -> Similarity:
+        """The map from head space to where landmarks [V, 3] of any space with y up lie."""
+        used = self.rigid > 0
+        return procrustes(self.mean[used], points[used], self.rigid[used])
+
     def fit(self, landmarks: np.ndarray) -> HeadPose:
         """The pose of [V, 3] landmarks in pixels."""
         target = landmarks * PIXELS_TO_HEAD
-        used = self.rigid > 0
-        scale, rotation, translation = procrustes(self.mean[used], target[used], self.rigid[used])
+        scale, rotation, translation = self.laid_on(target)
         return HeadPose(
             rotation=rotation.astype(np.float32),
             scale=scale,

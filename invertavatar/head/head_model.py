@@ -6,6 +6,7 @@ Head space: x to the picture's right (the person's left), y up, z out of the fac
 """
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -455,25 +456,49 @@ class HeadModel(Float32Island, Network):
         Returns:
             [B, V, 3].
         """
-        chain = [JOINTS.index(name) for name in ("head", "neck03", "neck02", "neck01")]
-        step = matrix_root(turn, len(chain)).mT  # each neck joint takes its share
+        return skinned(vertices, self.skin_weights, *self.neck(shape, turn))
+
+    def neck(self, shape: HeadShape, turn: Tensor) -> tuple[Tensor, Tensor]:
+        """How each joint's bone moves when the neck is bent as in `pose`: x -> rotation x + moved.
+
+        Args:
+            shape: The person.
+            turn: [B, 3, 3] the head's rotation relative to the body.
+
+        Returns:
+            [B, J, 3, 3] and [B, J, 3].
+        """
+        order = ("head", "neck03", "neck02", "neck01", "torso")
+        step = matrix_root(turn, len(order) - 1).mT  # each neck joint takes its share
         rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
-        moved = torch.zeros_like(turn[:, :, 0])  # x -> rotation x + moved, of the bone below each joint
-        below = [(rotation, moved)]
-        for joint in chain:
-            pivot = shape.joints[joint]
+        moved = torch.zeros_like(turn[:, :, 0])
+        bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
+        for above, below in pairwise(order):
+            pivot = shape.joints[JOINTS.index(above)]
             moved = moved + (rotation - rotation @ step) @ pivot
             rotation = rotation @ step
-            below.append((rotation, moved))
-        order = ["head", "neck03", "neck02", "neck01", "torso"]
-        weights = self.skin_weights / self.skin_weights.sum(1, keepdim=True)
-        posed = 0.0
-        for name, (rotation, moved) in zip(order, below, strict=True):
-            weight = weights[:, JOINTS.index(name)]
-            if name == "head":
-                weight = weight + weights[:, [JOINTS.index(n) for n in ("jaw", "eyeLeft", "eyeRight")]].sum(1)
-            posed = posed + weight[:, None] * (vertices @ rotation.mT + moved[:, None])
-        return posed
+            bones[below] = rotation, moved
+        rotations, shifts = zip(*bones.values(), strict=True)
+        return torch.stack(rotations, 1), torch.stack(shifts, 1)
+
+
+def skinned(vertices: Tensor, weights: Tensor, rotation: Tensor, moved: Tensor) -> Tensor:
+    """Linear blend skinning.
+
+    Args:
+        vertices: [B, V, 3].
+        weights: [V, J], rows with any sum above 0.
+        rotation: [B, J, 3, 3] of each joint's bone.
+        moved: [B, J, 3] added to what is rotated.
+
+    Returns:
+        [B, V, 3].
+    """
+    weights = weights / weights.sum(1, keepdim=True)
+    posed = 0.0
+    for joint, weight in enumerate(weights.unbind(1)):
+        posed = posed + weight[:, None] * (vertices @ rotation[:, joint].mT + moved[:, joint, None])
+    return posed
 
 
 def irises(landmarks: Tensor) -> Tensor:

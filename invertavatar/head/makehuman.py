@@ -46,6 +46,7 @@ class Proxy:
     offsets: np.ndarray  # [P, 3]
     scales: tuple[tuple[int, int, int, float], ...]  # (axis, base vertex, base vertex, their distance as made)
     texture: Path | None
+    hidden: np.ndarray  # [M] base vertices that it covers and that are not to be drawn
 
     def fitted(self, base: np.ndarray) -> np.ndarray:
         """The proxy's vertices [P, 3] on a morphed base mesh [N, 3]."""
@@ -173,7 +174,7 @@ def read_morph(path: Path) -> Morph:
 
 def read_proxy(path: Path, material: Path | None = None) -> Proxy:
     """A .mhclo with its .obj and, where it has one, the texture of its material."""
-    rows, scales, obj, in_vertices = [], [], None, False
+    rows, scales, obj, in_vertices, covered = [], [], None, False, []
     for line in path.read_text(encoding="utf8", errors="ignore").splitlines():
         word, *rest = line.split() or ["#"]
         if word.startswith("#"):
@@ -186,13 +187,28 @@ def read_proxy(path: Path, material: Path | None = None) -> Proxy:
             scales.append(("xyz".index(word[0]), int(rest[0]), int(rest[1]), float(rest[2])))
         elif word in ("verts", "delete_verts"):
             in_vertices = word == "verts"
+        elif not in_vertices and word.isdigit():
+            covered += [word, *rest]  # "7 - 9 12" of `delete_verts`
         elif in_vertices and word.isdigit():
             row = [float(x) for x in (word, *rest)]
             rows.append(row[:9] if len(row) >= 9 else [row[0]] * 3 + [1, 0, 0, 0, 0, 0])
     rows = np.array(rows)
     anchors = rows[:, :3].astype(np.int64)
     surface = read_surface(obj)
-    return Proxy(surface, anchors, rows[:, 3:6], rows[:, 6:], tuple(scales), material and texture_of(material))
+    texture = material and texture_of(material)
+    return Proxy(surface, anchors, rows[:, 3:6], rows[:, 6:], tuple(scales), texture, _ranges(covered))
+
+
+def _ranges(words: list[str]) -> np.ndarray:
+    """The words 7 - 9 12 -> [7, 8, 9, 12]."""
+    numbers, last = [], None
+    for word in words:
+        if word == "-":
+            last = numbers[-1]
+        else:
+            numbers += [int(word)] if last is None else range(last + 1, int(word) + 1)
+            last = None
+    return np.array(numbers, np.int64)
 
 
 def texture_of(material: Path) -> Path | None:
