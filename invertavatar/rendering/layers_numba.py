@@ -27,9 +27,7 @@ class Layers:
     def empty(cls, height: int, width: int, count: int) -> "Layers":
         """Without a triangle."""
         shape = (height, width, count)
-        return cls(
-            np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32), np.full(shape, -np.inf, np.float32)
-        )
+        return cls(np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32), np.full(shape, -np.inf, np.float32))
 
     def add(
         self,
@@ -63,9 +61,7 @@ class Layers:
         _add(*arrays, least, first, floor, self.triangle, self.barycentric, self.depth)
 
 
-def carried(
-    attributes: np.ndarray, triangles: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray
-) -> np.ndarray:
+def carried(attributes: np.ndarray, triangles: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
     """Vertex attributes at points of triangles.
 
     Args:
@@ -104,6 +100,22 @@ def lit_share(points: np.ndarray, nearest: np.ndarray, bias: float, reach: int) 
     out = np.empty(len(points), np.float32)
     _lit(np.ascontiguousarray(points, np.float32), nearest, bias, reach, out)
     return out
+
+
+def composed(triangle: np.ndarray, colour: np.ndarray, opacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Layers over each other.
+
+    Args:
+        triangle: [H, W, K] of `Layers`, nearest first.
+        colour: [N, 3] float32, premultiplied, of those that are there, in their order.
+        opacity: [N] float32.
+
+    Returns:
+        [H, W, 3] premultiplied colour and [H, W, 1] opacity.
+    """
+    rgb, left = np.zeros((*triangle.shape[:2], 3), np.float32), np.ones((*triangle.shape[:2], 1), np.float32)
+    _compose(triangle, colour, opacity, rgb, left)
+    return rgb, 1 - left
 
 
 def _add(points, triangles, places, uv_triangles, alpha, least, first, floor, triangle, barycentric, depth):
@@ -191,4 +203,17 @@ def _lit(points, nearest, bias, reach, out):
         out[n] = free / asked
 
 
-_add, _carry, _sample, _lit = compiled(_add), compiled(_carry), compiled(_sample), compiled(_lit)
+def _compose(triangle, colour, opacity, rgb, left):
+    n = 0
+    for j in range(triangle.shape[0]):
+        for i in range(triangle.shape[1]):
+            for k in range(triangle.shape[2]):
+                if triangle[j, i, k] >= 0:
+                    for c in range(3):
+                        rgb[j, i, c] += left[j, i, 0] * colour[n, c]
+                    left[j, i, 0] *= 1 - opacity[n]
+                    n += 1
+
+
+_add, _carry, _sample = compiled(_add), compiled(_carry), compiled(_sample)
+_lit, _compose = compiled(_lit), compiled(_compose)

@@ -3,7 +3,8 @@
 Shapes: n faces of a shard, V 478 landmarks, S side of the crop.
 
 A shard is one safetensors file: all pictures and mattes as compressed bytes end to end, the tracks as small numbers,
-and in its metadata a table of people and sources. It holds nothing executable, and about 14 KB for each face.
+and in its metadata a table of people and sources. It holds nothing executable, and about 14 KB for each face; those of
+synthetic people may have their geometry beside them (`Geometry`).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import InvertAvatarError
+from .geometry import Geometry, decode_geometry
 
 FORMAT = "invertavatar-shard-1"
 SUFFIX = ".safetensors"
@@ -42,11 +44,12 @@ class PreparedFace:
     source: str  # the clip or photo it comes from
     frame: int  # in that clip
     kind: str  # of KINDS
+    geometry: bytes = b""  # from `encode_geometry`; empty where it is not known, as of photos
 
     @property
     def size(self) -> int:
         """Bytes in a shard."""
-        return len(self.picture) + len(self.matte) + self.vertices.nbytes + 110
+        return len(self.picture) + len(self.matte) + len(self.geometry) + self.vertices.nbytes + 110
 
 
 def encode_picture(picture: np.ndarray, quality: int = PICTURE_QUALITY) -> bytes:
@@ -75,7 +78,8 @@ def write_shard(path: str | Path, faces: Sequence[PreparedFace]) -> None:
         "source": np.array([row[face.person, face.source, face.kind] for face in faces], np.int32),
         "frame": np.array([face.frame for face in faces], np.int32),
     }
-    for name in ("picture", "matte"):
+    known = any(face.geometry for face in faces)
+    for name in ("picture", "matte", "geometry") if known else ("picture", "matte"):
         contents = [getattr(face, name) for face in faces]
         tensors[name] = np.frombuffer(b"".join(contents), np.uint8)
         tensors[f"{name}_end"] = np.cumsum([len(content) for content in contents], dtype=np.int64)
@@ -145,8 +149,12 @@ class Shards:
             for name in ("vertices", "expression", "rotation", "inside", "sharpness", "source", "frame")
         )
         # What an index picks is copied out of the shard; the blobs are kept as they are.
+        for part in parts:
+            part.setdefault("geometry", np.zeros(0, np.uint8))
+            part.setdefault("geometry_end", np.zeros_like(part["picture_end"]))
         self._blobs = {
-            name: [(part[name], np.append(0, part[f"{name}_end"])) for part in parts] for name in ("picture", "matte")
+            name: [(part[name], np.append(0, part[f"{name}_end"])) for part in parts]
+            for name in ("picture", "matte", "geometry")
         }
         self._first = np.cumsum([0] + [len(part["frame"]) for part in parts])
         merged: dict[tuple, list] = {}  # a clip may go on in the next shard
@@ -181,6 +189,11 @@ class Shards:
         matte[top:bottom, left:right] = decode_picture(self._content("matte", face), "L")[top:bottom, left:right]
         return matte
 
+    def geometry(self, face: int) -> Geometry | None:
+        """What is known of a synthetic face beside its track; None of a photo."""
+        content = self._content("geometry", face)
+        return decode_geometry(content) if content else None
+
     def prepared(self, face: int) -> PreparedFace:
         """A face as it was written, to be packed anew."""
         source = next(source for source in self.sources if face in source.faces)
@@ -196,6 +209,7 @@ class Shards:
             source=source.name,
             frame=int(self.frame[face]),
             kind=source.kind,
+            geometry=self._content("geometry", face),
         )
 
     def _content(self, name: str, face: int) -> bytes:

@@ -6,6 +6,7 @@ Light adds up in linear RGB; files and pictures are sRGB.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class Texture:
         filled = (small[..., :3] + 1e-3 * mean) / (small[..., 3:] + 1e-3)
         return cls.of(np.concatenate([filled, small[..., 3:]], -1))
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
         """[3] the mean colour of what is there."""
         weight = self.colour[..., 3:]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 SKY_DIRECTIONS = 24
+USUAL_ALBEDO, EXPOSED_FOR_SKIN = 0.25, 0.4  # of skin, and how far (as a power) exposure follows another one's
 BRIGHT = 3  # directions of the sky that glints come from
 
 
@@ -25,7 +26,9 @@ class Light:
 
     def turned(self, rotation: np.ndarray) -> "Light":
         """The light with all directions turned by [3, 3]."""
-        return replace(self, directions=self.directions @ rotation.T, lamp=rotation @ self.lamp)
+        directions, lamp = (x.astype(rotation.dtype) @ rotation.T for x in (self.directions, self.lamp))
+        colours = self.radiance.astype(rotation.dtype), self.lamp_colour.astype(rotation.dtype)
+        return Light(directions, colours[0], lamp, colours[1])
 
     def exposed(self, brightness: float) -> "Light":
         """Scaled so that a white surface toward the viewer reflects `brightness` on average over its channels."""
@@ -45,11 +48,12 @@ def sphere(count: int) -> np.ndarray:
     return np.column_stack([radius * np.cos(angle), height, radius * np.sin(angle)])
 
 
-def random_light(rng: np.random.Generator) -> Light:
+def random_light(rng: np.random.Generator, albedo: float = USUAL_ALBEDO) -> Light:
     """Indoors or out, soft or with a lamp; one in four has a strong one from the side.
 
     Args:
         rng: Decides.
+        albedo: Mean linear brightness of the skin that is seen: a photographer exposes dark skin longer.
     """
     directions = sphere(SKY_DIRECTIONS)
     sky = environment_light(rng, directions) if rng.random() < 0.6 else harmonic_light(rng, directions)
@@ -65,7 +69,8 @@ def random_light(rng: np.random.Generator) -> Light:
     warmth = rng.normal(0, 0.12)
     colour = np.array([1 + warmth, 1, 1 - warmth]).clip(0.4)
     toward = 4 * sky.mean()
-    return Light(directions, sky * (1 - share), lamp, toward * share * colour * 1.5).exposed(rng.uniform(0.6, 1.0))
+    exposure = rng.uniform(0.95, 1.6) * (USUAL_ALBEDO / max(albedo, 0.02)) ** EXPOSED_FOR_SKIN
+    return Light(directions, sky * (1 - share), lamp, toward * share * colour * 1.5).exposed(exposure)
 
 
 def environment_light(rng: np.random.Generator, directions: np.ndarray) -> np.ndarray:

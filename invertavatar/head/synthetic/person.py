@@ -78,6 +78,11 @@ class SyntheticPerson:
         mixture = studio.heads.draw(rng)
         return cls(studio, mixture, studio.wardrobe.outfit(rng, mixture))
 
+    @property
+    def albedo(self) -> float:
+        """Mean linear brightness of the skin."""
+        return float(self.outfit.skin.mean.mean())
+
     @torch.no_grad()
     def posed(self, expression: np.ndarray, turn: np.ndarray) -> PosedPerson:
         """The person with an expression, the head turned on its body.
@@ -133,7 +138,9 @@ class SyntheticPerson:
         for garment in self.outfit.garments:
             covered[garment.proxy.hidden] = True
         seen = ~covered[surface.triangles].all(1)
-        return replace(surface, triangles=surface.triangles[seen], uv_triangles=surface.uv_triangles[seen]), labels[seen]
+        return replace(surface, triangles=surface.triangles[seen], uv_triangles=surface.uv_triangles[seen]), labels[
+            seen
+        ]
 
     def _stain(self) -> np.ndarray:
         """[N, 3] the scalp under hair and the beard's shadow, in the hair's colour."""
@@ -154,7 +161,9 @@ class SyntheticPerson:
         height = nose[1] - chin[1]
         # The upper edge runs from under the nose outward, down to the mouth and up again along the jaw.
         away = np.abs(place[:, 0] - nose[0]) / np.abs(marks[JAWS[1], 0] - marks[JAWS[0], 0])
-        edge = nose[1] - 0.1 * height - 0.9 * height * np.clip(away, 0, 0.28) + 2.6 * height * np.clip(away - 0.36, 0, 1)
+        edge = (
+            nose[1] - 0.1 * height - 0.9 * height * np.clip(away, 0, 0.28) + 2.6 * height * np.clip(away - 0.36, 0, 1)
+        )
         above = ((edge - place[:, 1]) / (0.2 * height)).clip(0, 1)
         throat = ((place[:, 1] - chin[1] + 0.35 * height) / (0.3 * height)).clip(0, 1)
         front = ((place[:, 2] - marks[list(JAWS), 2].mean() + 0.12) / 0.15).clip(0, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...rendering.layers_numba import Layers, carried, sampled
+from ...rendering.layers_numba import Layers, carried, composed, sampled
 from .colours import GAMMA, encoded
 from .light import Light
 from .person import Part, PosedPerson
@@ -61,7 +61,7 @@ def draw(person: PosedPerson, rotation: np.ndarray, light: Light, backdrop: np.n
         backdrop: [S, S, 3] sRGB in 0..1.
     """
     size = len(backdrop)
-    light = light.turned(rotation.T)
+    light = light.turned(rotation.T.astype(np.float32))
     mesh = _Mesh(person.parts, skylight(person.parts, light))
     lamp = Lamp(person.parts, light)
 
@@ -91,7 +91,9 @@ def _seen(mesh: _Mesh, rotation: np.ndarray, size: int) -> Layers:
             triangles, uv_triangles = mesh.triangles[start:end], mesh.uv_triangles[start:end]
             cards.add(points, triangles, start, floor, mesh.uv, uv_triangles, part.texture.alpha, FAINT)
     # A pixel's cards come first, then the solid surface in the next free place: its depth is less than theirs.
-    pairs = zip((cards.triangle, cards.barycentric, cards.depth), (solid.triangle, solid.barycentric, solid.depth), strict=True)
+    pairs = zip(
+        (cards.triangle, cards.barycentric, cards.depth), (solid.triangle, solid.barycentric, solid.depth), strict=True
+    )
     return Layers(*(np.concatenate(pair, 2) for pair in pairs))
 
 
@@ -99,13 +101,7 @@ def _composed(mesh: _Mesh, seen: Layers, rotation, light: Light, lamp: Lamp):
     """Premultiplied linear colour [S, S, 3] and opacity [S, S, 1]."""
     there = seen.triangle >= 0
     colour, opacity = _shaded(mesh, seen.triangle[there], seen.barycentric[there], rotation, light, lamp)
-    colours, opacities = np.zeros((*there.shape, 3), np.float32), np.zeros(there.shape, np.float32)
-    colours[there], opacities[there] = colour, opacity
-    rgb, left = np.zeros((*there.shape[:2], 3), np.float32), np.ones((*there.shape[:2], 1), np.float32)
-    for k in range(there.shape[2]):
-        rgb += left * colours[:, :, k]
-        left *= 1 - opacities[:, :, k, None]
-    return rgb, 1 - left
+    return composed(seen.triangle, colour, opacity)
 
 
 def _shaded(mesh: _Mesh, triangle, barycentric, rotation, light: Light, lamp: Lamp):

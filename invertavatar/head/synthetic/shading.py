@@ -13,55 +13,69 @@ from .person import Part
 
 REACH = 1.9  # head units from the middle that depth maps cover
 SKY_TEXELS, LAMP_TEXELS = 128, 448
-SKY_BIAS, LAMP_BIAS = 0.03, 0.012  # head units behind what the light meets first that are still lit
-LIFTED = 0.012  # head units along the normal at which shadows are looked up
+SKY_BIAS, LAMP_BIAS = 0.03, 0.015  # head units behind what the light meets first that are still lit
+LIFTED = 0.02  # head units along the normal at which shadows are looked up
 THROUGH_HAIR = 0.3  # share of a lamp that hair in its own shadow still gets
+SKY_WRAP = 0.1
 SOLID = 128  # alpha from which a card throws a shadow
 
 
-def towards(direction: np.ndarray) -> np.ndarray:
-    """[3, 3] whose rows are right, up and the direction itself."""
-    right = np.cross([0, 1, 0] if abs(direction[1]) < 0.9 else [1, 0, 0], direction)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(direction, right), direction])
+class LightView:
+    """What a light sees from one direction.
 
+    Args:
+        direction: [3] unit, to the light.
+        texels: T.
+    """
 
-def in_map(points: np.ndarray, axes: np.ndarray, texels: int) -> np.ndarray:
-    """Points [N, 3] in pixels of a light's depth map."""
-    x, y, z = (points @ axes.T).T
-    return np.column_stack([(x / REACH + 1) * texels / 2, (1 - y / REACH) * texels / 2, z])
+    def __init__(self, direction: np.ndarray, texels: int):
+        right = np.cross([0, 1, 0] if abs(direction[1]) < 0.9 else [1, 0, 0], direction)
+        right /= np.linalg.norm(right)
+        x, y = right / REACH, np.cross(direction, right) / REACH
+        self.axes = np.stack([x * texels / 2, -y * texels / 2, direction]).astype(np.float32)
+        self.middle = np.array([texels / 2, texels / 2, 0], np.float32)
+        self.layers = Layers.empty(texels, texels, 1)
 
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """[N, 3] in pixels of the depth map, then depth, larger is nearer to the light."""
+        return points @ self.axes.T + self.middle
 
-def depth_map(parts: list[Part], direction: np.ndarray, texels: int) -> np.ndarray:
-    """[T, T] float32: what is met first from a direction."""
-    axes, layers = towards(direction), Layers.empty(texels, texels, 1)
-    for part in parts:
+    def meet(self, part: Part, points: np.ndarray) -> None:
+        """Add a part with its vertices [P, 3] in pixels to what throws shadows."""
+        surface, card = part.surface, {}
         if part.material.clear:
-            continue
-        surface, points = part.surface, in_map(part.vertices, axes, texels)
-        card = {"uv": surface.uv, "uv_triangles": surface.uv_triangles, "alpha": part.texture.alpha} if part.card else {}
-        layers.add(points, surface.triangles, least=SOLID, **card)
-    return layers.depth[..., 0]
+            return
+        if part.card:
+            card = {"uv": surface.uv, "uv_triangles": surface.uv_triangles, "alpha": part.texture.alpha}
+        self.layers.add(points, surface.triangles, least=SOLID, **card)
+
+    def lit(self, points: np.ndarray, bias: float, reach: int) -> np.ndarray:
+        """[N] share of the light that reaches points [N, 3] in pixels."""
+        return lit_share(points, self.layers.depth[..., 0], bias, reach)
 
 
 def skylight(parts: list[Part], light: Light) -> list[np.ndarray]:
     """[P, 3] for each part: what its vertices get of the sky, as a white surface would send it to the viewer."""
-    irradiance = [np.zeros((len(part.vertices), 3)) for part in parts]
-    share = 4 / len(light.directions)
+    ends = np.cumsum([len(part.vertices) for part in parts])[:-1]
+    vertices, normals = (
+        np.concatenate([getattr(p, n) for p in parts]).astype(np.float32) for n in ("vertices", "normals")
+    )
+    lifted = vertices + LIFTED * normals
+    through = np.concatenate([np.full(len(p.vertices), THROUGH_HAIR * p.material.hair, np.float32) for p in parts])
+    irradiance = np.zeros_like(vertices)
     for direction, radiance in zip(light.directions, light.radiance, strict=True):
-        axes, nearest = towards(direction), depth_map(parts, direction, SKY_TEXELS)
-        for part, total in zip(parts, irradiance, strict=True):
-            lifted = in_map(part.vertices + LIFTED * part.normals, axes, SKY_TEXELS)
-            seen = lit_share(lifted, nearest, SKY_BIAS, 0)
-            if part.material.hair:
-                seen = THROUGH_HAIR + (1 - THROUGH_HAIR) * seen
-            total += (seen * facing(part.normals @ direction, 0.1) * share)[:, None] * radiance
-    return irradiance
+        view = LightView(direction, SKY_TEXELS)
+        for part, points in zip(parts, np.split(view(vertices), ends), strict=True):
+            view.meet(part, points)
+        seen = through + (1 - through) * view.lit(view(lifted), SKY_BIAS, 0)
+        share = seen * facing(normals @ direction, SKY_WRAP) * np.float32(4 / len(light.directions))
+        irradiance += share[:, None] * radiance
+    return np.split(irradiance, ends)
 
 
 def facing(cosine: np.ndarray, wrap) -> np.ndarray:
     """Lambert's law for light that creeps around by `wrap`, without adding any."""
-    wrap = np.asarray(wrap)
+    wrap = np.asarray(wrap, np.float32)
     return np.maximum(cosine + wrap, 0) / (1 + wrap) ** 2
 
 
@@ -74,16 +88,16 @@ class Lamp:
     """
 
     def __init__(self, parts: list[Part], light: Light):
-        self.light, self.axes = light, towards(light.lamp)
         self.dark = not light.lamp_colour.any()
-        self.nearest = None if self.dark else depth_map(parts, light.lamp, LAMP_TEXELS)
+        self.view = LightView(light.lamp, LAMP_TEXELS)
+        for part in parts if not self.dark else ():
+            self.view.meet(part, self.view(part.vertices.astype(np.float32)))
 
     def share(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """[N] in 0..1 of points [N, 3] with normals [N, 3]."""
         if self.dark:
             return np.zeros(len(points), np.float32)
-        lifted = points + LIFTED * normals
-        return lit_share(in_map(lifted, self.axes, LAMP_TEXELS), self.nearest, LAMP_BIAS, 2)
+        return self.view.lit(self.view(points + LIFTED * normals), LAMP_BIAS, 2)
 
 
 def glints(part: Part, normals: np.ndarray, viewer: np.ndarray, light: Light, lamp_share: np.ndarray) -> np.ndarray:

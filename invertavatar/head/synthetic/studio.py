@@ -16,7 +16,7 @@ from ..random_heads import RandomHeads
 from ..topology import JOINT_NAMES, JOINTS, PART_NAMES, cut_head
 from .wardrobe import Wardrobe
 
-LOWEST = 2.5  # decimetres; what is below is in no picture
+LOWEST = 4.0  # decimetres; what is below is in no picture
 DRESSED_LABELS = ("background", *LABELS, "hair", "brow", "cloth", "hat", "glasses")
 BODY = 13380  # base vertices before this are the body, the others helpers that proxies hang on
 FOLLOWED, FAR = 4, 1e-3  # nearest head vertices that a helper follows; softens their weights
@@ -70,8 +70,11 @@ class Studio:
                 if bones and bone.startswith(bones):
                     vertex, weight = np.array(pairs).T
                     np.add.at(weights[:, joint], vertex.astype(np.int64), weight)
-        weights[weights.sum(1) == 0, JOINT_NAMES.index("torso")] = 1
         weights[self.topology.base_vertex] = self.topology.skin_weights
+        helper, near, share = self.following
+        free = weights[helper].sum(1) == 0  # lashes: their bones are none of ours
+        weights[helper[free]] = (self.topology.skin_weights[near[free]] * share[free, :, None]).sum(1)
+        weights[weights.sum(1) == 0, JOINT_NAMES.index("torso")] = 1
         return weights / weights.sum(1, keepdims=True)
 
     @cached_property
@@ -88,7 +91,7 @@ class Studio:
     @cached_property
     def scalp(self) -> np.ndarray:
         """[N] 1 on the scalp, less toward the face."""
-        return self._softened("scalp", 2)
+        return self._softened("scalp", 2) ** 3  # short of the hairline, which cards of hair make
 
     def _softened(self, label: str, rounds: int) -> np.ndarray:
         surface, labels = self.skin

@@ -14,7 +14,10 @@ from ..random_heads import RACES, Mixture
 from .colours import GAMMA, Texture, blended, hair_colour, tinted
 from .glasses import Glasses
 
-SHORT_HAIR, LONG_HAIR = ("short01", "short02", "short03", "short04"), ("bob01", "bob02", "long01", "braid01", "ponytail01")
+SHORT_HAIR, LONG_HAIR = (
+    ("short01", "short02", "short03", "short04"),
+    ("bob01", "bob02", "long01", "braid01", "ponytail01"),
+)
 IRISES = {"brown": 4, "brownlight": 2, "green": 1, "blue": 1, "grey": 1, "bluegreen": 0.5, "lightblue": 0.5}
 HATS = ("fedora01", "fedora_cocked")
 HAT, GLASSES = 0.07, 0.17  # shares of people
@@ -31,7 +34,9 @@ class Traits(NamedTuple):
     @classmethod
     def of(cls, mixture: Mixture) -> "Traits":
         """Read from the weights of MakeHuman's race-sex-age targets."""
-        weights = {k.split("/")[1]: w for k, w in mixture.items() if k.startswith(tuple(f"macrodetails/{r}" for r in RACES))}
+        weights = {
+            k.split("/")[1]: w for k, w in mixture.items() if k.startswith(tuple(f"macrodetails/{r}" for r in RACES))
+        }
         total = sum(weights.values())
 
         def share(word):
@@ -161,7 +166,9 @@ class Wardrobe:
             texture = texture.dyed((rng.uniform(0.03, 0.9, 3) ** GAMMA).clip(0.01), rng.uniform(0.5, 1))
         return [Garment(proxy, texture, "cloth", CLOTH)]
 
-    def hair(self, rng: np.random.Generator, traits: Traits, woman: bool, colour: np.ndarray, hat: bool) -> list[Garment]:
+    def hair(
+        self, rng: np.random.Generator, traits: Traits, woman: bool, colour: np.ndarray, hat: bool
+    ) -> list[Garment]:
         """One style, or two short ones over each other."""
         styles = list(LONG_HAIR if woman and rng.random() < 0.82 else SHORT_HAIR)
         if not woman and rng.random() < 0.06:
@@ -171,7 +178,7 @@ class Wardrobe:
         names = [styles[rng.integers(len(styles))]]
         if names[0] in SHORT_HAIR and rng.random() < 0.25:
             names = [*rng.choice(SHORT_HAIR, 2, replace=False)]
-        grown = 1 + rng.uniform(0, 0.07) + rng.uniform(0, (0.04, 0.05, 0.03))
+        grown = 1 + rng.uniform(0, 0.04) + rng.uniform(0, (0.04, 0.05, 0.03))
         length, contrast = rng.uniform(0.75, 1.15), rng.uniform(0.5, 0.9)
         garments = []
         for name in names:
