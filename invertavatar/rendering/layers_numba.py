@@ -12,6 +12,7 @@ import numpy as np
 
 from .rasterizer_numba import compiled
 
+HIDES = 250  # alpha from which nothing is seen through
 OPAQUE = np.full((1, 1), 255, np.uint8)  # the alpha of a surface that is not seen through
 
 
@@ -22,19 +23,21 @@ class Layers:
     triangle: np.ndarray  # [H, W, K] int32, -1 where there is none
     barycentric: np.ndarray  # [H, W, K, 3] float32
     depth: np.ndarray  # [H, W, K] float32, larger is nearer; -inf where there is none
+    floor: np.ndarray  # [H, W] float32 depth of the nearest opaque thing, behind which nothing is kept; -inf for none
 
     @classmethod
-    def empty(cls, height: int, width: int, count: int) -> "Layers":
-        """Without a triangle."""
-        shape = (height, width, count)
-        return cls(np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32), np.full(shape, -np.inf, np.float32))
+    def empty(cls, height: int, width: int, count: int, floor: np.ndarray | None = None) -> "Layers":
+        """Without a triangle, before a floor that is there already."""
+        shape = height, width, count
+        floor = np.full(shape[:2], -np.inf, np.float32) if floor is None else floor.copy()
+        triangle, depth = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+        return cls(triangle, np.zeros((*shape, 3), np.float32), depth, floor)
 
     def add(
         self,
         points: np.ndarray,
         triangles: np.ndarray,
         first: int = 0,
-        floor: np.ndarray | None = None,
         uv: np.ndarray | None = None,
         uv_triangles: np.ndarray | None = None,
         alpha: np.ndarray = OPAQUE,
@@ -46,19 +49,16 @@ class Layers:
             points: [V, 3] x right and y down in pixels, z larger is nearer.
             triangles: [F, 3] int64.
             first: Added to the numbers of the triangles.
-            floor: [H, W] depths; what does not lie in front is hidden.
             uv: [U, 2] texture coordinates, v UP; not needed where `alpha` has one texel.
             uv_triangles: [F, 3] int64 into `uv`.
             alpha: [h, w] uint8 of the texture.
             least: Where alpha is less, there is nothing.
         """
-        if floor is None:
-            floor = np.full(self.depth.shape[:2], -np.inf, np.float32)
         if uv is None:
             uv, uv_triangles = np.zeros((1, 2)), np.zeros_like(triangles)
         places = np.ascontiguousarray([0, 1] + np.asarray(uv, np.float64) * [1, -1])  # v down
         arrays = np.ascontiguousarray(points, np.float64), triangles, places, uv_triangles, alpha
-        _add(*arrays, least, first, floor, self.triangle, self.barycentric, self.depth)
+        _add(*arrays, least, HIDES, first, self.floor, self.triangle, self.barycentric, self.depth)
 
 
 def carried(attributes: np.ndarray, triangles: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def composed(triangle: np.ndarray, colour: np.ndarray, opacity: np.ndarray) -> t
     return rgb, 1 - left
 
 
-def _add(points, triangles, places, uv_triangles, alpha, least, first, floor, triangle, barycentric, depth):
+def _add(points, triangles, places, uv_triangles, alpha, least, hides, first, floor, triangle, barycentric, depth):
     height, width, count = triangle.shape
     rows, columns = alpha.shape
     for f in range(len(triangles)):
@@ -148,11 +148,13 @@ def _add(points, triangles, places, uv_triangles, alpha, least, first, floor, tr
                 z = np.float32(w0 * z0 + w1 * z1 + w2 * z2)
                 if z <= floor[j, i] or z <= depth[j, i, count - 1]:
                     continue
+                opacity = alpha[0, 0]
                 if rows > 1:
                     u = w0 * places[p, 0] + w1 * places[q, 0] + w2 * places[r, 0]
                     v = w0 * places[p, 1] + w1 * places[q, 1] + w2 * places[r, 1]
                     column, row = min(max(int(u * columns), 0), columns - 1), min(max(int(v * rows), 0), rows - 1)
-                    if alpha[row, column] < least:
+                    opacity = alpha[row, column]
+                    if opacity < least:
                         continue
                 k = count - 1
                 while k > 0 and z > depth[j, i, k - 1]:
@@ -160,6 +162,10 @@ def _add(points, triangles, places, uv_triangles, alpha, least, first, floor, tr
                     for n in range(3):
                         barycentric[j, i, k, n] = barycentric[j, i, k - 1, n]
                     k -= 1
+                if opacity >= hides:
+                    floor[j, i] = z
+                    for n in range(k + 1, count):
+                        depth[j, i, n], triangle[j, i, n] = -np.inf, -1
                 depth[j, i, k], triangle[j, i, k] = z, first + f
                 barycentric[j, i, k, 0], barycentric[j, i, k, 1], barycentric[j, i, k, 2] = w0, w1, w2
 

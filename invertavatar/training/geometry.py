@@ -31,7 +31,9 @@ def encode_geometry(geometry: Geometry) -> bytes:
     depth = np.where(known, steps.round().clip(1, 65535), 0).astype(np.uint16)
     pictures = {
         "depth": _written(depth, "PNG"),
-        "normals": _written((geometry.normals * 127 + 128).round().astype(np.uint8), "WEBP", lossless=True),
+        "normals": _written(
+            (geometry.normals * 127 + 128).round().astype(np.uint8), "WEBP", lossless=True, quality=0, method=0
+        ),
         "labels": _written(geometry.labels, "PNG", optimize=True),
     }
     arrays = {name: np.frombuffer(content, np.uint8) for name, content in pictures.items()}

@@ -77,13 +77,13 @@ def environment_light(rng: np.random.Generator, directions: np.ndarray) -> np.nd
     """[D, 3] light of a made-up picture of all around: sky or ceiling, ground, and some windows and walls."""
     height, width = 16, 32
     up = np.sin(np.pi * (0.5 - (np.arange(height) + 0.5) / height))[:, None, None]
-    above, below = _tint(rng, 0.15) * rng.uniform(0.4, 1.2), _tint(rng, 0.2) * rng.uniform(0.1, 0.5)
+    above, below = _tint(rng, 0.08) * rng.uniform(0.4, 1.2), _tint(rng, 0.12) * rng.uniform(0.1, 0.5)
     picture = np.broadcast_to(below + (above - below) * ((up + 0.3) / 0.6).clip(0, 1), (height, width, 3)).copy()
     for _ in range(rng.integers(1, 5)):
         row, column = rng.integers(1, height * 5 // 8), rng.integers(0, width)
         tall, wide = rng.integers(1, 5), rng.integers(1, 8)
         where = np.arange(row, min(row + tall, height))[:, None], np.arange(column, column + wide) % width
-        picture[where] = _tint(rng, 0.15) * rng.uniform(1, 8)
+        picture[where] = _tint(rng, 0.1) * rng.uniform(1, 8)
     # Each direction gathers the pixels that are nearest to it.
     theta = np.pi * (0.5 - (np.arange(height) + 0.5) / height)
     phi = 2 * np.pi * (np.arange(width) + 0.5) / width
@@ -105,7 +105,7 @@ def harmonic_light(rng: np.random.Generator, directions: np.ndarray) -> np.ndarr
     grey[2] += 0.35  # more light comes from above
     grey[3] += 0.15
     grey[0] = 1
-    colour = rng.normal(0, 0.15, (9, 3)) * np.abs(grey[:, None])
+    colour = rng.normal(0, 0.08, (9, 3)) * np.abs(grey[:, None])
     return (basis @ (grey[:, None] + colour - colour.mean(1, keepdims=True))).clip(0.03)
 
 

@@ -185,6 +185,8 @@ class SyntheticPerson:
         chin = self.laid(self.studio.head_model.landmarks(self.shape.vertices).double().numpy())[CHIN, 1]
         low = np.minimum(vertices[:, 1] - chin, 0)
         vertices = middle + (vertices - middle) * garment.grown
+        if garment.mirrored:
+            vertices[:, 0] = 2 * middle[0] - vertices[:, 0]
         vertices[:, 1] += low * (garment.length - 1)
         return vertices
 

@@ -11,7 +11,7 @@ from ...rendering.layers_numba import Layers, carried, composed, sampled
 from .colours import GAMMA, encoded
 from .light import Light
 from .person import Part, PosedPerson
-from .shading import Lamp, facing, glints, skylight, THROUGH_HAIR
+from .shading import THROUGH_HAIR, Lamp, facing, glints, skylight
 
 FINER = 2  # times as many pixels along a side as the picture has, then averaged
 CARDS = 6  # cards of hair that are seen through each other
@@ -80,21 +80,22 @@ def _seen(mesh: _Mesh, rotation: np.ndarray, size: int) -> Layers:
     """The cards before the first opaque surface, and behind them that surface."""
     camera = mesh.vertices @ rotation.astype(np.float64).T
     points = np.column_stack([(camera[:, 0] + 1) * size / 2, (1 - camera[:, 1]) * size / 2, camera[:, 2]])
-    solid, cards = Layers.empty(size, size, 1), Layers.empty(size, size, CARDS)
+    solid = Layers.empty(size, size, 1)
     ranges = list(zip(mesh.parts, mesh.first[:-1], mesh.first[1:], strict=True))
     for part, start, end in ranges:
         if not part.card:
             solid.add(points, mesh.triangles[start:end], start)
-    floor = solid.depth[..., 0]
+    cards = Layers.empty(size, size, CARDS, solid.floor)
     for part, start, end in ranges:
         if part.card:
             triangles, uv_triangles = mesh.triangles[start:end], mesh.uv_triangles[start:end]
-            cards.add(points, triangles, start, floor, mesh.uv, uv_triangles, part.texture.alpha, FAINT)
+            cards.add(points, triangles, start, mesh.uv, uv_triangles, part.texture.alpha, FAINT)
+    solid.triangle[cards.floor > solid.floor] = -1  # behind an opaque card
     # A pixel's cards come first, then the solid surface in the next free place: its depth is less than theirs.
     pairs = zip(
         (cards.triangle, cards.barycentric, cards.depth), (solid.triangle, solid.barycentric, solid.depth), strict=True
     )
-    return Layers(*(np.concatenate(pair, 2) for pair in pairs))
+    return Layers(*(np.concatenate(pair, 2) for pair in pairs), cards.floor)
 
 
 def _composed(mesh: _Mesh, seen: Layers, rotation, light: Light, lamp: Lamp):

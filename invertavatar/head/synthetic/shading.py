@@ -43,7 +43,7 @@ class LightView:
     def meet(self, part: Part, points: np.ndarray) -> None:
         """Add a part with its vertices [P, 3] in pixels to what throws shadows."""
         surface, card = part.surface, {}
-        if part.material.clear:
+        if not part.material.shades:
             return
         if part.card:
             card = {"uv": surface.uv, "uv_triangles": surface.uv_triangles, "alpha": part.texture.alpha}

@@ -18,6 +18,7 @@ SHORT_HAIR, LONG_HAIR = (
     ("short01", "short02", "short03", "short04"),
     ("bob01", "bob02", "long01", "braid01", "ponytail01"),
 )
+OVER_THE_EYE = ("bob01", "braid01", "short03")  # styles that hide a part of the face
 IRISES = {"brown": 4, "brownlight": 2, "green": 1, "blue": 1, "grey": 1, "bluegreen": 0.5, "lightblue": 0.5}
 HATS = ("fedora01", "fedora_cocked")
 HAT, GLASSES = 0.07, 0.17  # shares of people
@@ -54,12 +55,17 @@ class Material:
     wrap: tuple[float, float, float] = (0.0, 0.0, 0.0)  # how far light creeps around, for red, green and blue
     hair: bool = False  # cards: lit from both sides, softly, as strands are
     clear: bool = False  # glints are seen however little opaque it is
+    shades: bool = True  # throws shadows that are worth their time
 
 
 SKIN = Material(0.05, 12, (0.3, 0.16, 0.12))
-EYE, TOOTH = Material(0.5, 160), Material(0.12, 40)
-HAIR, BROW, CLOTH = Material(0.07, 9, (0.3, 0.3, 0.3), hair=True), Material(hair=True), Material(wrap=(0.1, 0.1, 0.1))
-FRAME, LENS = Material(0.3, 40), Material(0.4, 200, clear=True)
+EYE, TOOTH = Material(0.5, 160), Material(0.12, 40, shades=False)
+HAIR, BROW, CLOTH = (
+    Material(0.07, 9, (0.3, 0.3, 0.3), hair=True),
+    Material(hair=True, shades=False),
+    Material(wrap=(0.1, 0.1, 0.1)),
+)
+FRAME, LENS = Material(0.3, 40), Material(0.4, 200, clear=True, shades=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Garment:
     card: bool = False  # seen through where alpha is low
     grown: np.ndarray = field(default_factory=lambda: np.ones(3))  # about the middle of the skull, for hair
     length: float = 1.0  # of what hangs below the chin
+    mirrored: bool = False  # its left on the right
 
 
 @dataclass(frozen=True)
@@ -175,10 +182,12 @@ class Wardrobe:
             styles = ["bob02", "ponytail01", "long01"]
         if not hat and rng.random() < 0.45 * traits.races[RACES.index("african")]:
             styles = ["afro01"]
-        names = [styles[rng.integers(len(styles))]]
+        odds = np.array([0.5 if style in OVER_THE_EYE else 1.0 for style in styles])
+        names = [rng.choice(styles, p=odds / odds.sum())]
         if names[0] in SHORT_HAIR and rng.random() < 0.25:
             names = [*rng.choice(SHORT_HAIR, 2, replace=False)]
         grown = 1 + rng.uniform(0, 0.04) + rng.uniform(0, (0.04, 0.05, 0.03))
+        mirrored = rng.random() < 0.5
         length, contrast = rng.uniform(0.75, 1.15), rng.uniform(0.5, 0.9)
         garments = []
         for name in names:
@@ -187,5 +196,5 @@ class Wardrobe:
             other = colour * np.exp(rng.normal(0, 0.25)) if rng.random() < 0.4 else colour
             ramp = np.linspace(0, 1, len(texture.alpha))[:, None, None]  # along the strands of most styles
             dyed = texture.dyed(colour * (1 - ramp) + other * ramp, contrast)
-            garments.append(Garment(proxy, dyed, "hair", HAIR, True, np.ones(3) if hat else grown, length))
+            garments.append(Garment(proxy, dyed, "hair", HAIR, True, np.ones(3) if hat else grown, length, mirrored))
         return garments
