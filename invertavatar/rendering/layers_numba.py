@@ -134,6 +134,11 @@ def _add(points, triangles, places, uv_triangles, alpha, least, hides, first, fl
         bottom = min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
         if left > right or top > bottom:
             continue
+        # A centre on an edge belongs to the triangle for which that is a left or a top edge, and is not blended twice.
+        side = 1 if area > 0 else -1
+        first0 = side * (y2 - y1) < 0 or (y2 == y1 and side * (x2 - x1) > 0)
+        first1 = side * (y0 - y2) < 0 or (y0 == y2 and side * (x0 - x2) > 0)
+        first2 = side * (y1 - y0) < 0 or (y1 == y0 and side * (x1 - x0) > 0)
         p, q, r = uv_triangles[f, 0], uv_triangles[f, 1], uv_triangles[f, 2]
         z0, z1, z2 = points[a, 2], points[b, 2], points[c, 2]
         for j in range(top, bottom + 1):
@@ -142,8 +147,10 @@ def _add(points, triangles, places, uv_triangles, alpha, least, hides, first, fl
                 x = i + 0.5
                 w0 = ((x1 - x) * (y2 - y) - (y1 - y) * (x2 - x)) / area
                 w1 = ((x2 - x) * (y0 - y) - (y2 - y) * (x0 - x)) / area
-                w2 = 1 - w0 - w1
+                w2 = ((x0 - x) * (y1 - y) - (y0 - y) * (x1 - x)) / area
                 if w0 < 0 or w1 < 0 or w2 < 0:
+                    continue
+                if (w0 == 0 and not first0) or (w1 == 0 and not first1) or (w2 == 0 and not first2):
                     continue
                 z = np.float32(w0 * z0 + w1 * z1 + w2 * z2)
                 if z <= floor[j, i] or z <= depth[j, i, count - 1]:
