@@ -163,6 +163,10 @@ def _add(points, triangles, places, uv_triangles, alpha, least, hides, first, fl
                     opacity = alpha[row, column]
                     if opacity < least:
                         continue
+                    # Between texels a texture is as opaque as the least of its neighbours at worst.
+                    for near in range(max(row - 1, 0), min(row + 2, rows)):
+                        for beside in range(max(column - 1, 0), min(column + 2, columns)):
+                            opacity = min(opacity, alpha[near, beside])
                 k = count - 1
                 while k > 0 and z > depth[j, i, k - 1]:
                     depth[j, i, k], triangle[j, i, k] = depth[j, i, k - 1], triangle[j, i, k - 1]

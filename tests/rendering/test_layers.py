@@ -58,6 +58,17 @@ def test_a_hole_in_the_texture_is_a_hole_in_the_layer_and_v_points_up():
     assert (layers.triangle >= 0).sum() == 60
 
 
+def test_what_shines_through_at_the_edge_of_a_hole_hides_nothing():
+    uv = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], float)
+    alpha = np.full((8, 8), 255, np.uint8)
+    alpha[:, 0] = 0
+    layers = Layers.empty(8, 8, 2)
+    layers.add(square(0.1), SQUARE, 0, uv, SQUARE, alpha)
+    layers.add(square(0.0), SQUARE, 10)
+    assert (layers.triangle[:, 1, 1] >= 10).all()  # beside the hole; between texels alpha is less than in any
+    assert (layers.triangle[:, 2:, 1] == -1).all()
+
+
 def test_attributes_and_textures_are_carried_linearly():
     layers = Layers.empty(8, 8, 1)
     layers.add(square(0), SQUARE)

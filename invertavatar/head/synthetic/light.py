@@ -69,7 +69,7 @@ def random_light(rng: np.random.Generator, albedo: float = USUAL_ALBEDO) -> Ligh
     warmth = rng.normal(0, 0.12)
     colour = np.array([1 + warmth, 1, 1 - warmth]).clip(0.4)
     toward = 4 * sky.mean()
-    exposure = rng.uniform(0.95, 1.6) * (USUAL_ALBEDO / max(albedo, 0.02)) ** EXPOSED_FOR_SKIN
+    exposure = rng.uniform(1.05, 1.75) * (USUAL_ALBEDO / max(albedo, 0.02)) ** EXPOSED_FOR_SKIN
     return Light(directions, sky * (1 - share), lamp, toward * share * colour * 1.5).exposed(exposure)
 
 

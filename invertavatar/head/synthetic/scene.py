@@ -90,7 +90,8 @@ def _seen(mesh: _Mesh, rotation: np.ndarray, size: int) -> Layers:
         if part.card:
             triangles, uv_triangles = mesh.triangles[start:end], mesh.uv_triangles[start:end]
             cards.add(points, triangles, start, mesh.uv, uv_triangles, part.texture.alpha, FAINT)
-    solid.triangle[cards.floor > solid.floor] = -1  # behind an opaque card
+    opaque = (cards.depth == cards.floor[..., None]).any(2)  # a card that is still among the nearest
+    solid.triangle[opaque & (cards.floor > solid.floor)] = -1
     # A pixel's cards come first, then the solid surface in the next free place: its depth is less than theirs.
     pairs = zip(
         (cards.triangle, cards.barycentric, cards.depth), (solid.triangle, solid.barycentric, solid.depth), strict=True

@@ -65,7 +65,7 @@ HAIR, BROW, CLOTH = (
     Material(hair=True, shades=False),
     Material(wrap=(0.1, 0.1, 0.1)),
 )
-FRAME, LENS = Material(0.3, 40), Material(0.4, 200, clear=True, shades=False)
+FRAME, LENS = Material(0.3, 40), Material(0.25, 200, clear=True, shades=False)
 
 
 @dataclass(frozen=True)
