@@ -45,11 +45,12 @@ def make_synthetic_heads(
     with error_sentences(debug, quiet):
         from tqdm import tqdm
 
+        from invertavatar.head.makehuman import MakeHuman
         from invertavatar.training.shards import Shards, pack
         from invertavatar.training.synthetic import SyntheticSet
 
         wanted = SyntheticSet(pictures, _degrees(yaws), size, seed, geometry)
-        _studio(data, size)  # what is wrong with the folder is said before processes start
+        MakeHuman(data)  # what is wrong with the folder is said before processes start
         for old in output.glob("shard_*.safetensors"):
             old.unlink()
         jobs = [(data, number, wanted) for number in range(people)]

@@ -23,6 +23,12 @@ def test_procrustes_recovers_a_known_similarity(points):
     np.testing.assert_allclose(shift, [5, -7, 2], atol=1e-5)
 
 
+def test_a_similarity_maps_points_there_and_back(points):
+    found = procrustes(points, 3.5 * points @ rotation(30, -20, 75).T + [5, -7, 2])
+    np.testing.assert_allclose(found(points), 3.5 * points @ rotation(30, -20, 75).T + [5, -7, 2], atol=1e-5)
+    np.testing.assert_allclose(found.back(found(points)), points, atol=1e-9)
+
+
 def test_points_without_weight_do_not_change_the_similarity(points):
     target = 2 * points @ rotation(-40, 5, 10).T
     target[:10] += 100

@@ -45,10 +45,12 @@ def test_a_morph_is_read_packed_or_not(tmp_path):
 
 def test_a_proxy_follows_its_anchors_and_grows_with_them(square):
     mhclo = "obj_file square.obj\nmaterial m.mhmat\nx_scale 0 1 1.0\nverts 0\n0\n0 1 2 0.5 0.5 0 0.1 0.2 0\n2\n3\n"
+    mhclo += "delete_verts\n7 - 9 12\n20 21 - 22\n"
     (square.parent / "p.mhclo").write_text(mhclo, encoding="utf-8")
     (square.parent / "m.mhmat").write_text("diffuseTexture skin.png\n", encoding="utf-8")
     proxy = read_proxy(square.parent / "p.mhclo")
     assert proxy.texture == square.parent / "skin.webp"
+    assert proxy.hidden.tolist() == [7, 8, 9, 12, 20, 21, 22]
     base = read_surface(square).vertices
     np.testing.assert_allclose(proxy.fitted(base)[1], [0.6, 0.2, 0])
     np.testing.assert_allclose(proxy.fitted(base * 2)[1], [1.2, 0.2, 0])  # only x has a scale
