@@ -112,13 +112,14 @@ def sheet_of(shards):
     for source in shards.sources:
         if len(faces.get(source.person, range(SHEET_PICTURES))) < SHEET_PICTURES:
             faces[source.person] += source.faces.tolist()
-    side, across = 128, min(SHEET_ACROSS, len(faces)) * SHEET_PICTURES
+    side, each = 128, max(map(len, faces.values()))
+    across = min(SHEET_ACROSS, len(faces)) * each
     sheet = Image.new("RGB", (side * across, side * -(-len(faces) // SHEET_ACROSS)))
     for person, numbers in enumerate(faces.values()):
         row, column = divmod(person, SHEET_ACROSS)
         for place, face in enumerate(numbers):
             picture = Image.fromarray(shards.picture(face)).resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(picture, ((column * SHEET_PICTURES + place) * side, row * side))
+            sheet.paste(picture, ((column * each + place) * side, row * side))
     return sheet
 
 

@@ -53,4 +53,4 @@ def test_one_process_or_two_draw_the_same_people(tmp_path):
         assert done.stdout.startswith("2 people, 2 faces: 1 shards")
     one, two = (tmp_path / name / "shard_0000.safetensors" for name in "12")
     assert one.read_bytes() == two.read_bytes()
-    assert Image.open(tmp_path / "1.png").size == (2 * 4 * 128, 128)
+    assert Image.open(tmp_path / "1.png").size == (2 * 128, 128)

@@ -68,7 +68,8 @@ class SyntheticPerson:
         self.laid = studio.template.laid_on(landmarks)  # scene -> MakeHuman's space
         head = torch.from_numpy(self.laid.back(topology.head_and_joints(self.base))).float()
         count = len(topology.part)
-        vertices = model.outside_of_eyeballs(head[None, :count])[0]
+        vertices = head[:count] + torch.from_numpy(studio.toward_people).float()
+        vertices = model.outside_of_eyeballs(vertices[None])[0]
         self.shape = HeadShape(vertices, head[count:], model.blink_correction(vertices))
         self.glasses = self._glasses()
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
 
 from ...face.pose import PoseTemplate
@@ -19,6 +20,7 @@ from .wardrobe import Wardrobe
 LOWEST = 4.0  # decimetres; what is below is in no picture
 DRESSED_LABELS = ("background", *LABELS, "hair", "brow", "cloth", "hat", "glasses")
 BODY = 13380  # base vertices before this are the body, the others helpers that proxies hang on
+HEADS_IN_MEAN = 100
 FOLLOWED, FAR = 4, 1e-3  # nearest head vertices that a helper follows; softens their weights
 
 
@@ -87,6 +89,20 @@ class Studio:
         distance, near = tree.query(self.data.base.vertices[helper], FOLLOWED)
         weight = 1 / (distance + FAR)
         return helper, skin[near], weight / weight.sum(1, keepdims=True)
+
+    @cached_property
+    def toward_people(self) -> np.ndarray:
+        """[V, 3] head units that random heads are moved by, so that faces are on average those of the people whom the
+        head model has learned from, as the tracker sees them.
+        """
+        rng, model, faces = np.random.default_rng(0), self.head_model, []
+        for _ in range(HEADS_IN_MEAN):
+            base = self.heads.base(self.heads.draw(rng))[self.topology.base_vertex]
+            landmarks = model.landmarks(torch.from_numpy(base)).numpy()
+            faces.append(self.template.laid_on(landmarks).back(landmarks))
+        lack = model.landmarks(model.mean) - torch.from_numpy(np.mean(faces, 0)).float()
+        moved = model.warp(lack[None])[0].double().numpy()
+        return (moved + moved[model.mirror.numpy()] * [-1, 1, 1]) / 2
 
     @cached_property
     def scalp(self) -> np.ndarray:
