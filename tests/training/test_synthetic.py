@@ -11,7 +11,7 @@ from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.pose import read_template
 from invertavatar.head.random_heads import RandomHeads
 from invertavatar.head.synthetic.person import SyntheticPerson
-from invertavatar.head.synthetic.studio import DRESSED_LABELS, Studio
+from invertavatar.head.synthetic.studio import DRESSED_LABELS, LOWEST, Studio
 from invertavatar.training.shards import Shards, pack
 from invertavatar.training.synthetic import SyntheticSet, synthetic_faces
 from tests.conftest import CHECKPOINTS
@@ -139,3 +139,13 @@ def test_every_garment_finds_its_texture_and_lies_about_the_head(studio):
             assert garment.texture.colour.min() >= 0
             assert garment.texture.alpha.max() > 100
     assert labels >= {"eye", "teeth", "tongue", "brow", "cloth", "hair"}
+
+
+def test_the_skin_is_the_heads_and_the_bodys_each_triangle_once_and_no_socket_of_an_eye(studio):
+    surface, _ = studio.skin
+    assert len(np.unique(np.sort(surface.triangles, 1), axis=0)) == len(surface.triangles)
+    # Open only at the edges of the cuts: around the eyes, and far below.
+    edges = np.sort(np.concatenate([surface.triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))]), 1)
+    edge, count = np.unique(edges, axis=0, return_counts=True)
+    height = surface.vertices[edge[count == 1], 1].mean(1)
+    assert ((height < LOWEST + 0.5) | (height > 6.8)).all()

@@ -14,9 +14,10 @@ from ...face.pose import PoseTemplate
 from ..head_model import LABELS, HeadModel
 from ..makehuman import MakeHuman, Surface
 from ..random_heads import RandomHeads
-from ..topology import JOINT_NAMES, JOINTS, PART_NAMES, cut_head
+from ..topology import JOINT_NAMES, JOINTS, PART_NAMES, SHOULDER_HEIGHT, cut_head
 from .wardrobe import Wardrobe
 
+SHOULDERS = SHOULDER_HEIGHT + 0.5  # decimetres, below which all that is cut off from the head lies
 LOWEST = 4.0  # decimetres; what is below is in no picture
 DRESSED_LABELS = ("background", *LABELS, "hair", "brow", "cloth", "hat", "glasses")
 BODY = 13380  # base vertices before this are the body, the others helpers that proxies hang on
@@ -48,15 +49,10 @@ class Studio:
         base, top = self.data.base, self.topology
         skin = top.triangle_part == PART_NAMES.index("skin")
         head, head_uv = top.base_vertex[top.triangles[skin]], top.uv_triangles[skin]
-        body = np.flatnonzero(base.group == "body")
-        cut = np.zeros(len(base.vertices), bool)
-        cut[top.base_vertex] = True
-        whole = cut[base.triangles[body]].all(1)
-        height = base.vertices[base.triangles[body], 1].mean(1)
-        # The head's own lowest row has all its corners in the head, too.
-        known = {tuple(t) for t in np.sort(head, 1)}
-        below = [f for f, w, y in zip(body, whole, height, strict=True) if y > LOWEST and not w]
-        below += [f for f in body[whole & (height < 6)] if tuple(np.sort(base.triangles[f])) not in known]
+        known = {tuple(triangle) for triangle in np.sort(head, 1)}
+        height = base.vertices[base.triangles, 1].mean(1)
+        body = np.flatnonzero((base.group == "body") & (height > LOWEST) & (height < SHOULDERS))
+        below = [face for face in body if tuple(np.sort(base.triangles[face])) not in known]
         triangles = np.concatenate([head, base.triangles[below]])
         uv_triangles = np.concatenate([head_uv, base.uv_triangles[below]])
         names = [LABELS[k] for k in self.head_model.label.numpy()[skin]] + ["torso"] * len(below)
