@@ -11,7 +11,7 @@ from ...rendering.layers_numba import Layers, carried, composed, sampled
 from .colours import GAMMA, encoded
 from .light import Light
 from .person import Part, PosedPerson
-from .shading import THROUGH_HAIR, Lamp, facing, glints, skylight
+from .shading import Lamp, facing, glints, skylight
 
 FINER = 2  # times as many pixels along a side as the picture has, then averaged
 CARDS = 6  # cards of hair that are seen through each other
@@ -122,9 +122,8 @@ def _shaded(mesh: _Mesh, triangle, barycentric, rotation, light: Light, lamp: La
         if part.card:  # both sides are seen
             normal = normal * np.where((normal @ viewer)[:, None] < 0, -1, 1)
         texel = sampled(part.texture.colour, places[mine])
-        share = lamp.share(place, normal)
-        if part.material.hair:
-            share = THROUGH_HAIR + (1 - THROUGH_HAIR) * share
+        through = part.material.through
+        share = through + (1 - through) * lamp.share(place, normal)
         lit = facing((normal @ light.lamp)[:, None], part.material.wrap) * share[:, None]
         glint = glints(part, normal, viewer, light, share)
         alpha = texel[:, 3:]

@@ -15,7 +15,6 @@ REACH = 1.9  # head units from the middle that depth maps cover
 SKY_TEXELS, LAMP_TEXELS = 128, 448
 SKY_BIAS, LAMP_BIAS = 0.03, 0.015  # head units behind what the light meets first that are still lit
 LIFTED = 0.02  # head units along the normal at which shadows are looked up
-THROUGH_HAIR = 0.3  # share of a lamp that hair in its own shadow still gets
 SKY_WRAP = 0.1
 SOLID = 128  # alpha from which a card throws a shadow
 
@@ -61,7 +60,7 @@ def skylight(parts: list[Part], light: Light) -> list[np.ndarray]:
         np.concatenate([getattr(p, n) for p in parts]).astype(np.float32) for n in ("vertices", "normals")
     )
     lifted = vertices + LIFTED * normals
-    through = np.concatenate([np.full(len(p.vertices), THROUGH_HAIR * p.material.hair, np.float32) for p in parts])
+    through = np.concatenate([np.full(len(p.vertices), p.material.through, np.float32) for p in parts])
     irradiance = np.zeros_like(vertices)
     for direction, radiance in zip(light.directions, light.radiance, strict=True):
         view = LightView(direction, SKY_TEXELS)

@@ -53,16 +53,17 @@ class Material:
     gloss: float = 0.0  # strength of glints
     sharpness: float = 10.0  # of glints
     wrap: tuple[float, float, float] = (0.0, 0.0, 0.0)  # how far light creeps around, for red, green and blue
+    through: float = 0.0  # share of the light that reaches what is in shadow: hair and teeth are not opaque
     hair: bool = False  # cards: lit from both sides, softly, as strands are
     clear: bool = False  # glints are seen however little opaque it is
     shades: bool = True  # throws shadows that are worth their time
 
 
 SKIN = Material(0.05, 12, (0.3, 0.16, 0.12))
-EYE, TOOTH = Material(0.5, 160), Material(0.12, 40, shades=False)
+EYE, TOOTH = Material(0.5, 160), Material(0.12, 40, through=0.35, shades=False)
 HAIR, BROW, CLOTH = (
-    Material(0.07, 9, (0.3, 0.3, 0.3), hair=True),
-    Material(hair=True, shades=False),
+    Material(0.07, 9, (0.3, 0.3, 0.3), through=0.3, hair=True),
+    Material(through=0.3, hair=True, shades=False),
     Material(wrap=(0.1, 0.1, 0.1)),
 )
 FRAME, LENS = Material(0.3, 40), Material(0.25, 200, clear=True, shades=False)
