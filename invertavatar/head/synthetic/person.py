@@ -70,7 +70,7 @@ class SyntheticPerson:
         count = len(topology.part)
         vertices = head[:count] + torch.from_numpy(studio.toward_people).float()
         vertices = model.outside_of_eyeballs(vertices[None])[0]
-        self.shape = HeadShape(vertices, head[count:], model.blink_correction(vertices))
+        self.shape = HeadShape(vertices, head[count:], model.blink_correction(vertices), model.landmarks(vertices))
         self.glasses = self._glasses()
 
     @classmethod
