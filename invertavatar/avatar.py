@@ -19,6 +19,7 @@ from .avatar_file import JSON_FILE, TENSOR_FILE, check_description, read_descrip
 from .avatar_layout import Layout, check_counts, check_numbers, described
 from .errors import AvatarError
 from .face.motion import Motion
+from .head.displacement import Evidence
 from .head.head_model import HeadShape
 from .media.files import written_whole
 from .models.recurrent_unet import FusionState
@@ -53,6 +54,7 @@ class Avatar:
     rest_sum: Tensor  # [478, 3] sum over photos of the landmarks without expression, head space
     crown: Tensor  # [1] how much of the skull's height the photos leave, the least of all
     shape: HeadShape  # the person's neutral head
+    displacement: Evidence  # sum over photos of what they say of how far hair and clothes stand off it
     rest: Motion  # one frame: pose, expression, residual and posture of the first photo
     thumbnails: Tensor  # [N, 3, 96, 96] uint8
     backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
@@ -160,7 +162,7 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
     named = {f.name: getattr(avatar, f.name) for f in fields(avatar) if isinstance(getattr(avatar, f.name), Tensor)}
     for name in ("texture_state", "triplane_state"):
         named |= {f"{name}.{i}": hidden for i, hidden in enumerate(getattr(avatar, name).hidden)}
-    for name in ("shape", "views"):
+    for name in ("shape", "displacement", "views"):
         if (part := getattr(avatar, name)) is not None:
             named |= {f"{name}.{key}": value for key, value in part._asdict().items()}
     return named | {
@@ -180,6 +182,7 @@ def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: 
         parts[name] = FusionState([hidden[str(i)] for i in range(len(hidden))], count)
     views = group("views")
     parts["shape"] = HeadShape(**group("shape"))
+    parts["displacement"] = Evidence(**group("displacement"))
     parts["views"] = FrontalViews(**views) if views else None
     parts["rest"] = Motion(**group("rest"), residual_region=residual_region)
     return parts

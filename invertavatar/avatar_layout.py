@@ -58,6 +58,8 @@ FIELDS = {
     "shape.joints": Field((len(JOINTS), 3), largest=10),
     "shape.blink": Field((2, "vertices", 3), largest=10),
     "shape.landmarks": Field((NUM_LANDMARKS, 3), largest=10),
+    "displacement.gram": Field(("controls", "controls")),
+    "displacement.target": Field(("controls",)),
     "thumbnails": Field(("photos", 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE), bytes=True),
     "backdrop": Field((3, "backdrop", "backdrop"), bytes=True),
     "rest.rotation": Field((1, 3, 3), largest=1.01),
@@ -144,6 +146,7 @@ def layout_of(networks: Networks, model: str) -> Layout:
         "maps": networks.texture_encoder.config.resolution,
         "detail": generator.config.detail_resolution,
         "vertices": len(head_model.mean),
+        "controls": len(head_model.displacement.mean),
         "residual": len(head_model.residual_region),
         "relief": SHAPE_SIZE,
     }

@@ -52,18 +52,21 @@ def with_photo(
     rest_sum, count, crown = head_model.at_rest(landmarks, portrait.expression)[0], 1, landmarks.new_ones(1)
     if avatar is not None:
         rest_sum, count, crown = avatar.rest_sum + rest_sum, avatar.num_images + 1, avatar.crown
-    bound = head_model.crown_height(
-        head_model.shape(rest_sum, count), portrait.rotation[0], portrait.matte, portrait.inside
-    )
+    outlined = (portrait.rotation[0], portrait.matte, portrait.inside)
+    bound = head_model.crown_height(head_model.shape(rest_sum, count), *outlined)
     crown = crown.clamp(max=bound)
     shape = head_model.shape(rest_sum, count, crown)
+    vertices = head_model.seen_in(shape, portrait.expression, portrait.vertices, portrait.rotation)[0]
+    displacement = head_model.outline_evidence(vertices, *outlined)
+    if avatar is not None:
+        displacement = avatar.displacement + displacement
 
     state = avatar and inversion_of(avatar)
     view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, shape.landmarks, portrait.rotation)
     view = view._replace(posture=posture_of(networks, view))
     weight = landmarks.new_tensor([portrait.sharpness**2])
     state, maps = step(networks, state, view, atlas, detail_atlas, weight, fusion)
-    if not all_finite((state, view, rest_sum)):
+    if not all_finite((state, view, rest_sum, displacement)):
         raise AvatarError(
             f"{portrait.name} has not joined the avatar, as numbers that are not finite came out of the networks in "
             f"{str(networks.generator.dtype).removeprefix('torch.')}: load the model with dtype=torch.float32, and "
@@ -88,6 +91,7 @@ def with_photo(
             rest_sum=rest_sum,
             crown=crown,
             shape=shape,
+            displacement=displacement,
             rest=rest,
             thumbnails=portrait.thumbnail[None],
             backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(landmarks.device),
@@ -100,6 +104,7 @@ def with_photo(
         rest_sum=rest_sum,
         crown=crown,
         shape=shape,
+        displacement=displacement,
         thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
         photos=(*avatar.photos, record),
     )

@@ -15,6 +15,7 @@ from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
 from .face.portrait import THUMBNAIL_SIZE
 from .face.pose import NUM_LANDMARKS
+from .head.displacement import Evidence
 from .head.head_model import HeadModel, HeadShape
 from .inversion import Networks
 from .models.recurrent_unet import FusionState
@@ -51,6 +52,7 @@ def sample_avatar(
         rest_sum=torch.zeros(NUM_LANDMARKS, 3, device=device),
         crown=torch.ones(1, device=device),
         shape=HeadShape(*(x.to(device) for x in shape)),
+        displacement=Evidence(*(x.to(device) for x in head_model.displacement.no_evidence())),
         rest=Motion(
             rotation=torch.eye(3)[None],
             expression=torch.zeros(1, len(ARKIT_NAMES)),

@@ -3,6 +3,8 @@
 Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side of the output.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -681,7 +683,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         def posed(scores):
             scores, residual = (x.to(avatar.device) for x in posed_expression(avatar, scores))
-            return (scores, torch.zeros_like(residual)), head_model(shape, scores)[0]
+            vertices = head_model.dressed(head_model(shape, scores), avatar.displacement)
+            return (scores, torch.zeros_like(residual)), vertices[0]
 
         features, detail = self.canonical_features(avatar, size)
         views = []
@@ -823,10 +826,14 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights and the layout that an avatar's state belongs to."""
-        parts = (self.generator, self.texture_encoder, self.triplane_encoder, self.head_model)
-        layout = (f"{type(part).__name__}:{sum(p.numel() for p in part.state_dict().values())}" for part in parts)
-        return "-".join((self.generator.config.weights_id, *layout))
+        """Names the weights and all settings that an avatar's state belongs to, whatever their dtype and device."""
+        described = {}
+        for name, part in self._networks()._asdict().items():
+            settings = {key: value for key, value in part.config.items() if not key.startswith("_")}
+            numbers = sum(value.numel() for value in part.state_dict().values())
+            described[name] = [type(part).__name__, numbers, settings]
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return f"{self.generator.config.weights_id}-{digest[:16]}"
 
     @property
     def avatar_layout(self) -> Layout:

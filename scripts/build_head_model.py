@@ -36,6 +36,7 @@ def build_head_model(
         from invertavatar.face.pose import write_template
         from invertavatar.face.topology import build_topology
         from invertavatar.head.building import build_head_model as build
+        from invertavatar.head.displacement_building import fill_displacement
         from invertavatar.head.embedding import embed_landmarks
         from invertavatar.head.landmark_axes import learn_axes
         from invertavatar.head.makehuman import MakeHuman
@@ -44,7 +45,7 @@ def build_head_model(
         from invertavatar.head.random_heads import RandomHeads
         from invertavatar.head.topology import cut_head
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
-        from invertavatar.training.head_tracks import tracked_people
+        from invertavatar.training.head_tracks import outlined_people, tracked_people
         from invertavatar.training.shards import Shards
 
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -54,7 +55,8 @@ def build_head_model(
         mirror, template = face.mirror[:478], tracker.template
         source = MakeHuman(data)
         topology = cut_head(source)
-        people = list(tracked_people(Shards(tracks)).values())
+        shards = Shards(tracks)
+        people = list(tracked_people(shards).values())
         print(f"{sum(len(p.vertices) for p in people)} pictures of {len(people)} people to learn from")
         if learn_template:
             template = learned_template(people, mirror, template)
@@ -63,6 +65,7 @@ def build_head_model(
         axes = learn_axes(people, mirror, template.mean)
         embedding, allowed = embed_landmarks(source, RandomHeads(source), topology, tracker, mirror, pictures)
         model = build(source, topology, embedding, allowed, people, template, face, axes, heads)
+        fill_displacement(model, outlined_people(shards))
         model.save_pretrained(output)
         size = sum(file.stat().st_size for file in output.iterdir())
         print(f"{output}: {size / 1e6:.1f} MB, {model.config.num_vertices} vertices")

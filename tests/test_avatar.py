@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import json
 import os
@@ -176,6 +177,20 @@ def test_the_fingerprint_tells_structures_apart_but_not_dtypes(head_model):
     assert own == fingerprint(**{name: network.half() for name, network in tiny_networks().items()})
     assert own != fingerprint(**tiny_networks("paper"))
     assert own != fingerprint(**tiny_networks(weights_id="another run"))
+
+
+@pytest.mark.parametrize("name", ["generator", "latent_encoder", "texture_encoder", "triplane_encoder", "head_model"])
+def test_each_setting_of_a_component_is_in_the_fingerprint(name, head_model):
+    parts = tiny_networks() | {"head_model": copy.deepcopy(head_model)}
+    pipe = InvertAvatarPipeline(**parts)
+    own, part = pipe.fingerprint, parts[name]
+    settings = {key: value for key, value in part.config.items() if not key.startswith("_")}
+    assert len(settings) > 4
+    for key, value in settings.items():
+        part.register_to_config(**{key: "something else"})
+        assert pipe.fingerprint != own, key
+        part.register_to_config(**{key: value})
+    assert pipe.fingerprint == own
 
 
 def test_avatars_are_compared_by_identity(tiny_avatar):

@@ -19,10 +19,12 @@ from ..camera import angles_from_rotation
 from ..face.arkit import ARKIT_NAMES
 from ..face.pose import NUM_LANDMARKS
 from ..half_precision import Float32Island, Network
+from .displacement import Displacement, Evidence
 from .face_chart import FaceChart
 from .topology import JOINT_NAMES as JOINTS
 
 LABELS = ("face", "scalp", "ear", "neck", "torso", "lips", "mouth", "teeth", "tongue", "eye")
+NECK_CHAIN = ("head", "neck03", "neck02", "neck01")
 NUM_SURFACE_LANDMARKS = 468  # the others are irises: five of the right eye, then five of the left, centre first
 # Upper and lower lid, landmark by landmark from the inner to the outer corner.
 LID_PAIRS = {
@@ -70,6 +72,16 @@ class HeadModel(Float32Island, Network):
         warp_fade: Degrees of yaw from which landmarks of a frame begin to be distrusted, and where they are all so.
         bias_reach: Degrees of yaw and of pitch beyond which the tracker's bias is taken to grow no more: there were few
             faces to learn it from.
+        displacement_controls: Control points of the `Displacement`; what follows is described there.
+        displacement_reach: See `Displacement`.
+        displacement_noise: See `Displacement`.
+        displacement_largest: See `Displacement`.
+        displacement_inward: See `Displacement`.
+        displacement_step: See `Displacement`.
+        rim_power: See `Displacement`.
+        own_outline: See `Displacement`.
+        neck_forward: Head units by which the neck turns in front of MakeHuman's joints, as people who turn their head
+            take their shoulders along a little.
         crown_margin: Head units that the skull keeps inside the matte.
         crown_least: The most that a skull may be lowered, as a share of its height above the forehead.
     """
@@ -95,11 +107,31 @@ class HeadModel(Float32Island, Network):
         depth_trust: float = 0.5,
         warp_fade: tuple[float, float] = (15.0, 35.0),
         bias_reach: tuple[float, float] = (35.0, 25.0),
+        displacement_controls: int = 90,
+        displacement_reach: float = 0.22,
+        displacement_noise: float = 0.16,
+        displacement_largest: float = 0.6,
+        displacement_inward: float = 0.08,
+        displacement_step: float = 0.02,
+        rim_power: float = 8.0,
+        own_outline: float = 0.05,
+        neck_forward: float = 0.15,
         crown_margin: float = 0.01,
         crown_least: float = 0.7,
     ):
         super().__init__()
         self.chart = FaceChart(chart_vertices, chart_triangles, open_mouth, open_eye)
+        self.displacement = Displacement(
+            num_vertices,
+            displacement_controls,
+            displacement_reach,
+            displacement_noise,
+            displacement_largest,
+            displacement_inward,
+            displacement_step,
+            rim_power,
+            own_outline,
+        )
         residuals = sum((residual_axes or {}).values())
 
         def buffer(name, *shape, dtype=torch.float32):
@@ -237,6 +269,8 @@ class HeadModel(Float32Island, Network):
         left, right = self.eye_centres(vertices[None])[0]
         order = {"eyeLeft": left, "eyeRight": right}
         joints = torch.stack([order.get(name, joint) for name, joint in zip(JOINTS, joints, strict=True)])
+        bending = joints.new_tensor([[name in NECK_CHAIN] for name in JOINTS])
+        joints = joints + F.pad(bending * self.config.neck_forward, (2, 0))
         forehead = self.landmarks(vertices)[10, 1]
         lowered = (vertices[:, 1] - forehead).clamp(min=0) * self.crown_weight * (crown - 1)
         vertices = torch.stack([vertices[:, 0], vertices[:, 1] + lowered, vertices[:, 2]], -1)
@@ -309,14 +343,23 @@ class HeadModel(Float32Island, Network):
         place, weight = shape.vertices[skull], self.crown_weight[skull]
         above = (place[:, 1] - forehead).clamp(min=0) * weight
         inside = matte if valid is None else torch.where(valid > 0.5, matte, torch.ones_like(matte))
-        for crown in torch.linspace(1, config.crown_least, 31).tolist():
-            lowered = torch.stack([place[:, 0], place[:, 1] + above * (crown - 1), place[:, 2]], -1)
-            seen = lowered @ rotation.mT
-            grid = torch.stack([seen[:, 0], -seen[:, 1] - config.crown_margin], -1)[None, None]
-            covered = F.grid_sample(inside, grid, padding_mode="border", align_corners=False)
-            if float((covered < 0.5).float().mean()) < 0.01:
-                return crown
-        return config.crown_least
+        crowns = torch.linspace(1, config.crown_least, 31, device=place.device)
+        heights = place[:, 1] + above * (crowns[:, None] - 1)  # [31, N]
+        lowered = torch.stack([place[:, 0].expand_as(heights), heights, place[:, 2].expand_as(heights)], -1)
+        seen = lowered @ rotation.mT
+        grid = torch.stack([seen[..., 0], -seen[..., 1] - config.crown_margin], -1)[None]
+        covered = F.grid_sample(inside, grid, padding_mode="border", align_corners=False)[0, 0]
+        fits = (covered < 0.5).float().mean(1) < 0.01
+        return float(torch.where(fits, crowns, config.crown_least).max())
+
+    def outline_evidence(self, vertices: Tensor, rotation: Tensor, matte: Tensor, inside: Tensor) -> Evidence:
+        """What a photo says of hair and clothes: see `Displacement.observe`; vertices [V, 3] from `seen_in`."""
+        return self.displacement.observe(vertices, self.mean, self.triangles, rotation, matte, inside)
+
+    def dressed(self, vertices: Tensor, evidence: Evidence) -> Tensor:
+        """The mesh [B, V, 3] with hair and clothes, by what photos say of them."""
+        off = self.displacement.of_vertices(evidence, self.mean)
+        return vertices + off[:, None] * self.displacement.direction
 
     # Drive
 
@@ -359,6 +402,22 @@ class HeadModel(Float32Island, Network):
             vertices = vertices + self.warp(left)
         vertices = self.outside_of_eyeballs(vertices)
         return self.turn_eyes(vertices, gaze)
+
+    def seen_in(self, shape: HeadShape, expression: Tensor, landmarks: Tensor, rotation: Tensor) -> Tensor:
+        """The mesh as a tracker saw it in pictures: on its very landmarks, the body facing the viewer.
+
+        Args:
+            shape: The person.
+            expression: [B, 52].
+            landmarks: [B, L, 3] as tracked.
+            rotation: [B, 3, 3] head -> camera.
+
+        Returns:
+            [B, V, 3] in head space.
+        """
+        gaze = self.gaze_in(landmarks, shape.vertices[None])
+        vertices = self(shape, expression, None, landmarks, torch.zeros_like(rotation[:, 0, 0]), gaze)
+        return self.pose(shape, vertices, rotation)
 
     def driven_landmarks(
         self, neutral: Tensor, expression: Tensor, residual: Tensor | None = None, rotation: Tensor | None = None
@@ -468,12 +527,11 @@ class HeadModel(Float32Island, Network):
         Returns:
             [B, J, 3, 3] and [B, J, 3].
         """
-        order = ("head", "neck03", "neck02", "neck01", "torso")
-        step = matrix_root(turn, len(order) - 1).mT  # each neck joint takes its share
+        step = matrix_root(turn, len(NECK_CHAIN)).mT  # each neck joint takes its share
         rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
         moved = torch.zeros_like(turn[:, :, 0])
         bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
-        for above, below in pairwise(order):
+        for above, below in pairwise((*NECK_CHAIN, "torso")):
             pivot = shape.joints[JOINTS.index(above)]
             moved = moved + (rotation - rotation @ step) @ pivot
             rotation = rotation @ step

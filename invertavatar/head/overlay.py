@@ -30,9 +30,7 @@ def fitted_to(head_model: HeadModel, portrait: Portrait) -> tuple[HeadShape, tor
     shape = head_model.shape(rest, 1)
     crown = head_model.crown_height(shape, portrait.rotation[0], portrait.matte, portrait.inside)
     shape = head_model.shape(rest, 1, crown)
-    gaze = head_model.gaze_in(portrait.vertices, shape.vertices[None])
-    frontal = portrait.vertices.new_zeros(1)  # so that the photo's own landmarks are met, however it is turned
-    return shape, head_model(shape, portrait.expression, None, portrait.vertices, frontal, gaze)
+    return shape, head_model.seen_in(shape, portrait.expression, portrait.vertices, portrait.rotation)
 
 
 @torch.no_grad()

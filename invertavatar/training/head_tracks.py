@@ -1,12 +1,19 @@
 """The people of shards as the head model learns from them and is measured on.
 
-Shapes: see `TrackedPerson`.
+Shapes: see `TrackedPerson` and `OutlinedPhoto`.
 """
 
-import numpy as np
+from collections.abc import Iterator
 
+import numpy as np
+import torch
+
+from ..camera import angles_from_rotation
+from ..head.displacement_building import OutlinedPhoto
 from ..head.tracked_person import TrackedPerson
 from .shards import Shards
+
+PHOTOS = 6  # of a person, from the most left to the most right one
 
 
 def tracked_people(shards: Shards) -> dict[str, TrackedPerson]:
@@ -25,3 +32,36 @@ def tracked_people(shards: Shards) -> dict[str, TrackedPerson]:
         )
         for person, rows in ((name, np.concatenate(parts)) for name, parts in sorted(faces.items()))
     }
+
+
+def outlined_people(shards: Shards) -> Iterator[list[OutlinedPhoto]]:
+    """A few photos with mattes of each person of some shards who is seen more than once, evenly over the angles."""
+    faces: dict[str, list] = {}
+    for source in shards.sources:
+        faces.setdefault(source.person, []).append(source.faces)
+    for _, parts in sorted(faces.items()):
+        rows = np.concatenate(parts)
+        if len(rows) < 2:
+            continue
+        yaw = angles_from_rotation(torch.from_numpy(shards.rotation[rows]))[:, 0].numpy()
+        order = rows[yaw.argsort(kind="stable")]
+        places = np.linspace(0, len(order) - 1, min(PHOTOS, len(order)))
+        yield [_outlined(shards, order[round(place)]) for place in places]
+
+
+def _outlined(shards: Shards, face: int) -> OutlinedPhoto:
+    left, top, right, bottom = shards.inside[face]
+    matte = shards.matte(face)
+    inside = np.zeros_like(matte)
+    inside[top:bottom, left:right] = 255
+
+    def tensor(array, scale=1.0):
+        return torch.from_numpy(array.astype(np.float32) / scale)[None]
+
+    return OutlinedPhoto(
+        tensor(shards.vertices[face]),
+        tensor(shards.expression[face], 255),
+        tensor(shards.rotation[face]),
+        tensor(matte, 255)[None],
+        tensor(inside, 255)[None],
+    )
