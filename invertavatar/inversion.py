@@ -216,7 +216,8 @@ def render_frame(
         networks: The networks.
         ws: [B, L, w_dim], or [1, L, w_dim] for frames of one person.
         features: Of the same batch, or of 1; so is `detail`.
-        detail: [B, 3, H, W] the face's texture in full resolution; None leaves the full-resolution detail out.
+        detail: [B, 4, H, W] the face in full resolution, from `detail_texture`; None leaves the full-resolution detail
+            out.
         vertices: [B, V, 3] the driven face.
         neutral: [B, V, 3] or [V, 3].
         rotation: [B, 3, 3] head -> camera.
@@ -257,8 +258,10 @@ def render_frame(
     if config.full_resolution_detail and detail is not None and views is not None and size > config.neural_resolution:
         with torch.no_grad():  # where the surface is shall not be learned from hair strands
             camera = (size, field_of_view, zoom, turn, posture)
-            surface, trust = surface_colour(detail, views.fine, shown, closed, rendering, rotation, chart, *camera)
-        colour = colour + fine_band(surface, opacity, config.neural_resolution) * upsampled.gate * trust
+            surface = surface_colour(detail, views.fine, shown, closed, rendering, rotation, chart, *camera)
+        fine = fine_band(surface.colour, opacity, config.neural_resolution)
+        colour = colour + fine * upsampled.gate * surface.trust
+        colour = colour + config.observed_face * surface.seen * (surface.colour * opacity - colour)
     # No ray may meet a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
     colour = colour + 0 * sum(x.sum((1, 2, 3), keepdim=True) for x in face)
     return Frame(colour, opacity, upsampled.gate, rendering)

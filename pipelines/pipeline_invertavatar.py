@@ -55,7 +55,7 @@ from invertavatar.rendering.fixed_sizes import FixedSizes
 from invertavatar.rendering.frontal_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.head_shape import face_window
 from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
-from invertavatar.rendering.observation import observed_texture
+from invertavatar.rendering.observation import detail_texture
 from invertavatar.rendering.resize import halved, resize
 from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
@@ -766,7 +766,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self._check_finite(features._replace(views=None))
         if (views := features.views) is not None and views.fine is not None:
             features = features._replace(views=views._replace(fine=halved(views.fine, height)))
-        return features, halved(observed_texture(avatar.detail_sum, fine).texture, height)
+        return features, halved(detail_texture(avatar.detail_sum, fine), height)
 
     def render_frames(
         self,
@@ -788,7 +788,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         Args:
             avatar: On the pipeline's device.
             features: From `canonical_features`.
-            detail: [1, 3, R, R] likewise.
+            detail: [1, 4, R, R] likewise.
             expression: [B, 52].
             residual: [B, K].
             rotation: [B, 3, 3] head -> camera.

@@ -3,9 +3,9 @@
 Shapes: V vertices, C control points, H side of a crop, M steps along a direction.
 
 A photo's matte tells the displacement where the skin turns away from the viewer: there the outline is. Elsewhere it
-bounds it, as nothing reaches beyond the outline. What no photo tells comes from how people are: the displacement is that
-of a few control points, whose mean and covariance over people are learned (`displacement_building`). What photos say is
-a sum of normal equations, so that one photo more never needs the others again.
+bounds it, as nothing reaches beyond the outline. What no photo tells comes from how people are: the displacement is
+that of a few control points, whose mean and covariance over people are learned (`displacement_building`). What photos
+say is a sum of normal equations, so that one photo more never needs the others again.
 """
 
 import math

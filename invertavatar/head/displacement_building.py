@@ -93,7 +93,7 @@ def smooth_directions(mean, triangles, skin, ear, around) -> np.ndarray:
 
 
 def standing_off(mean, triangles, label, direction, around) -> np.ndarray:
-    """[V] in 0..1 how far each vertex may stand off: all of scalp and torso, the sides of the neck, none of the face."""
+    """[V] in 0..1 how far each vertex may stand off: scalp and torso wholly, the neck at its sides, the face not."""
     share = of_label(triangles, label, "scalp", "torso").astype(np.float64)
     neck, ear = of_label(triangles, label, "neck"), of_label(triangles, label, "ear")
     sideways = (FRONT_OF_NECK - direction[:, 2]) / (FRONT_OF_NECK - BACK_OF_NECK)

@@ -71,6 +71,8 @@ class AvatarGenerator(Network):
         guided_samples: DESIGN 5.3; needs the mesh-guided density.
         output_gain: DESIGN 5.4, initial scale of every output head.
         full_resolution_detail: DESIGN 5.5.
+        observed_face: In 0..1: how far skin of the face is drawn as the photos show it, where they show it well, beside
+            what the networks make of it. It comes with the full-resolution detail.
         detail_resolution: Size of the maps that hold the observed colours for it, a power of two.
         mapping_layers: Layers of the mapping network.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
@@ -104,6 +106,7 @@ class AvatarGenerator(Network):
         guided_samples: bool = True,
         output_gain: float = 0.001,
         full_resolution_detail: bool = True,
+        observed_face: float = 0.7,
         detail_resolution: int = 512,
         mapping_layers: int = 2,
         weights_id: str = "untrained",

@@ -3,11 +3,14 @@
 Shapes: B batch, H W output picture, h w rendered size.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import project, rays
+from ..face.topology import SKIN
 from ..head.face_chart import FaceChart
 from .frontal_views import sampled
 from .head_shape import behind_share, soften
@@ -18,6 +21,16 @@ from .uv import layered, vertex_facing
 from .volume_renderer import Rendering
 
 TORN = 5.0  # a pixel that covers so much of the canonical plane lies on two surfaces, one behind the other
+
+
+class Surface(NamedTuple):
+    """What the photos show of the surface behind each pixel."""
+
+    colour: Tensor  # [B, 3, H, W] in -1..1
+    # [B, 1, H, W] in 0..1 how far its fine structure can be trusted: where a surface that the photos saw edge-on turns
+    # toward the viewer, it would smear, and behind the head they saw nothing.
+    trust: Tensor
+    seen: Tensor  # [B, 1, H, W] in 0..1: skin of the face that a photo shows about as well as it shows any
 
 
 def surface_colour(
@@ -33,14 +46,15 @@ def surface_colour(
     zoom: float = 1.0,
     turn: Tensor | None = None,
     posture: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> Surface:
     """The observed colour of the surface behind each output pixel.
 
     On the face it comes through the UV map of the driven mesh, drawn in this very view; elsewhere through the frontal
     plane at the point where the rendered depth puts the surface.
 
     Args:
-        texture: [B, 3, R, R] of the face, or of a batch of 1 for all frames; less than twice as fine as the frames.
+        texture: [B, 4, R, R] from `observation.detail_texture`, or of a batch of 1 for all frames; less than twice as
+            fine as the frames.
         views: [B, K, 5, R, R] the photos in the frontal plane, likewise.
         shown: [B, K] how much each of them counts.
         closed: [B, V + E, 3] the driven mesh.
@@ -48,10 +62,6 @@ def surface_colour(
         rotation: [B, 3, 3] head -> camera.
         size: H = W.
         turn: See `VolumeRenderer.forward`, as is `posture`.
-
-    Returns:
-        [B, 3, H, W] in -1..1, and [B, 1, H, W] in 0..1 how far its fine structure can be trusted: where a surface that
-        the photos saw edge-on turns toward the viewer, it would smear, and behind the head they saw nothing.
     """
     batch, small = len(closed), rendering.depth.shape[-1]
     depth = (rendering.depth / rendering.opacity.clamp(min=0.05)).flatten(2).transpose(1, 2)
@@ -69,9 +79,16 @@ def surface_colour(
     attributes = torch.cat([chart.uv.expand(batch, -1, -1), facing], -1)
     attributes = interpolate(attributes, drawn, chart.triangles)  # [B, 3, H, W]
     grid = attributes[:, :2].permute(0, 2, 3, 1)
-    face = looked_up(texture.expand(batch, -1, -1, -1), grid)
+    texture = texture.expand(batch, -1, -1, -1)
+    face = looked_up(texture[:, :3], grid)
+    seen = F.grid_sample(texture[:, 3:], grid, padding_mode="border", align_corners=False)
+    skin = (chart.triangle_region[drawn.triangle.clamp(min=0)] == SKIN)[:, None]
     share = soften(drawn.mask[:, None].float()) * (attributes[:, 2:] * 4).clamp(0, 1)  # grazing skin smears
-    return elsewhere + share * (face - elsewhere), share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1)
+    return Surface(
+        colour=elsewhere + share * (face - elsewhere),
+        trust=share + (1 - share) * ((spread - 0.3) * 3).clamp(0, 1),
+        seen=share * skin * (seen * 4).clamp(0, 1),
+    )
 
 
 def stretching(grid: Tensor) -> Tensor:

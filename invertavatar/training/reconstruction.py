@@ -12,7 +12,7 @@ from ..face.portrait import FEATHER
 from ..inversion import Frame, Inversion, Networks, View, canonical_features, invert_step, posture_of, render_frame
 from ..models.generator import CanonicalFeatures
 from ..rendering.head_shape import face_window
-from ..rendering.observation import observed_texture
+from ..rendering.observation import detail_texture
 from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
 from .episodes import Episode
@@ -73,7 +73,7 @@ class Reconstruction:
         features = canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]))
         if state.detail_sum is None:
             return features, None
-        return features, observed_texture(state.detail_sum, self.atlas(self.detail_resolution)).texture
+        return features, detail_texture(state.detail_sum, self.atlas(self.detail_resolution))
 
     def draw(
         self,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from invertavatar.camera import pixel_centres, rotation_from_angles
+from invertavatar.camera import pixel_centres, project, rotation_from_angles
 from invertavatar.rendering.detail import fine_band, stretching, surface_colour
 from invertavatar.rendering.volume_renderer import Rendering
 from tests.landmarks import mean_landmarks
@@ -21,14 +21,15 @@ def flat_head(depth=0.0):
     return Rendering(torch.zeros(1, 3, SMALL, SMALL), opaque, depth * opaque)
 
 
-def observed(texture=FACE_COLOUR, canonical=ELSEWHERE, size=128):
-    """The texture, one photo in the frontal plane and its share; of constant colour, or as given."""
+def observed(texture=FACE_COLOUR, canonical=ELSEWHERE, size=128, seen=1.0):
+    """The texture, seen as well everywhere, one photo in the frontal plane and its share; of constant colour, or as given."""
 
     def picture(colour):
         return colour if isinstance(colour, torch.Tensor) else torch.full((1, 3, size, size), float(colour))
 
-    seen = torch.cat([picture(canonical), torch.ones(1, 2, size, size)], 1)
-    return picture(texture), seen[:, None], torch.ones(1, 1)
+    view = torch.cat([picture(canonical), torch.ones(1, 2, size, size)], 1)
+    face = torch.cat([picture(texture), torch.full((1, 1, size, size), seen)], 1)
+    return face, view[:, None], torch.ones(1, 1)
 
 
 # The fine band
@@ -93,7 +94,7 @@ def surface(head_model, maps, rotation=None, rendering=None, size=SIZE, **camera
 
 
 def test_the_face_takes_its_colour_from_the_texture_and_the_rest_from_the_canonical_plane(head_model):
-    colour, trust = surface(head_model, observed())
+    colour, trust, _ = surface(head_model, observed())
     middle, corner = (0, slice(None), 140, 128), (0, slice(None), 5, 5)
     torch.testing.assert_close(colour[middle], torch.full((3,), FACE_COLOUR))
     torch.testing.assert_close(colour[corner], torch.full((3,), ELSEWHERE))
@@ -104,7 +105,7 @@ def test_the_face_takes_its_colour_from_the_texture_and_the_rest_from_the_canoni
 def test_from_the_front_the_canonical_plane_appears_as_it_is(head_model):
     picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     picture = F.interpolate(picture, size=(128, 128), mode="bicubic", align_corners=False)
-    colour, _ = surface(head_model, observed(canonical=picture), size=128)
+    colour, *_ = surface(head_model, observed(canonical=picture), size=128)
     border = torch.ones(1, 1, 128, 128)
     border[..., 20:108, 20:108] = 0  # outside of the face
     border[..., :2] = border[..., -2:] = border[..., :2, :] = border[..., -2:, :] = 0
@@ -115,7 +116,7 @@ def test_from_the_front_the_canonical_plane_appears_as_it_is(head_model):
 def test_a_surface_point_is_looked_up_where_the_rendered_depth_puts_it(head_model, camera):
     right, _ = pixel_centres(128)
     yaw, depth = 25.0, 0.2
-    colour, _ = surface(
+    colour, *_ = surface(
         head_model,
         observed(canonical=right.expand(1, 3, -1, -1)),
         rotation_from_angles(yaw)[None],
@@ -136,20 +137,33 @@ def test_one_set_of_maps_serves_a_whole_batch_of_frames(head_model):
     rendering = Rendering(*(x.expand(2, -1, -1, -1) for x in flat_head()))
     texture, views, _ = observed()
     shown = texture, views, torch.ones(2, 1)
-    colour, _ = surface_colour(*shown, closed, rendering, rotation, head_model.chart, 64)
-    alone, _ = surface_colour(*observed(), closed[1:], flat_head(), rotation[1:], head_model.chart, 64)
+    colour, *_ = surface_colour(*shown, closed, rendering, rotation, head_model.chart, 64)
+    alone, *_ = surface_colour(*observed(), closed[1:], flat_head(), rotation[1:], head_model.chart, 64)
     torch.testing.assert_close(colour[1:], alone)
 
 
 def test_the_fine_structure_of_the_face_is_trusted_and_that_of_a_surface_seen_edge_on_is_not(head_model):
-    _, frontal = surface(head_model, observed())
+    _, frontal, _ = surface(head_model, observed())
     assert frontal[0, 0, 128, 128] == 1
     assert frontal[0, 0, 5, 5] > 0.95
     # A head turned by 80 degrees shows the canonical plane almost edge-on.
-    _, turned = surface(head_model, observed(), rotation_from_angles(80.0)[None])
+    _, turned, _ = surface(head_model, observed(), rotation_from_angles(80.0)[None])
     assert turned[0, 0, 5, 5] < 0.05
 
 
 def test_nothing_behind_the_head_has_a_fine_structure(head_model):
-    _, trust = surface(head_model, observed(), rendering=flat_head(-0.7))
+    _, trust, _ = surface(head_model, observed(), rendering=flat_head(-0.7))
     assert trust[0, 0, 5, 5] == 0
+
+
+def test_only_skin_of_the_face_that_photos_show_is_seen(head_model):
+    *_, frontal = surface(head_model, observed())
+    assert frontal[0, 0, 140, 128] > 0.99  # the nose
+    assert frontal[0, 0, 5, 5] == 0  # beside the face
+    lids = project(mean_landmarks(head_model)[None], torch.eye(3)[None])[0, [468, 473]]
+    for x, y in ((lids[:, :2] + 1) * SIZE / 2).round().int().tolist():
+        assert frontal[0, 0, y, x] == 0  # the irises are the network's
+    *_, hidden = surface(head_model, observed(seen=0.0))
+    assert hidden.max() == 0
+    *_, turned = surface(head_model, observed(), rotation_from_angles(60.0)[None])
+    assert turned.sum() < 0.8 * frontal.sum()
