@@ -261,7 +261,9 @@ def render_frame(
             surface = surface_colour(detail, views.fine, shown, closed, rendering, rotation, chart, *camera)
         fine = fine_band(surface.colour, opacity, config.neural_resolution)
         colour = colour + fine * upsampled.gate * surface.trust
-        colour = colour + config.observed_face * surface.seen * (surface.colour * opacity - colour)
+        # Light is the networks' work: that of the photo that shows a place best need not be that of the others.
+        missed = fine_band(surface.colour * opacity - colour, surface.seen, config.light_resolution)
+        colour = colour + config.observed_face * missed
     # No ray may meet a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
     colour = colour + 0 * sum(x.sum((1, 2, 3), keepdim=True) for x in face)
     return Frame(colour, opacity, upsampled.gate, rendering)

@@ -19,7 +19,7 @@ import invertavatar
 from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
 SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
-StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "posture", "joint"])
+StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "posture", "drawing", "joint"])
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
 
 

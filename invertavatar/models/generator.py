@@ -73,6 +73,7 @@ class AvatarGenerator(Network):
         full_resolution_detail: DESIGN 5.5.
         observed_face: In 0..1: how far skin of the face is drawn as the photos show it, where they show it well, beside
             what the networks make of it. It comes with the full-resolution detail.
+        light_resolution: Pixels across a picture of the light on that skin, which is always the networks'.
         detail_resolution: Size of the maps that hold the observed colours for it, a power of two.
         mapping_layers: Layers of the mapping network.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
@@ -107,6 +108,7 @@ class AvatarGenerator(Network):
         output_gain: float = 0.001,
         full_resolution_detail: bool = True,
         observed_face: float = 0.7,
+        light_resolution: int = 16,
         detail_resolution: int = 512,
         mapping_layers: int = 2,
         weights_id: str = "untrained",

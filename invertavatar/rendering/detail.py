@@ -104,17 +104,18 @@ def stretching(grid: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(area, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
-def fine_band(colour: Tensor, opacity: Tensor, rendered_size: int) -> Tensor:
-    """What a picture of `rendered_size` pixels cannot carry of a surface's colours.
+def fine_band(colour: Tensor, weight: Tensor, coarse_size: int) -> Tensor:
+    """What a picture of `coarse_size` pixels cannot carry of colours.
 
     Args:
-        colour: [B, 3, H, W]; what it holds beside the head does not matter.
-        opacity: [B, 1, H, W] in 0..1 of the head.
+        colour: [B, 3, H, W]; what it holds where the weight is 0 does not matter.
+        weight: [B, 1, H, W] in 0..1, such as the opacity of the head.
+        coarse_size: Pixels.
 
     Returns:
-        [B, 3, H, W], premultiplied by opacity.
+        [B, 3, H, W], premultiplied by the weight.
     """
-    weighted = torch.cat([colour * opacity, opacity], 1)
-    low = F.interpolate(weighted, size=(rendered_size, rendered_size), mode="area")
+    weighted = torch.cat([colour * weight, weight], 1)
+    low = F.interpolate(weighted, size=(coarse_size, coarse_size), mode="area")
     low = F.interpolate(low, size=colour.shape[-2:], mode="bilinear", align_corners=False)
-    return (colour - low[:, :3] / low[:, 3:].clamp(min=1e-3)) * opacity
+    return (colour - low[:, :3] / low[:, 3:].clamp(min=1e-3)) * weight

@@ -134,7 +134,7 @@ class Episodes(Dataset):
         kind = self.kinds[rng.choice(len(self.kinds), p=share / share.sum())]
         names = list(self.people[kind])
         sources = self.people[kind][names[rng.integers(len(names))]]
-        photos, targets = draw_faces(sources, count, self.sizes.targets, rng)
+        photos, targets = draw_faces(sources, count, self.sizes.targets, self.shards.rotation, rng)
         photos, targets = ([self._observation(face) for face in faces] for faces in (photos, targets))
         if self.augmentation is not None:
             photos, targets = self.augmentation(photos, targets, self.mirror, rng)
@@ -195,9 +195,13 @@ def start_method() -> str:
 
 
 def draw_faces(
-    sources: Sequence[Source], count: int, targets: int, rng: np.random.Generator
+    sources: Sequence[Source], count: int, targets: int, rotations: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose source photos and targets among the faces of a person.
+    """Choose source photos and targets among the faces of a person, so that all angles between them are as common.
+
+    Heads are near the front in most frames, so that frames drawn evenly would lie a few degrees apart: a target is the
+    face whose angle to one of the photos is nearest to a number between 0 and the largest there is. Half of the time
+    the two change their parts, so that a photo may be the turned one.
 
     Of a clip all come from the same one, as light and hair change between clips, and no target is a source photo unless
     there are too few faces. With a single face, sources and targets show the same one.
@@ -206,6 +210,7 @@ def draw_faces(
         sources: Clips or photos of one person, of one kind.
         count: N.
         targets: T.
+        rotations: [n, 3, 3] head -> camera, of all faces there are.
         rng: Decides.
 
     Returns:
@@ -215,10 +220,25 @@ def draw_faces(
         faces = sources[rng.integers(len(sources))].faces
     else:
         faces = np.concatenate([source.faces for source in sources])
-    order = rng.permutation(len(faces))
-    apart = min(targets, max(len(faces) - 1, 1))
-    chosen, others = order[:apart], order[apart:] if len(faces) > 1 else order
-    photos = others[np.arange(count) % len(others)]
+    if len(faces) == 1:
+        return faces.repeat(count), faces.repeat(targets)
+    first = int(rng.integers(len(faces)))
+    away = angles_between(rotations[faces[first]], rotations[faces])
+    apart = min(targets, len(faces) - 1)
+    chosen: list[int] = []
+    for wanted in rng.uniform(0, away.max(), apart):
+        free = np.setdiff1d(np.arange(len(faces)), [first, *chosen])
+        chosen.append(int(free[np.abs(away[free] - wanted).argmin()]))
+    if rng.random() < 0.5:
+        first, chosen[0] = chosen[0], first
+    others = rng.permutation(np.setdiff1d(np.arange(len(faces)), [first, *chosen]))
+    photos = np.concatenate([[first], others])[np.arange(count) % (len(others) + 1)]
     if sources[0].kind == "clip":
         photos = np.sort(photos)
-    return faces[photos], faces[chosen[np.arange(targets) % len(chosen)]]
+    return faces[photos], faces[np.array(chosen)[np.arange(targets) % apart]]
+
+
+def angles_between(rotation: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Degrees [n] by which rotations [n, 3, 3] differ from one [3, 3]."""
+    cosine = (np.einsum("ij,nij->n", rotation, others) - 1) / 2
+    return np.degrees(np.arccos(cosine.clip(-1, 1)))

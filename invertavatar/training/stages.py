@@ -96,6 +96,14 @@ STAGES: dict[str, StageSettings] = {
         1e-3,
         targets=3,
     ),
+    # Not in the paper: what draws a frame from its features, with all else as it is; minutes on a CPU.
+    "drawing": StageSettings(
+        ("generator.super_resolution", "generator.renderer"),
+        LossWeights(l1=3.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5),
+        3e-4,
+        photos=(1, 2),
+        targets=2,
+    ),
     # DESIGN 8
     "joint": StageSettings(
         (*_ENCODERS, "generator"),
@@ -459,6 +467,7 @@ STAGE_CLASSES: dict[str, type[Stage]] = {
     "recurrent": ReconstructionStage,
     "relief": ReliefStage,
     "posture": PostureStage,
+    "drawing": ReconstructionStage,
     "joint": ReconstructionStage,
 }
 

@@ -22,7 +22,7 @@ def flat_head(depth=0.0):
 
 
 def observed(texture=FACE_COLOUR, canonical=ELSEWHERE, size=128, seen=1.0):
-    """The texture, seen as well everywhere, one photo in the frontal plane and its share; of constant colour, or as given."""
+    """The texture, one photo in the frontal plane and its share; of constant colour, or as given."""
 
     def picture(colour):
         return colour if isinstance(colour, torch.Tensor) else torch.full((1, 3, size, size), float(colour))

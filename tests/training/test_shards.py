@@ -136,13 +136,29 @@ def test_two_processes_draw_different_people_but_equally_many_photos(shards, hea
 def test_targets_are_no_source_photos_unless_there_is_only_one_face():
     rng = np.random.default_rng(0)
     clip = [Source("p", "c", "clip", np.arange(10, 16))]
+    turned = rotation_from_angles(torch.linspace(-30, 30, 16)).numpy()
     for _ in range(50):
-        photos, targets = draw_faces(clip, 4, 2, rng)
+        photos, targets = draw_faces(clip, 4, 2, turned, rng)
         assert not set(photos) & set(targets)
         assert list(photos) == sorted(photos)
-    photos, targets = draw_faces([Source("p", "s", "still", np.array([3]))], 2, 1, rng)
+    photos, targets = draw_faces([Source("p", "s", "still", np.array([3]))], 2, 1, turned, rng)
     assert photos.tolist() == [3, 3]
     assert targets.tolist() == [3]
+
+
+def test_photos_and_targets_lie_at_all_angles_alike():
+    """In a clip that is frontal but for a few frames, and either of the two may be the turned one."""
+    rng = np.random.default_rng(0)
+    yaw = np.concatenate([rng.normal(0, 1, 90), np.linspace(3, 40, 10)])
+    rotations = rotation_from_angles(torch.from_numpy(yaw).float()).numpy()
+    clip, away, turned = [Source("p", "c", "clip", np.arange(100))], [], 0
+    for _ in range(400):
+        [photo], [target] = draw_faces(clip, 1, 1, rotations, rng)
+        away.append(abs(yaw[photo] - yaw[target]))
+        turned += yaw[photo] > 20
+    counts, _ = np.histogram(away, [0, 10, 20, 30, 40])
+    assert counts.min() > 60  # of 400; drawn evenly 8 in ten would lie in the first
+    assert 60 < turned < 200
 
 
 def test_the_neutral_face_after_each_photo_is_the_one_the_pipeline_finds(shards, head_model):
