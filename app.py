@@ -555,7 +555,7 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
                 )
             with gr.Accordion("Mesh", open=False, elem_id="mesh_panel"):
                 surface = gr.Radio(
-                    [("Head: can be animated, bald", "head"), ("Volume: still, with its hair", "volume")],
+                    [("Head: can be animated", "head"), ("Volume: still", "volume")],
                     value="head",
                     label="Surface",
                     elem_id="surface",

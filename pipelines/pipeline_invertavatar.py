@@ -641,8 +641,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
                 expression.
             texture_size: Side of the texture in pixels, a power of two.
             surface: "head" is the head model fitted to the person: skin, ears, eyeballs, teeth and tongue, with 52
-                morph targets named as ARKit's, joints and skinning, but without hair. "volume" is the closed surface of
-                the volume that the pictures are made of, hair included.
+                morph targets named as ARKit's, joints and skinning; hair and clothes stand off it as far as the photos'
+                mattes say (`head.displacement`). "volume" is the closed surface of the volume that the pictures are
+                made of.
 
         Returns:
             A mesh in head space; its `save` writes .glb, .obj or .ply.

@@ -1,5 +1,6 @@
 """Build the head model from MakeHuman's CC0 data and from tracked people."""
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ if not __package__:  # run as a file: the repository may not be installed
 
 from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def build_head_model(
     data: Annotated[Path, typer.Argument(help="Folder of MakeHuman's data.")],
@@ -23,6 +26,12 @@ def build_head_model(
     learn_template: Annotated[
         bool, typer.Option(help="Learn the pose template from the tracks first and write it into the face_tracker.")
     ] = False,
+    profiles: Annotated[
+        Path | None, typer.Option(help="Folder of photos whose ears --ears boxes; without it ears stay MakeHuman's.")
+    ] = None,
+    ears: Annotated[
+        Path, typer.Option(help="JSON of boxes of ears: name of a photo -> left, top, right, bottom in pixels.")
+    ] = ROOT / "tests" / "data" / "cfp_ears.json",
     heads: Annotated[int, typer.Option(min=200, help="Random heads that the identity axes are made of.")] = 2000,
     pictures: Annotated[int, typer.Option(min=2, help="Random heads that landmarks are looked for on.")] = 24,
     debug: DebugOption = False,
@@ -37,6 +46,7 @@ def build_head_model(
         from invertavatar.face.topology import build_topology
         from invertavatar.head.building import build_head_model as build
         from invertavatar.head.displacement_building import fill_displacement
+        from invertavatar.head.ears import place_ears
         from invertavatar.head.embedding import embed_landmarks
         from invertavatar.head.landmark_axes import learn_axes
         from invertavatar.head.makehuman import MakeHuman
@@ -44,6 +54,7 @@ def build_head_model(
         from invertavatar.head.pose_template import learn_template as learned_template
         from invertavatar.head.random_heads import RandomHeads
         from invertavatar.head.topology import cut_head
+        from invertavatar.media import load_image
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
         from invertavatar.training.head_tracks import outlined_people, tracked_people
         from invertavatar.training.shards import Shards
@@ -65,6 +76,11 @@ def build_head_model(
         axes = learn_axes(people, mirror, template.mean)
         embedding, allowed = embed_landmarks(source, RandomHeads(source), topology, tracker, mirror, pictures)
         model = build(source, topology, embedding, allowed, people, template, face, axes, heads)
+        if profiles:
+            boxes = json.loads(ears.read_text(encoding="utf-8"))["boxes"]
+            tracks = [tracker.detect(load_image(profiles / f"{name}.jpg"), name) for name in boxes]
+            back, up = place_ears(model, tracks, list(boxes.values()))
+            print(f"ears moved by {back:.3f} back and {up:.3f} up, head units")
         fill_displacement(model, outlined_people(shards))
         model.save_pretrained(output)
         size = sum(file.stat().st_size for file in output.iterdir())

@@ -80,15 +80,18 @@ def ears(head, tracker, profiles: Path) -> None:
 
     import numpy as np
 
-    from invertavatar.evaluation.head_fit import ear_offset
+    from invertavatar.evaluation.head_fit import face_height
+    from invertavatar.head.ears import ear_offset
     from invertavatar.media import load_image
 
     boxes = json.loads((Path(__file__).parents[1] / "tests" / "data" / "cfp_ears.json").read_text(encoding="utf-8"))
     tracks = {k: tracker.detect(load_image(profiles / f"{k}.jpg"), k) for k in boxes["boxes"]}
-    for how, unbiased in (("bias taken out", True), ("bias left in", False)):
-        off = [ear_offset(head, tracks[k], box, unbiased) for k, box in boxes["boxes"].items()]
-        print(f"Middle of the ear in {len(off)} profiles, {how}: off by {np.mean(off):.1f}", end=" ")
-        print(f"on average, {np.median(off):.1f} in the middle, {np.mean(np.array(off) <= 5):.0%} within 5")
+    off = np.array([ear_offset(head, tracks[k], box) for k, box in boxes["boxes"].items()]) * 100 / face_height(head)
+    others = off - (off.sum(0) - off) / (len(off) - 1)  # each with the ears placed by all the others
+    for how, away in (("as they are", off), ("each placed by the others alone", others)):
+        away = np.linalg.norm(away, axis=1)
+        print(f"Middle of the ear in {len(away)} profiles, {how}: off by {away.mean():.1f}", end=" ")
+        print(f"on average, {np.median(away):.1f} in the middle, {np.mean(away <= 5):.0%} within 5")
 
 
 def masks(shards, face: int):

@@ -11,12 +11,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..camera import angles_from_rotation
 from ..face.arkit import ARKIT_NAMES
 from ..face.topology import LID_GAPS
-from ..face.tracker import Track
 from ..head.building import FRONTAL, tracker_bias
-from ..head.head_model import LABELS, HeadModel, HeadShape
+from ..head.head_model import HeadModel, HeadShape
 from ..head.tracked_person import TrackedPerson
 from ..rendering.rasterizer import rasterize
 
@@ -30,30 +28,6 @@ class PersonFit(NamedTuple):
 
     steps: dict[str, float]
     lid_gaps: tuple[float, float]  # at eyeBlink 1, right and left
-
-
-@torch.no_grad()
-def ear_offset(model: HeadModel, track: Track, box: Sequence[float], unbiased: bool = True) -> float:
-    """How far the middle of the ear that a turned photo shows lies from where it is, in % of the face's height.
-
-    Args:
-        model: The head model, fitted to this photo alone.
-        track: The photo's.
-        box: Of the ear in the photo: left, top, right and bottom in pixels.
-        unbiased: False leaves the tracker's bias in.
-    """
-    rotation = torch.from_numpy(track.rotation)
-    yaw = angles_from_rotation(rotation)[0]
-    landmarks, scores = torch.from_numpy(track.vertices)[None], torch.from_numpy(track.expression)[None]
-    if unbiased:
-        landmarks = model.unbiased(landmarks, rotation[None])
-    shape = model.shape(model.at_rest(landmarks, scores)[0], 1)
-    ears = model.triangles[model.label == LABELS.index("ear")].unique().long()
-    ear = ears[model.mean[ears, 0] * yaw < 0]  # a face that looks to the right shows its left side, the picture's left
-    seen = model(shape, scores)[0, ear] @ rotation.T
-    middle = (seen.amax(0) + seen.amin(0))[:2].numpy() / 2 * [1, -1] * track.scale + track.centre
-    wanted = (np.array(box[:2]) + np.array(box[2:])) / 2
-    return float(np.linalg.norm(middle - wanted)) * 100 / face_height(model) / track.scale
 
 
 def face_height(model: HeadModel) -> float:

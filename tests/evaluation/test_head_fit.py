@@ -7,12 +7,9 @@ import pytest
 import torch
 
 from invertavatar.camera import rotation_from_angles
-from invertavatar.evaluation.head_fit import crown_outside, ear_offset, face_height, fit_person, turned_errors
+from invertavatar.evaluation.head_fit import crown_outside, fit_person, turned_errors
 from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.tracker import Track
-from invertavatar.head.head_model import LABELS
 from invertavatar.head.tracked_person import TrackedPerson
-from invertavatar.rendering.rasterizer import rasterize
 
 YAWS = (-45.0, -38.0, -33.0, -10.0, -4.0, 0.0, 5.0, 9.0, 34.0, 41.0)
 
@@ -58,24 +55,3 @@ def test_a_bounded_crown_stays_inside_of_a_matte_that_is_lower(head_model, perso
     free, bounded = (crown_outside(head_model, person, lambda _: (matte, valid), [frontal], b) for b in (False, True))
     assert free.max() > 6
     assert bounded.max() < 2
-
-
-def test_an_ear_where_the_model_has_it_is_off_by_nothing(head_model, person):
-    scale, centre, frame = 100.0, np.array([200.0, 180.0], np.float32), YAWS.index(41.0)
-    landmarks, scores = (torch.from_numpy(x[frame : frame + 1]) for x in (person.vertices, person.expression))
-    rotation = torch.from_numpy(person.rotation[frame])
-    shape = head_model.shape(head_model.at_rest(landmarks, scores)[0], 1)
-    ears = head_model.triangles[head_model.label == LABELS.index("ear")]
-    seen = head_model(shape, scores) @ rotation.T
-    drawn = rasterize(seen * torch.tensor([1.0, -1.0, 1.0]), ears, 512).triangle[0] >= 0
-    columns = torch.nonzero(drawn.any(0))[:, 0] / 256 - 1
-    left = columns[columns < 0]  # looking to the picture's right, the ear in front is on the left
-    rows = torch.nonzero(drawn[:, :256].any(1))[:, 0] / 256 - 1
-    box = [left.min() * scale + 200, rows.min() * scale + 180, left.max() * scale + 200, rows.max() * scale + 180]
-    track = Track(np.zeros((478, 3)), person.expression[frame], person.rotation[frame], scale, centre,
-                  person.vertices[frame], (400, 360), 1)  # fmt: skip
-    box = [float(x) for x in box]
-    assert ear_offset(head_model, track, box, unbiased=False) < 2
-    tenth = 0.1 * face_height(head_model) * scale
-    moved = [box[0] + tenth, box[1], box[2] + tenth, box[3]]
-    assert ear_offset(head_model, track, moved, unbiased=False) == pytest.approx(10, abs=2)

