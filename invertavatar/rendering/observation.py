@@ -56,7 +56,6 @@ class ObservedTexture(NamedTuple):
     texture: Tensor  # [B, 3, h, w] in -1..1
     confidence: Tensor  # [B, 1, h, w] in 0..1: whether any photo showed this texel
     weight: Tensor  # [B, 1, h, w] in 0..1: that of its own colour, see `fill_unseen`
-    seen: Tensor  # [B, 1, h, w] in 0..1: how well the photos show this texel, beside the one that they show best
 
 
 def observe(view: View, atlas: UVAtlas, chart: FaceChart, window: float, relief: Tensor | None = None) -> PhotoMaps:
@@ -169,14 +168,16 @@ def observed_texture(texture_sum: Tensor, atlas: UVAtlas) -> ObservedTexture:
     confidence = (texture_sum[:, 3:] * 100).clamp(max=1)
     # A far turned photo weighs next to nothing, yet all there is where it is alone: weights are relative to the best.
     texture = texture_sum / texture_sum[:, 3:].amax((2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    seen = texture[:, 3:]
     texture = texture + MIRROR_WEIGHT * mirror_texture(texture, atlas)
     texture, weight = texture.split([3, 1], 1)
     texture, weight = texture / weight.clamp(min=1e-8), (weight * (1 / MIRROR_WEIGHT)).clamp(max=1)
-    return ObservedTexture(fill_unseen(texture, weight), confidence, weight, seen)
+    return ObservedTexture(fill_unseen(texture, weight), confidence, weight)
 
 
 def detail_texture(detail_sum: Tensor, atlas: UVAtlas) -> Tensor:
-    """What frames are given of the face in full resolution: colours and `ObservedTexture.seen`, [B, 4, h, w]."""
-    observed = observed_texture(detail_sum, atlas)
-    return torch.cat([observed.texture, observed.seen], 1)
+    """What frames are given of the face in full resolution, [B, 4, h, w]: colours, and in 0..1 how well photos show a
+    texel, beside the one that they show best.
+    """
+    weight = detail_sum[:, 3:]
+    seen = weight / weight.amax((2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.cat([observed_texture(detail_sum, atlas).texture, seen], 1)
