@@ -58,7 +58,7 @@ from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
 from invertavatar.rendering.observation import detail_texture
 from invertavatar.rendering.resize import halved, resize
 from invertavatar.rendering.rigged_mesh import RiggedMesh
-from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
+from invertavatar.rendering.texturing import BAKING_ANGLES, HEAD_BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
@@ -691,7 +691,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         views = []
         for pose in painting_poses(head_model):
             face, vertices = posed(pose.expression)
-            angles = BAKING_ANGLES[:1] if pose.expression else BAKING_ANGLES
+            angles = HEAD_BAKING_ANGLES[:1] if pose.expression else HEAD_BAKING_ANGLES
             seen = self._baking_views(avatar, features, detail, face, angles, size)
             views += [view._replace(vertices=vertices, vertex_weight=pose.weight) for view in seen]
         self.maybe_free_model_hooks()

@@ -107,7 +107,7 @@ class AvatarGenerator(Network):
         guided_samples: bool = True,
         output_gain: float = 0.001,
         full_resolution_detail: bool = True,
-        observed_face: float = 0.7,
+        observed_face: float = 0.4,
         light_resolution: int = 16,
         detail_resolution: int = 512,
         mapping_layers: int = 2,

@@ -33,6 +33,8 @@ SURROUNDINGS = 1e-3  # weight of a vertex' neighbours beside its own, barely see
 # Yaw and pitch in degrees of the pictures that a texture is baked from, and how much each counts: what several of them
 # show is sharpest from the front, where the photos were taken.
 BAKING_ANGLES = ((0, 0, 1.0), (-45, 0, 0.3), (45, 0, 0.3), (-80, 0, 0.1), (80, 0, 0.1), (0, 40, 0.1), (0, -40, 0.1))
+# Of the head model's mesh: what is seen from the side only takes the colours around it rather than stretched ones.
+HEAD_BAKING_ANGLES = ((0, 0, 1.0), (-30, 0, 0.3), (30, 0, 0.3), (0, 30, 0.1), (0, -30, 0.1))
 
 
 class BakingView(NamedTuple):
