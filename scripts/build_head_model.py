@@ -56,6 +56,7 @@ def build_head_model(
         from invertavatar.head.topology import cut_head
         from invertavatar.media import load_image
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.training.checkpoint import renew_weights_id
         from invertavatar.training.head_tracks import outlined_people, tracked_people
         from invertavatar.training.shards import Shards
 
@@ -78,11 +79,13 @@ def build_head_model(
         model = build(source, topology, embedding, allowed, people, template, face, axes, heads)
         if profiles:
             boxes = json.loads(ears.read_text(encoding="utf-8"))["boxes"]
-            tracks = [tracker.detect(load_image(profiles / f"{name}.jpg"), name) for name in boxes]
-            back, up = place_ears(model, tracks, list(boxes.values()))
+            turned = [tracker.detect(load_image(profiles / f"{name}.jpg"), name) for name in boxes]
+            back, up = place_ears(model, turned, list(boxes.values()))
             print(f"ears moved by {back:.3f} back and {up:.3f} up, head units")
         fill_displacement(model, outlined_people(shards))
         model.save_pretrained(output)
+        if (output.parent / "model_index.json").exists():  # avatars of the model of before are another's
+            renew_weights_id(output.parent)
         size = sum(file.stat().st_size for file in output.iterdir())
         print(f"{output}: {size / 1e6:.1f} MB, {model.config.num_vertices} vertices")
 

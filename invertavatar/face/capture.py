@@ -62,7 +62,7 @@ def capture(
     columns = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
     rotation, expression, residual, posture, centre, scale = columns
     # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
-    neutral = head_model.shape(rest_sum, len(frames)).landmarks[None]
+    neutral = head_model.neutral_landmarks(rest_sum[None], rest_sum.new_tensor([len(frames)]))
     residual = residual - head_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
     middle = scale.median()
     seen = torch.tensor(found)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from ..rendering.mesh import vertex_normals
 from .displacement import Displacement, Evidence
 from .head_model import LABELS, HeadModel
 
@@ -81,9 +82,7 @@ def neighbour_mean(triangles: np.ndarray, skin: np.ndarray) -> sparse.csr_matrix
 
 def smooth_directions(mean, triangles, skin, ear, around) -> np.ndarray:
     """[V, 3] the skin's normals without its small folds; ears take those of the skin around them."""
-    edge = mean[triangles[:, 1:]] - mean[triangles[:, :1]]
-    normal = np.zeros_like(mean)
-    np.add.at(normal, triangles, np.cross(edge[:, 0], edge[:, 1])[:, None])
+    normal = vertex_normals(mean, triangles).astype(np.float64)
     normal[ear | ~skin] = 0
     for _ in range(SMOOTHING):
         normal /= np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-9)

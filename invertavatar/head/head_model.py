@@ -21,6 +21,7 @@ from ..face.pose import NUM_LANDMARKS
 from ..half_precision import Float32Island, Network
 from .displacement import Displacement, Evidence
 from .face_chart import FaceChart
+from .skinning import matrix_root, skinned
 from .topology import JOINT_NAMES as JOINTS
 
 LABELS = ("face", "scalp", "ear", "neck", "torso", "lips", "mouth", "teeth", "tongue", "eye")
@@ -540,25 +541,6 @@ class HeadModel(Float32Island, Network):
         return torch.stack(rotations, 1), torch.stack(shifts, 1)
 
 
-def skinned(vertices: Tensor, weights: Tensor, rotation: Tensor, moved: Tensor) -> Tensor:
-    """Linear blend skinning.
-
-    Args:
-        vertices: [B, V, 3].
-        weights: [V, J], rows with any sum above 0.
-        rotation: [B, J, 3, 3] of each joint's bone.
-        moved: [B, J, 3] added to what is rotated.
-
-    Returns:
-        [B, V, 3].
-    """
-    weights = weights / weights.sum(1, keepdim=True)
-    posed = 0.0
-    for joint, weight in enumerate(weights.unbind(1)):
-        posed = posed + weight[:, None] * (vertices @ rotation[:, joint].mT + moved[:, joint, None])
-    return posed
-
-
 def irises(landmarks: Tensor) -> Tensor:
     """The middles of left and right iris among landmarks: [B, L, 3] -> [B, 2, 3]."""
     right, left = landmarks[:, NUM_SURFACE_LANDMARKS], landmarks[:, NUM_SURFACE_LANDMARKS + 5]
@@ -571,18 +553,3 @@ def capped(expression: Tensor) -> Tensor:
     capped = expression.clone()
     capped[:, close] = torch.minimum(expression[:, close], expression[:, jaw].clamp(min=0))
     return capped
-
-
-def matrix_root(rotation: Tensor, count: int) -> Tensor:
-    """The rotation [B, 3, 3] that makes `rotation` when applied `count` times; angles below 180 degrees."""
-    skew = rotation - rotation.mT
-    axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], -1) / 2  # times the sine
-    sine = axis.norm(dim=-1, keepdim=True)
-    cosine = ((rotation.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True) - 1) / 2).clamp(-1, 1)
-    axis = axis / sine.clamp(min=1e-8)
-    angle = (torch.atan2(sine, cosine) / count)[..., None]
-    zero = torch.zeros_like(axis[:, 0])
-    x, y, z = axis.unbind(-1)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-    eye = torch.eye(3, device=rotation.device, dtype=rotation.dtype)
-    return eye + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)

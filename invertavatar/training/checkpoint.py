@@ -39,10 +39,7 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     """
     folder = Path(folder)
     index = {"_class_name": "InvertAvatarPipeline", "_diffusers_version": diffusers.__version__}
-    parts = {
-        name: part if name == "head_model" else copy.deepcopy(part).half()  # a head model sees to that itself
-        for name, part in networks._asdict().items()
-    }
+    parts = _as_stored(networks)
     parts["generator"].register_to_config(weights_id=digest(parts.values()))
     for name, part in parts.items():
         part.save_pretrained(folder / name, max_shard_size=MAX_FILE)
@@ -55,6 +52,26 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     FaceTracker.from_pretrained().save_pretrained(folder / "face_tracker")
     index["face_tracker"] = ["invertavatar", "FaceTracker"]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def renew_weights_id(folder: str | Path) -> str:
+    """Have a pipeline folder's generator name the weights that lie beside it, where another program wrote some of them.
+
+    Returns:
+        The new `weights_id`.
+    """
+    file = Path(folder) / "generator" / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["weights_id"] = digest(_as_stored(load_networks(folder)).values())
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return config["weights_id"]
+
+
+def _as_stored(networks: Networks) -> dict[str, nn.Module]:
+    return {
+        name: part if name == "head_model" else copy.deepcopy(part).half()  # a head model sees to that itself
+        for name, part in networks._asdict().items()
+    }
 
 
 def digest(parts: Iterable[nn.Module]) -> str:

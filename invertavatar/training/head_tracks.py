@@ -11,6 +11,7 @@ import torch
 from ..camera import angles_from_rotation
 from ..head.displacement_building import OutlinedPhoto
 from ..head.tracked_person import TrackedPerson
+from .reconstruction import real_pixels
 from .shards import Shards
 
 PHOTOS = 6  # of a person, from the most left to the most right one
@@ -50,10 +51,7 @@ def outlined_people(shards: Shards) -> Iterator[list[OutlinedPhoto]]:
 
 
 def _outlined(shards: Shards, face: int) -> OutlinedPhoto:
-    left, top, right, bottom = shards.inside[face]
     matte = shards.matte(face)
-    inside = np.zeros_like(matte)
-    inside[top:bottom, left:right] = 255
 
     def tensor(array, scale=1.0):
         return torch.from_numpy(array.astype(np.float32) / scale)[None]
@@ -63,5 +61,5 @@ def _outlined(shards: Shards, face: int) -> OutlinedPhoto:
         tensor(shards.expression[face], 255),
         tensor(shards.rotation[face]),
         tensor(matte, 255)[None],
-        tensor(inside, 255)[None],
+        real_pixels(torch.from_numpy(shards.inside[face]).long(), len(matte))[None],
     )

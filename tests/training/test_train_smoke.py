@@ -1,3 +1,5 @@
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,18 +11,20 @@ import torch
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.portrait import Portrait
+from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
 from invertavatar.scripts.train import StageName
-from invertavatar.training.checkpoint import load_networks, save_pipeline
+from invertavatar.training.checkpoint import load_networks, renew_weights_id, save_pipeline
 from invertavatar.training.episodes import Episode
 from invertavatar.training.reconstruction import Reconstruction, real_pixels, target_views, views
 from invertavatar.training.runs import train_stage
 from invertavatar.training.shards import Shards
 from invertavatar.training.stages import STAGES, ReconstructionStage
 from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
+from tests.conftest import CHECKPOINTS
 from tests.landmarks import mean_landmarks
 from tests.tiny import tiny_networks
 
@@ -191,6 +195,18 @@ def test_an_export_is_named_by_its_weights(tmp_path, networks):
     assert not [file for file in tmp_path.rglob("*.json") if "_name_or_path" in file.read_text()]
     assert len(names[0]) == 12 and names[0] == names[1] != names[2]
     assert networks.generator.config.weights_id == "untrained"
+
+
+def test_the_shipped_weights_are_named_by_what_lies_there_and_another_head_model_by_another_name(tmp_path):
+    shutil.copytree(CHECKPOINTS, tmp_path / "copy")
+    shipped = json.loads((CHECKPOINTS / "generator" / "config.json").read_text(encoding="utf-8"))
+    assert renew_weights_id(tmp_path / "copy") == shipped["weights_id"]
+    head = HeadModel.from_pretrained(tmp_path / "copy" / "head_model")
+    head.mean[0] += 0.1
+    head.save_pretrained(tmp_path / "copy" / "head_model")
+    assert renew_weights_id(tmp_path / "copy") != shipped["weights_id"]
+    config = load_networks(tmp_path / "copy").generator.config
+    assert config.weights_id != shipped["weights_id"] and config.observed_face == shipped["observed_face"]
 
 
 def test_a_state_written_by_the_program_can_be_resumed(shard_folder, tmp_path, networks):

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ...face.pose import procrustes
 from ...rendering.mesh import vertex_normals
-from ..head_model import LABELS, HeadShape, skinned
+from ..head_model import LABELS, HeadShape
 from ..makehuman import Surface
 from ..random_heads import Mixture
+from ..skinning import skinned
 from .colours import Texture
 from .studio import DRESSED_LABELS, LOWEST, Studio
 from .wardrobe import FRAME, LENS, SKIN, Garment, Material, Outfit
