@@ -31,8 +31,6 @@ from invertavatar.app.style import banner, listed, status
 from invertavatar.app.visitors import Visitors
 from invertavatar.avatar import Avatar
 from invertavatar.face.motion import ANIMATION_REGIONS, check_neutral_frame
-from invertavatar.pipelines.pipeline_inputs import SURFACES
-from invertavatar.rendering.mesh import CELL
 
 logger = logging.getLogger("invertavatar.app")
 
@@ -276,18 +274,15 @@ def orbit(ticket, expression=None, background="gray", size=LIVE_SIZE, mark=True)
         yield str(job.result), status("Finished.")
 
 
-def export_mesh(ticket, expression=None, resolution=128, kind="glb", surface="head"):
+def export_mesh(ticket, expression=None, kind="glb"):
     """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three).
 
-    A .glb of the "head" can be animated: 52 morph targets named as ARKit's, neck, jaw and eye joints; the "volume" has
-    its hair.
+    A .glb can be animated: 52 morph targets named as ARKit's, neck, jaw and eye joints.
     """
     person, scores = VISITORS.person(ticket), arguments.expression(expression)
-    resolution = arguments.whole("the resolution", resolution, *arguments.RESOLUTIONS, default=128, step=CELL)
     kind = arguments.choice("the file", kind, MESH_KINDS, "glb")
-    surface = arguments.choice("the surface", surface, SURFACES, "head")
-    yield gr.skip(), gr.skip(), status("Finding the surface and baking its texture: some seconds.")
-    mesh = model.mesh(person.avatar, scores, resolution, surface)
+    yield gr.skip(), gr.skip(), status("Baking the texture: some seconds.")
+    mesh = model.mesh(person.avatar, scores)
     with workspace() as folder:
         files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
         for file in files.values():
@@ -554,15 +549,7 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
                     label="Orbit", interactive=False, loop=True, autoplay=True, height=320, buttons=["download"]
                 )
             with gr.Accordion("Mesh", open=False, elem_id="mesh_panel"):
-                surface = gr.Radio(
-                    [("Head: can be animated", "head"), ("Volume: still", "volume")],
-                    value="head",
-                    label="Surface",
-                    elem_id="surface",
-                )
-                with gr.Row():
-                    resolution = gr.Radio([96, 128, 192, 256], value=128, label="Of the volume", min_width=160)
-                    kind = gr.Radio(list(MESH_KINDS), value="glb", label="File", min_width=120)
+                kind = gr.Radio(list(MESH_KINDS), value="glb", label="File", min_width=120)
                 mesh_button = gr.Button("Make the mesh", elem_id="mesh")
                 mesh_note = gr.HTML()
                 viewer = gr.Model3D(label="Mesh", interactive=False, height=320, elem_id="viewer")
@@ -614,7 +601,7 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     )
     glb = gr.File(visible=False)
     outputs = [glb, mesh_files, mesh_note]
-    made = listen(mesh_button.click, export_mesh, [ticket, expression, resolution, kind, surface], outputs, **HEAVY)
+    made = listen(mesh_button.click, export_mesh, [ticket, expression, kind], outputs, **HEAVY)
     # What a generator yields last reaches the page twice, and at the second time Gradio's viewer drops the first.
     made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
 

@@ -23,9 +23,9 @@ from .head.displacement import Evidence
 from .head.head_model import HeadShape
 from .media.files import written_whole
 from .models.recurrent_unet import FusionState
-from .rendering.frontal_views import FrontalViews
+from .rendering.source_views import SourceViews
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MAX_BYTES = 1 << 30
 
 
@@ -49,8 +49,7 @@ class Avatar:
     texture_state: FusionState  # hidden states of E_tex_rec
     triplane_state: FusionState  # hidden states of E_tri_rec
     texture_sum: Tensor  # [1, 4, r, r] observed colours of the face at the networks' resolution
-    detail_sum: Tensor  # [1, 4, r, r] at full resolution, at each place of the photo that weighs most there
-    views: FrontalViews | None  # up to eight photos in the frontal plane; None before the first
+    views: SourceViews | None  # up to eight photos; None before the first
     rest_sum: Tensor  # [478, 3] sum over photos of the landmarks without expression, head space
     crown: Tensor  # [1] how much of the skull's height the photos leave, the least of all
     shape: HeadShape  # the person's neutral head
@@ -60,7 +59,6 @@ class Avatar:
     backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
     photos: tuple[PhotoRecord, ...]
     model: str  # fingerprint of the pipeline that made it
-    relief_sum: Tensor | None = None  # [1, 2, r, r] reliefs of the head; None without
 
     @property
     def num_images(self) -> int:
@@ -183,7 +181,7 @@ def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: 
     views = group("views")
     parts["shape"] = HeadShape(**group("shape"))
     parts["displacement"] = Evidence(**group("displacement"))
-    parts["views"] = FrontalViews(**views) if views else None
+    parts["views"] = SourceViews(**views) if views else None
     parts["rest"] = Motion(**group("rest"), residual_region=residual_region)
     return parts
 

@@ -21,9 +21,8 @@ from .face.pose import NUM_LANDMARKS
 from .head.head_model import JOINTS
 from .inversion import Networks
 from .models.recurrent_unet import FusionState
-from .rendering.frontal_views import LIMIT
-from .rendering.observation import SHAPE_SIZE
 from .rendering.rest_pose import POSTURE_NAMES
+from .rendering.source_views import LIMIT
 
 MAX_PHOTOS = 10_000  # N
 MAX_SIZE = 8192  # of what a word stands for, as far as no model says
@@ -51,7 +50,6 @@ class Field(NamedTuple):
 FIELDS = {
     "ws": Field((1, "layers", "w_dim")),
     "texture_sum": Field((1, 4, "maps", "maps"), least=0, weights=3),
-    "detail_sum": Field((1, 4, "detail", "detail"), least=0, weights=3),
     "rest_sum": Field((NUM_LANDMARKS, 3)),
     "crown": Field((1,), largest=1, least=0),
     "shape.vertices": Field(("vertices", 3), largest=10),
@@ -71,10 +69,11 @@ VIEWS = {
     "views.rotation": Field((1, "views", 3, 3), largest=1.01),
     "views.posture": Field((1, "views", len(POSTURE_NAMES)), largest=10),
     "views.weight": Field((1, "views"), least=0),
-    "views.coarse": Field((1, "views", 5, "maps", "maps"), largest=10, least=0, weights=3),
-    "views.fine": Field((1, "views", 5, "detail", "detail"), bytes=True),
+    "views.by_pose": Field((1, "views"), largest=1, least=0),
+    "views.skin": Field((1, "views", "vertices", 3), largest=10),
+    "views.front": Field((1, "views", 5, "maps", "maps"), largest=10, least=0, weights=3),
+    "views.picture": Field((1, "views", 5, "detail", "detail"), bytes=True),
 }
-RELIEF = {"relief_sum": Field((1, 2, "relief", "relief"), least=1e-12, weights=1)}  # is divided by
 STATES = ("texture_state", "triplane_state")
 
 
@@ -85,13 +84,11 @@ class Layout:
     Args:
         sizes: What words of the shapes stand for.
         scales: How many maps each encoder's state has, after the first photo; None for any number.
-        relief: Whether there are reliefs, after the first photo; None where either may be.
         model: `InvertAvatarPipeline.fingerprint` of the model whose layout it is.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     scales: Mapping[str, int] | None = None
-    relief: bool | None = None
     model: str | None = None
 
     def check(self, tensors: Mapping[str, tuple[Shape, str]], num_photos: int) -> None:
@@ -127,8 +124,6 @@ class Layout:
     def _fields(self, tensors: Mapping[str, tuple[Shape, str]], num_photos: int) -> dict[str, Field]:
         """All tensors that there have to be. Before its first photo an avatar remembers nothing of any."""
         fields = FIELDS | (VIEWS if num_photos else {})
-        if num_photos and (self.relief or (self.relief is None and "relief_sum" in tensors)):
-            fields = fields | RELIEF
         for state in STATES if num_photos else ():
             held = sum(name.startswith(f"{state}.") for name in tensors)
             count = max(1, min(held, MAX_SCALES)) if self.scales is None else self.scales[state]
@@ -148,7 +143,6 @@ def layout_of(networks: Networks, model: str) -> Layout:
         "vertices": len(head_model.mean),
         "controls": len(head_model.displacement.mean),
         "residual": len(head_model.residual_region),
-        "relief": SHAPE_SIZE,
     }
     scales = {}
     for state, encoder in zip(STATES, (networks.texture_encoder, networks.triplane_encoder), strict=True):
@@ -156,7 +150,7 @@ def layout_of(networks: Networks, model: str) -> Layout:
         for index, scale in enumerate(encoder.unet.decoder_scales):
             sizes[f"{state}.{index} channels"] = encoder.config.channels[scale]
             sizes[f"{state}.{index} size"] = encoder.config.resolution >> scale
-    return Layout(sizes, scales, networks.triplane_encoder.relief_network is not None, model)
+    return Layout(sizes, scales, model)
 
 
 def described(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Shape, str]]:
@@ -170,7 +164,7 @@ def check_numbers(tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: With the first thing that does not fit, as a piece of a sentence.
     """
-    fields = FIELDS | VIEWS | RELIEF
+    fields = FIELDS | VIEWS
     for name, value in tensors.items():
         expected = fields.get(name, Field(()))
         if expected.bytes or not value.numel():

@@ -17,12 +17,25 @@ tilts its top to the image's right (clockwise). R = R_roll R_pitch R_yaw.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 EG3D_FIELD_OF_VIEW = 2 * math.degrees(math.atan(0.5 / 4.2647))  # focal length 4.2647 picture widths: 13.37 degrees
 PLANE_AXES = ((0, 1), (0, 2), (2, 1))  # head-space axes that run right and up in each of the three planes
+
+
+class Camera(NamedTuple):
+    """How heads are seen."""
+
+    rotation: Tensor  # [B, 3, 3] head -> camera
+    field_of_view: float = 0.0  # degrees; 0 for weak perspective
+    zoom: float = 1.0  # above 1 the head grows in the picture
+
+    def project(self, points: Tensor) -> Tensor:
+        """See `project`."""
+        return project(points, *self)
 
 
 def rotation_from_angles(yaw: Tensor | float, pitch: Tensor | float = 0.0, roll: Tensor | float = 0.0) -> Tensor:
@@ -57,6 +70,13 @@ def angles_from_rotation(rotation: Tensor) -> Tensor:
     pitch = torch.asin(-rotation[..., 2, 1].clamp(-1, 1))
     roll = torch.atan2(rotation[..., 0, 1], rotation[..., 1, 1])
     return torch.stack([yaw, pitch, roll], -1) * (180 / math.pi)
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Of [..., 3, 3], by cross products: torch's own has the host wait for the device, to say whether there is one."""
+    a, b, c = matrix.unbind(-1)  # columns
+    rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
+    return rows / (rows[..., 0, :] * a).sum(-1)[..., None, None]
 
 
 def project(points: Tensor, rotation: Tensor, field_of_view: float = 0.0, zoom: float = 1.0) -> Tensor:

@@ -19,6 +19,7 @@ OPERATIONS = {
     "linalg.inv": lambda x, grid, matrix: torch.linalg.inv(matrix),
     "linalg.solve": lambda x, grid, matrix: torch.linalg.solve(matrix, matrix.mT),
     "searchsorted": lambda x, grid, matrix: torch.searchsorted(x.flatten().cumsum(0), grid.flatten(), right=True),
+    "embedding_bag": lambda x, grid, matrix: F.embedding_bag((x[0, 0] * 8).long(), x[0, 1], mode="mean"),
     "scatter_reduce": lambda x, grid, matrix: x[0, 0].scatter_reduce(0, (x[0, 1] * 8).long(), x[0, 2], "amax"),
 }
 

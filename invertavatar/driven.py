@@ -22,9 +22,9 @@ class Drive(NamedTuple):
     residual: Tensor  # [T, K]
     rotation: Tensor  # [T, 3, 3] head -> camera
     turn: Tensor  # [T, 3, 3] the head's rotation relative to the body
-    shown: Tensor | None  # [T, K] see `inversion.render_frame`
-    posture: Tensor | None  # [T, 12] likewise
-    shifts: Tensor | None  # [T, 2, 3] see `background.shifts`
+    blend: Tensor | None = None  # [T, K] how much each photo counts, see `DrivenHead`
+    posture: Tensor | None = None  # [T, 12] likewise
+    shifts: Tensor | None = None  # [T, 2, 3] see `background.shifts`
 
     def batch(self, start: int, size: int) -> "Drive":
         """`size` frames from `start` on; beyond the end the last one is repeated."""
@@ -35,7 +35,7 @@ class Drive(NamedTuple):
         return Drive(*(None if x is None else torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])]) for x in rows))
 
 
-def drive(motion: Motion, view: Tensor, shown: Tensor | None, device: torch.device) -> Drive:
+def drive(motion: Motion, view: Tensor, blend: Tensor | None, device: torch.device) -> Drive:
     """A motion seen from `view` [3, 3], or [T, 3, 3], by which all of the person is turned."""
     turn = motion.rotation.to(device)
     moved = shifts(motion)
@@ -44,7 +44,7 @@ def drive(motion: Motion, view: Tensor, shown: Tensor | None, device: torch.devi
         residual=motion.residual.to(device),
         rotation=view.to(device) @ turn,
         turn=turn,
-        shown=shown,
+        blend=blend,
         posture=posture_of(motion, device),
         shifts=None if moved is None else moved.to(device),
     )

@@ -11,33 +11,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .camera import Camera
+from .head.driven_head import DrivenHead, worn
 from .head.head_model import HeadModel
+from .models.compositor import Closer, Look
 from .models.generator import AvatarGenerator, CanonicalFeatures
 from .models.latent_encoder import LatentEncoder
 from .models.recurrent_unet import FusionMode, FusionState
 from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
-from .rendering.detail import fine_band, surface_colour
-from .rendering.frontal_views import FrontalViews, from_bytes, frontal_view, joined, nearness, weighed
-from .rendering.head_shape import canonicalize, face_window
-from .rendering.observation import (
-    PhotoMaps,
-    View,
-    better_seen,
-    observe,
-    observe_relief,
-    observed_texture,
-    relief_sum,
-    texture_sum,
+from .rendering.face_window import FaceWindow, face_window
+from .rendering.observation import PhotoMaps, View, observe, observed_texture, texture_sum
+from .rendering.reprojection import Sources, filled, looked_closer, nothing_shown, reproject, sources
+from .rendering.resize import halved, resize
+from .rendering.source_views import (
+    SourceViews,
+    angle_between,
+    from_bytes,
+    front_picture,
+    joined,
+    nearness,
+    source_view,
+    weighed,
 )
-from .rendering.resize import resize
-from .rendering.uv import UVAtlas, mirror_texture, unproject
+from .rendering.surface import bare_surface, head_surface, head_surfaces
+from .rendering.uv import UVAtlas, continued, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
-
-# See `texture_sum`. What the networks see may be averaged, fine detail is never averaged well.
-FUSION_SHARPNESS, DETAIL_SHARPNESS = 4.0, (2.0, 85.0)
-EVEN_SHARPNESS = 1.0  # with fusion "mean" all photos count alike, wherever they show a place
-RELIEF_SHARPNESS = 8.0  # see `relief_sum`
 
 
 class Networks(NamedTuple):
@@ -62,9 +61,7 @@ class Inversion(NamedTuple):
     texture_state: FusionState
     triplane_state: FusionState
     texture_sum: Tensor  # [B, 4, h, w] the face as the photos show it
-    views: FrontalViews | None  # all else as they show it; None before the first photo
-    relief_sum: Tensor | None = None  # [B, 2, h, w]; None without relief
-    detail_sum: Tensor | None = None  # [B, 4, H, W] the face in full resolution, from the photo that shows a place best
+    views: SourceViews | None  # the photos; None before the first
 
 
 class Frame(NamedTuple):
@@ -72,14 +69,14 @@ class Frame(NamedTuple):
 
     colour: Tensor  # [B, 3, S, S] in -1..1, premultiplied by opacity
     opacity: Tensor  # [B, 1, S, S] in 0..1
-    gate: Tensor  # [B, 1, S, S] in 0..1: how much of the fine band the network let through
+    depth: Tensor  # [B, 1, S, S] z in camera space, premultiplied by opacity
     rendering: Rendering
 
 
-def posture_of(networks: Networks, view: View) -> Tensor | None:
-    """How shoulders and hair lie in pictures, [B, 12] (`rest_pose`); None where nothing was learned of it."""
-    looks = view.photo, view.matte, view.inside, view.rotation
-    return networks.triplane_encoder.posture(*looks, networks.head_model.chart.head_height)
+def posture_of(networks: Networks, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor) -> Tensor | None:
+    """How shoulders and hair lie in pictures (as `View` has them), [B, 12]; None where nothing was learned of it."""
+    height = networks.head_model.chart.head_height
+    return networks.triplane_encoder.posture(photo, matte, inside, rotation, height)
 
 
 def invert_step(
@@ -87,7 +84,6 @@ def invert_step(
     state: Inversion | None,
     view: View,
     atlas: UVAtlas,
-    detail_atlas: UVAtlas | None = None,
     photo_weight: Tensor | None = None,
     fusion: FusionMode = "gru",
 ) -> tuple[Inversion, PhotoMaps]:
@@ -98,38 +94,36 @@ def invert_step(
         state: After the photos so far; None at the first.
         view: The photo; resized here to what each network looks at.
         atlas: At the texture encoder's resolution.
-        detail_atlas: At that of the full-resolution detail; None leaves the detail out.
         photo_weight: [B] what the photo counts as a whole, less for a blurred or tiny one; None for 1.
-        fusion: "gru", or the baselines "mean" and "first", which go for all that is fused: features, observed colours
-            and relief.
+        fusion: "gru", or the baselines "mean" and "first", which go for all that is fused: features and observed
+            colours.
 
     Returns:
-        The state with this photo, and the photo in the two canonical spaces.
+        The state with this photo, and the photo in the UV map.
     """
-    generator, chart = networks.generator, networks.head_model.chart
+    generator, chart, head = networks.generator, networks.head_model.chart, view.head
     config, dtype = generator.config, generator.dtype
     photo, matte, inside = (resize(x, config.image_resolution) for x in (view.photo, view.matte, view.inside))
     crop = view._replace(photo=photo, matte=matte, inside=inside)
+    camera = Camera(view.rotation, config.field_of_view)
 
     # Coarse stage: the first photo is inverted to w+, and rendered as each photo shows the head.
     if state is None:
         ws = networks.latent_encoder(resize(view.photo, networks.latent_encoder.config.image_size).to(dtype))
     else:
         ws = state.ws
-    closed = chart.close(view.vertices, view.neutral)
+    closed = chart.close(head.landmarks, head.neutral)
     window = face_window(closed, chart, config.window, generator.window_resolution)
     with torch.no_grad():  # w+ learns from a loss of its own
-        coarse = generator(ws.to(dtype), window, chart.head_height, view.rotation)
+        surface = head_surface(networks.head_model, head, camera, generator.coarse_resolution)
+        coarse = generator(ws.to(dtype), window, surface, head, camera)
     small = coarse.opacity.shape[-1]
     person = resize(matte, small)
     residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
-    relief, head = None, (chart, config.window)
-    if networks.triplane_encoder.relief_network is not None:
-        relief = observe_relief(networks.triplane_encoder.relief, crop, *head)
-    maps = observe(crop, atlas, *head, relief)
-    openness = chart.openness(view.vertices)
+    maps = observe(crop, atlas, chart)
+    openness = chart.openness(head.landmarks)
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
     seen = maps.texture * maps.visibility
     _, texture_state = networks.texture_encoder(
@@ -141,9 +135,10 @@ def invert_step(
         state=state and state.texture_state,
         fusion=fusion,
     )
+    front, residual_front, facing = seen_from_front(networks, crop, residual, maps.texture.shape[-1])
     if networks.triplane_encoder.canonical:
-        residual_plane, _, _ = canonicalize(residual, person, maps.heights, view.rotation, view.posture)
-        looks = (maps.canonical * maps.matte, maps.matte, residual_plane * maps.matte, maps.facing)
+        known = front[:, 3:4]
+        looks = (front[:, :3] * known, known, residual_front * known, facing)
     else:
         looks = (photo * matte, matte, residual)
     size = networks.triplane_encoder.config.resolution
@@ -152,118 +147,168 @@ def invert_step(
         state=state and state.triplane_state,
         fusion=fusion,
     )
-    even = fusion == "mean"
-    texture = texture_sum(maps, EVEN_SHARPNESS if even else FUSION_SHARPNESS)
-    reliefs = None if relief is None else relief_sum(maps, 0.0 if even else RELIEF_SHARPNESS)
+    even, fused = fusion == "mean", generator.fusion
+    texture = texture_sum(maps, fused.even_visibility if even else fused.visibility)
     weight = view.photo.new_ones(len(view.photo)) if photo_weight is None else photo_weight
-    fine = detail = None
-    if detail_atlas is not None:
-        with torch.no_grad():  # where a surface is shall not be learned from hair strands
-            fine = observe(view, detail_atlas, *head, relief)
-            sharpness = (EVEN_SHARPNESS, 0.0) if even else DETAIL_SHARPNESS
-            detail = texture_sum(fine, *sharpness, photo_weight=weight.view(-1, 1, 1, 1))
-    views = frontal_view(maps, fine, view.posture, weight, even)
+    views = source_view(view, front, weight, even, config.detail_resolution)
     if state is not None and state.texture_state.count:
         if fusion == "first":
             return state._replace(texture_state=texture_state, triplane_state=triplane_state), maps
         texture = state.texture_sum + texture
-        views = joined(state.views, views if even else weighed(state.views, views))
-        reliefs = None if reliefs is None else state.relief_sum + reliefs
-        if detail is not None:
-            detail = state.detail_sum + detail if even else better_seen(state.detail_sum, detail)
-    return Inversion(ws, texture_state, triplane_state, texture, views, reliefs, detail), maps
+        views = joined(state.views, views if even else weighed(state.views, views, fused))
+    return Inversion(ws, texture_state, triplane_state, texture, views), maps
 
 
-def canonical_features(networks: Networks, state: Inversion, atlas: UVAtlas) -> CanonicalFeatures:
-    """F_tex and F_tri after the photos so far: what all frames of an avatar share."""
+def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A photo in the frontal plane, through the head model at rest.
+
+    Args:
+        networks: The networks.
+        view: The photo.
+        residual: [B, 3, h, w] what the coarse stage leaves of it.
+        size: Of the plane in pixels.
+
+    Returns:
+        [B, 5, size, size] `SourceViews.front`, [B, 3, size, size] the residual there, and [B, 1, size, size] how
+        squarely the photo shows a place.
+    """
+    head_model, settings = networks.head_model, networks.generator.reprojection
+    picture = torch.cat([view.photo, view.matte, view.inside], 1)[:, None]
+    shown = sources(head_model, picture, view.head.vertices[:, None], view.rotation[:, None], settings)
+    still = Camera(torch.eye(3, device=picture.device).expand_as(view.rotation))
+    surface = head_surface(head_model, view.head._replace(vertices=view.head.rest), still, size)
+    blend = view.photo.new_ones(len(view.photo), 1)
+    looks = reproject(head_model, shown, None, blend, surface, settings)
+    # The residual is looked up likewise, but is no colour that light falls on.
+    residual = resize(residual, shown.picture.shape[-1])[:, None]
+    unlit = shown._replace(
+        picture=torch.cat([residual, shown.picture[:, :, 3:]], 2),
+        light=torch.zeros_like(shown.light),
+        shade=torch.zeros_like(shown.shade),
+    )
+    left = reproject(head_model, unlit, None, blend, surface, settings)
+    # Of the head only what the photo sees is there, and what lies beside that.
+    inside = looks.inside * continued(looks.seen, surface.mask, settings.flow_size)
+    return front_picture(looks.colour, looks.matte, inside), left.colour, looks.seen
+
+
+def canonical_features(
+    networks: Networks, state: Inversion, atlas: UVAtlas, off: Tensor, joints: Tensor, size: int
+) -> CanonicalFeatures:
+    """F_tex and F_tri after the photos so far, and the photos ready to be looked up: what all frames of an avatar
+    share.
+
+    Args:
+        networks: The networks.
+        state: After the photos.
+        atlas: Of `state.texture_sum`.
+        off: [V] or [B, V] from `HeadModel.stand_off`, by all photos.
+        joints: [J, 3] or [B, J, 3] of the person.
+        size: Pixels of the frames, as fine as which the photos have to be.
+    """
     ws = state.ws.to(networks.generator.dtype)
     if not state.texture_state.count:  # a sampled person, of whom w+ is all there is
         return networks.generator.canonical(ws)
-    relief = None
-    if state.relief_sum is not None:
-        relief, weight = state.relief_sum.split(1, 1)
-        relief = relief / weight
-    views = state.views if state.views.fine is None else state.views._replace(fine=from_bytes(state.views.fine))
+    shown = None
+    if networks.generator.config.surface_rendering:
+        shown = prepared(networks, state.views, off, joints, size)
     return networks.generator.canonical(
         ws,
         networks.texture_encoder.offsets(state.texture_state),
         networks.triplane_encoder.modulation(state.triplane_state),
-        observed_texture(state.texture_sum, atlas),
-        views,
-        relief,
+        observed_texture(state.texture_sum, atlas, networks.generator.fusion.mirrored),
+        state.views,
+        shown,
     )
+
+
+def prepared(networks: Networks, views: SourceViews, off: Tensor, joints: Tensor, size: int) -> tuple[Sources, Tensor]:
+    """The photos, dressed in what all of them say of hair and clothes: `reprojection.sources` and `filled`."""
+    head_model, settings = networks.head_model, networks.generator.reprojection
+    count = views.weight.shape[1]
+    heads = []
+    for n in range(count):
+        moves = views.rotation[:, n], views.posture[:, n]
+        heads.append(worn(head_model, views.skin[:, n], off, joints, *moves)[1])
+    picture = halved(from_bytes(views.picture), max(size, networks.generator.config.image_resolution))
+    shown = sources(head_model, picture, torch.stack(heads, 1), views.rotation, settings)
+    return shown, filled(head_model, shown, views.weight, settings)
 
 
 def render_frame(
     networks: Networks,
     ws: Tensor,
     features: CanonicalFeatures,
-    detail: Tensor | None,
-    vertices: Tensor,
-    neutral: Tensor,
-    rotation: Tensor,
+    head: DrivenHead,
+    camera: Camera,
     size: int,
-    field_of_view: float | None = None,
-    zoom: float = 1.0,
     jitter: torch.Generator | bool = False,
-    turn: Tensor | None = None,
-    shown: Tensor | None = None,
-    posture: Tensor | None = None,
 ) -> Frame:
-    """Render driven faces.
+    """Render driven heads.
 
     Args:
         networks: The networks.
         ws: [B, L, w_dim], or [1, L, w_dim] for frames of one person.
-        features: Of the same batch, or of 1; so is `detail`.
-        detail: [B, 4, H, W] the face in full resolution, from `detail_texture`; None leaves the full-resolution detail
-            out.
-        vertices: [B, V, 3] the driven face.
-        neutral: [B, V, 3] or [V, 3].
-        rotation: [B, 3, 3] head -> camera.
+        features: Of the same batch, or of 1.
+        head: The driven heads.
+        camera: How they are seen.
         size: H = W of the picture.
-        field_of_view: Degrees; the generator's own by default.
-        zoom: Above 1 the head grows.
         jitter: See `VolumeRenderer.forward`.
-        turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the head.
-        shown: [B, K] how much each photo counts for hair and shoulders; by default as its pose and posture are near.
-        posture: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
     """
+    generator, config = networks.generator, networks.generator.config
+    if config.surface_rendering:
+        look, rendering = look_at(networks, ws, features, head, camera, size)
+        composite = generator.compose(look)
+        colour, opacity = (resize(x, size) for x in composite)
+        depth = continued(look.surface.depth, look.surface.mask, generator.reprojection.flow_size)
+        return Frame(colour, opacity, resize(depth, size) * opacity, rendering)
+    ws, (head, window, face) = ws.to(generator.dtype), driven_face(networks, ws, features, head, camera)
+    rendering = generator.render(features, face, window, None, head, camera, jitter=jitter)
+    colour = resize(rendering.features[:, :3].float(), size) + generator.upsample(rendering, ws, size)
+    return Frame(colour, *(resize(x, size) for x in rendering[1:]), rendering)
+
+
+def look_at(
+    networks: Networks, ws: Tensor, features: CanonicalFeatures, head: DrivenHead, camera: Camera, size: int
+) -> tuple[Look, Rendering]:
+    """What the compositor makes frames of, and the raw rendering in it; see `render_frame`.
+
+    Frames smaller than what the compositor looks at are made at that size, to be reduced; of larger ones it has what
+    photos show as large as they are.
+    """
+    generator, head_model = networks.generator, networks.head_model
+    config = generator.config
+    head, window, face = driven_face(networks, ws, features, head, camera)
+    sizes = (config.image_resolution, config.neural_resolution)
+    surface, rough = head_surfaces(head_model, head, camera, sizes)
+    shown = hidden = closer = None
+    if features.sources is not None:
+        photos = (features.sources, features.fill, head.blend)
+        shown = reproject(head_model, *photos, surface, generator.reprojection)
+        hidden = resize(shown.fill, config.neural_resolution)
+        if size > config.image_resolution:
+            bare = bare_surface(head_model, head, camera, size)
+            seen = looked_closer(head_model, features.sources, head.blend, bare, generator.reprojection)
+            closer = Closer(*seen, bare.mask)
+        angle = angle_between(features.views, head.blend, camera.rotation)
+    rendering = generator.render(features, face, window, rough, head, camera, hidden=hidden)
+    if shown is None:
+        shown = nothing_shown(surface, rendering.features[:, :3])
+        angle = camera.rotation.new_full((len(head.rest),), generator.composition.unseen)
+    # No pixel may see a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
+    seen = rendering.features + 0 * face.sum((1, 2, 3), keepdim=True)
+    return Look(shown, surface, seen, angle, closer), rendering
+
+
+def driven_face(
+    networks: Networks, ws: Tensor, features: CanonicalFeatures, head: DrivenHead, camera: Camera
+) -> tuple[DrivenHead, FaceWindow, Tensor]:
+    """Heads with the blend of their photos, their face windows, and G_face's features of these."""
     generator, chart = networks.generator, networks.head_model.chart
-    config, ws = generator.config, ws.to(generator.dtype)
-    field_of_view = config.field_of_view if field_of_view is None else field_of_view
-    closed = chart.close(vertices, neutral)
-    window = face_window(closed, chart, config.window, generator.window_resolution)
-    face, views = generator.face(ws, features, window), features.views
-    if shown is None and views is not None:
-        shown = nearness(views, rotation, posture)
-    rendering = generator.render(
-        features,
-        face,
-        window,
-        chart.head_height,
-        rotation,
-        field_of_view=field_of_view,
-        zoom=zoom,
-        jitter=jitter,
-        turn=turn,
-        shown=shown,
-        posture=posture,
+    window = face_window(
+        chart.close(head.landmarks, head.neutral), chart, generator.config.window, generator.window_resolution
     )
-    upsampled = generator.upsample(rendering, ws, size)
-    colour = resize(rendering.features[:, :3].float(), size) + upsampled.residual
-    opacity = resize(rendering.opacity, size)
-    if upsampled.outline is not None:
-        opacity = (opacity + upsampled.outline).clamp(0, 1)
-    if config.full_resolution_detail and detail is not None and views is not None and size > config.neural_resolution:
-        with torch.no_grad():  # where the surface is shall not be learned from hair strands
-            camera = (size, field_of_view, zoom, turn, posture)
-            surface = surface_colour(detail, views.fine, shown, closed, rendering, rotation, chart, *camera)
-        fine = fine_band(surface.colour, opacity, config.neural_resolution)
-        colour = colour + fine * upsampled.gate * surface.trust
-        # Light is the networks' work: that of the photo that shows a place best need not be that of the others.
-        missed = fine_band(surface.colour * opacity - colour, surface.seen, config.light_resolution)
-        colour = colour + config.observed_face * missed
-    # No ray may meet a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
-    colour = colour + 0 * sum(x.sum((1, 2, 3), keepdim=True) for x in face)
-    return Frame(colour, opacity, upsampled.gate, rendering)
+    face = generator.face(ws.to(generator.dtype), features, window)
+    if head.blend is None and features.views is not None:
+        head = head._replace(blend=nearness(features.views, camera.rotation, head.posture, generator.fusion))
+    return head, window, face

@@ -12,9 +12,12 @@ from .face.likeness import UNLIKE, likeness
 from .face.motion import Motion
 from .face.portrait import Portrait
 from .half_precision import all_finite
-from .inversion import Inversion, Networks, View, invert_step, posture_of
+from .head.driven_head import dressed_head
+from .head.known_head import KnownHead, unknown_head, with_outline
+from .inversion import Inversion, Networks, invert_step, posture_of
 from .models.recurrent_unet import FusionMode
 from .rendering.background import backdrop
+from .rendering.observation import View
 from .rendering.uv import UVAtlas
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,6 @@ def with_photo(
     avatar: Avatar | None,
     portrait: Portrait,
     atlas: UVAtlas,
-    detail_atlas: UVAtlas,
     fusion: FusionMode,
     model: str,
     step: Callable = invert_step,
@@ -37,7 +39,6 @@ def with_photo(
         avatar: What is known so far; None at the first photo.
         portrait: The tracked photo, on the networks' device.
         atlas: At the texture encoder's resolution.
-        detail_atlas: At that of the full-resolution detail.
         fusion: See `invert_step`.
         model: `InvertAvatarPipeline.fingerprint`.
         step: `invert_step`, or what does the same by other means.
@@ -47,26 +48,29 @@ def with_photo(
     """
     head_model = networks.head_model
 
-    # The person's neutral head over all photos so far, and no skull that any of them does not show.
-    landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
-    rest_sum, count, crown = head_model.at_rest(landmarks, portrait.expression)[0], 1, landmarks.new_ones(1)
+    # The person's head over all photos so far.
+    known = unknown_head(head_model)
     if avatar is not None:
-        rest_sum, count, crown = avatar.rest_sum + rest_sum, avatar.num_images + 1, avatar.crown
-    outlined = (portrait.rotation[0], portrait.matte, portrait.inside)
-    bound = head_model.crown_height(head_model.shape(rest_sum, count), *outlined)
-    crown = crown.clamp(max=bound)
-    shape = head_model.shape(rest_sum, count, crown)
-    vertices = head_model.seen_in(shape, portrait.expression, portrait.vertices, portrait.rotation)[0]
-    displacement = head_model.outline_evidence(vertices, *outlined)
-    if avatar is not None:
-        displacement = avatar.displacement + displacement
-
+        known = KnownHead(avatar.rest_sum, avatar.num_images, avatar.crown, avatar.displacement)
+    looks = (portrait.photo, portrait.matte, portrait.inside, portrait.rotation)
+    known, shape, skin = with_outline(
+        head_model, known, portrait.vertices, portrait.expression, portrait.rotation, portrait.matte, portrait.inside
+    )
     state = avatar and inversion_of(avatar)
-    view = View(portrait.photo, portrait.matte, portrait.inside, portrait.vertices, shape.landmarks, portrait.rotation)
-    view = view._replace(posture=posture_of(networks, view))
-    weight = landmarks.new_tensor([portrait.sharpness**2])
-    state, maps = step(networks, state, view, atlas, detail_atlas, weight, fusion)
-    if not all_finite((state, view, rest_sum, displacement)):
+    head = dressed_head(
+        head_model,
+        skin,
+        portrait.vertices,
+        shape.landmarks,
+        head_model.stand_off(known.displacement),
+        shape.joints,
+        portrait.rotation,
+        posture_of(networks, *looks),
+    )
+    view = View(*looks, skin, head)
+    weight = skin.new_tensor([portrait.sharpness**2])
+    state, maps = step(networks, state, view, atlas, weight, fusion)
+    if not all_finite((state, view, known)):
         raise AvatarError(
             f"{portrait.name} has not joined the avatar, as numbers that are not finite came out of the networks in "
             f"{str(networks.generator.dtype).removeprefix('torch.')}: load the model with dtype=torch.float32, and "
@@ -77,21 +81,20 @@ def with_photo(
         logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
     visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
     record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
+    kept = {"rest_sum": known.rest_sum, "crown": known.crown, "shape": shape, "displacement": known.displacement}
     if avatar is None or not avatar.photos:
+        landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
         behind = backdrop(portrait.picture, portrait.matte[0, 0].cpu().numpy())
         rest = Motion(
             rotation=portrait.rotation,
             expression=portrait.expression,
             residual=head_model.residual(landmarks, shape.landmarks, portrait.expression),
             residual_region=head_model.residual_region,
-            posture=view.posture,
+            posture=head.posture,
         )
         return Avatar(
             **state._asdict(),
-            rest_sum=rest_sum,
-            crown=crown,
-            shape=shape,
-            displacement=displacement,
+            **kept,
             rest=rest,
             thumbnails=portrait.thumbnail[None],
             backdrop=torch.from_numpy(behind).permute(2, 0, 1).to(landmarks.device),
@@ -101,10 +104,7 @@ def with_photo(
     return replace(
         avatar,
         **state._asdict(),
-        rest_sum=rest_sum,
-        crown=crown,
-        shape=shape,
-        displacement=displacement,
+        **kept,
         thumbnails=torch.cat([avatar.thumbnails, portrait.thumbnail[None]]),
         photos=(*avatar.photos, record),
     )

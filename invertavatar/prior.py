@@ -38,8 +38,10 @@ def sample_avatar(
     Returns:
         An avatar of no photos, with a frontal pose and no expression, before a grey background.
     """
-    config, head_model = networks.generator.config, networks.head_model
-    z = randn_tensor((1, config.z_dim), generator, device, torch.float32).to(networks.generator.dtype)
+    head_model = networks.head_model
+    z = randn_tensor((1, networks.generator.config.z_dim), generator, device, torch.float32).to(
+        networks.generator.dtype
+    )
     shape = sample_identity(head_model, generator, truncation_psi)
     residual_region = head_model.residual_region
     return Avatar(
@@ -47,7 +49,6 @@ def sample_avatar(
         texture_state=FusionState([], 0),
         triplane_state=FusionState([], 0),
         texture_sum=empty_sum(networks.texture_encoder.config.resolution, device),
-        detail_sum=empty_sum(config.detail_resolution, device),
         views=None,
         rest_sum=torch.zeros(NUM_LANDMARKS, 3, device=device),
         crown=torch.ones(1, device=device),

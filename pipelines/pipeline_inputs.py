@@ -10,7 +10,6 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError, MotionError
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.retargeting import EXPRESSION_RANGE
-from invertavatar.rendering.mesh import CELL
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
@@ -35,17 +34,8 @@ def check_output_type(output_type, output_types=OUTPUT_TYPES) -> None:
         raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(output_types)}.')
 
 
-SURFACES = ("head", "volume")
-
-
-def check_mesh(resolution, threshold, texture_size, surface) -> None:
-    """One sentence for each rule that the arguments of a mesh break."""
-    if surface not in SURFACES:
-        raise InvertAvatarError(f"There is no surface {surface!r}; use one of {', '.join(SURFACES)}.")
-    if not isinstance(resolution, int) or resolution % CELL or not 32 <= resolution <= 512:
-        raise InvertAvatarError(f"The resolution must be a multiple of {CELL} from 32 to 512, not {resolution}.")
-    if not threshold > 0:
-        raise InvertAvatarError(f"The threshold must be above 0, not {threshold}.")
+def check_mesh(texture_size) -> None:
+    """One sentence where a mesh cannot have such a texture."""
     if texture_size not in TEXTURE_SIZES:
         raise InvertAvatarError(f"The texture size must be one of {TEXTURE_SIZES} pixels, not {texture_size}.")
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import count, islice
 from numbers import Integral
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -25,9 +24,9 @@ import invertavatar
 from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.avatar_layout import Layout, layout_of, shortened
-from invertavatar.camera import rotation_from_angles
+from invertavatar.camera import Camera, rotation_from_angles
 from invertavatar.devices import best_device
-from invertavatar.driven import drive, frames_at_a_time, posture_of
+from invertavatar.driven import Drive, drive, frames_at_a_time, posture_of
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
@@ -36,6 +35,7 @@ from invertavatar.face.recorder import Recorder
 from invertavatar.face.retargeting import check_retargeting, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.half_precision import finite
+from invertavatar.head.driven_head import driven_head
 from invertavatar.head.head_model import HeadModel
 from invertavatar.head.hidden_parts import whole_eyes, with_tongue
 from invertavatar.head.rig import painting_poses, rigged_mesh
@@ -52,13 +52,9 @@ from invertavatar.recordings import Pending, Recordings
 from invertavatar.rendering import rasterizer_nvdiffrast
 from invertavatar.rendering.background import compose, resolve_background, shifted
 from invertavatar.rendering.fixed_sizes import FixedSizes
-from invertavatar.rendering.frontal_views import crossfaded, most_shown, nearness
-from invertavatar.rendering.head_shape import face_window
-from invertavatar.rendering.mesh import Mesh, isosurface, metres_per_unit
-from invertavatar.rendering.observation import detail_texture
-from invertavatar.rendering.resize import halved, resize
 from invertavatar.rendering.rigged_mesh import RiggedMesh
-from invertavatar.rendering.texturing import BAKING_ANGLES, HEAD_BAKING_ANGLES, BakingView, paint
+from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
+from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
@@ -69,6 +65,7 @@ from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_
 LOADABLE_CLASSES["invertavatar"] = {"FaceTracker": ["save_pretrained", "from_pretrained"]}
 ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["invertavatar"])
 
+OWN_CAMERA = {"field_of_view": None, "zoom": 1.0}
 DEFAULT_CHECKPOINT = Path(invertavatar.__file__).parent / "checkpoints"
 
 # What diffusers lets through where the JSON or the weights of a model are not what they should be.
@@ -164,7 +161,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
     def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
         """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
 
-        Guided samples on a CPU are marched by a compiled loop, which has no need of tiles.
+        Models with `surface_rendering`, as the shipped one, march no rays and have no need of it.
 
         Args:
             rays_per_tile: How many rays at a time; a frame has `neural_resolution` squared.
@@ -260,17 +257,16 @@ class InvertAvatarPipeline(DiffusionPipeline):
             self.maybe_free_model_hooks()
 
     def _with_portrait(self, avatar, portrait, fusion):
-        sizes = self.texture_encoder.config.resolution, self.generator.config.detail_resolution
-        atlases, device = map(self._atlas, sizes), self._execution_device
+        atlas, device = self._atlas(self.texture_encoder.config.resolution), self._execution_device
         avatar = avatar and avatar.to(device)
         photo, model = portrait.to(device), self.fingerprint
-        return with_photo(self._networks(), avatar, photo, *atlases, fusion, model, self._invert_step)
+        return with_photo(self._networks(), avatar, photo, atlas, fusion, model, self._invert_step)
 
-    def _invert_step(self, networks, state, view, atlas, detail_atlas, weight, fusion):
+    def _invert_step(self, networks, state, view, atlas, weight, fusion):
         """`invert_step`, recorded on CUDA."""
 
         def step(state, view, weight):
-            return invert_step(networks, state, view, atlas, detail_atlas, weight, fusion)
+            return invert_step(networks, state, view, atlas, weight, fusion)
 
         room = FixedSizes(scale=2)  # faces are drawn larger than in frames
         return self._recorded(step, ("photo", fusion), room)(state, view, weight).result()
@@ -449,17 +445,17 @@ class InvertAvatarPipeline(DiffusionPipeline):
         whole, motion = motion, motion[frames]
         if view.ndim == 3 and len(view) not in (1, motion.num_frames):
             raise InvertAvatarError(f"There are {len(view)} angles for the {motion.num_frames} frames of the driver.")
-        shown = None
+        blend = None
         if avatar.views is not None:
             alone = view.ndim == 3 and len(view) > 1  # each rendered frame has an angle of its own
             moved = motion if alone else whole
             seen = view.to(avatar.device) @ moved.rotation.to(avatar.device)
-            shown = nearness(avatar.views, seen, posture_of(moved, avatar.device))
-            shown = crossfaded(shown, crossfade * float(whole.fps))
-            shown = shown if alone else shown[frames]
+            blend = nearness(avatar.views, seen, posture_of(moved, avatar.device), self.generator.fusion)
+            blend = crossfaded(blend, crossfade * float(whole.fps))
+            blend = blend if alone else blend[frames]
         camera = {"field_of_view": field_of_view, "zoom": zoom}
         recorded = callback_on_step_end is None  # a callback may change whatever it likes
-        layers = self._layers(avatar, motion, view, camera, height, batch_size, shown, recorded)
+        layers = self._layers(avatar, motion, view, camera, height, batch_size, blend, recorded)
         rendered = self._stream(layers, behind, output_type, callback)
         return FrameStream(rendered, motion.num_frames, motion.fps, driver)
 
@@ -497,33 +493,35 @@ class InvertAvatarPipeline(DiffusionPipeline):
             yield from frames
 
     @torch.no_grad()
-    def _layers(self, avatar, motion, view, camera, height, batch_size, shown=None, recorded=True):
+    def _layers(self, avatar, motion, view, camera, height, batch_size, blend=None, recorded=True):
         """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
-        features, detail = self.canonical_features(avatar, height)
-        whole, num_frames = drive(motion, view.expand_as(motion.rotation), shown, avatar.device), motion.num_frames
+        features = self.canonical_features(avatar, height)
+        whole, num_frames = drive(motion, view.expand_as(motion.rotation), blend, avatar.device), motion.num_frames
         tile = self.generator.renderer.rays_per_tile
         default = frames_at_a_time(avatar.device, height) if tile is None else 1
         size = min(batch_size or default, num_frames)
         starts = range(0, num_frames, size)
 
-        def layers(ws, shape, features, detail, clip):
-            driven = clip.expression, clip.residual, clip.rotation
-            seen = {"turn": clip.turn, "shown": clip.shown, "posture": clip.posture, **camera}
+        def layers(ws, shape, features, clip):
             person = replace(avatar, ws=ws, shape=shape)
-            rendered = self.render_frames(person, features, detail, *driven, height, **seen)
+            rendered = self.render_frames(person, features, clip, camera, height)
             if clip.shifts is None:
                 return rendered
             return shifted(torch.cat(rendered, 1), clip.shifts).split([3, 1, 1], 1)
 
         late = recorded and self._recordings is not None
-        room = FixedSizes(photos=most_shown(shown)) if late and shown is not None else FixedSizes()
+        room = (
+            FixedSizes(photos=most_shown(blend, self.generator.reprojection.negligible))
+            if late and blend is not None
+            else FixedSizes()
+        )
         key = ("frames", height, tile, room.photos, *camera.values())
         render = self._recorded(layers, key, room, recorded)
 
         def begin(start):
             # A recording is of whole batches.
             clip = whole.batch(start, size if late else min(size, num_frames - start))
-            return render(avatar.ws, avatar.shape, features, detail, clip), min(size, num_frames - start)
+            return render(avatar.ws, avatar.shape, features, clip), min(size, num_frames - start)
 
         def finish(begun):
             pending, count = begun
@@ -620,96 +618,61 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def extract_mesh(
-        self,
-        avatar: Avatar,
-        resolution: int = 192,
-        threshold: float = 10.0,
-        expression: Mapping[str, float] | None = None,
-        texture_size: int = 1024,
-        surface: Literal["head", "volume"] = "head",
-    ) -> RiggedMesh | Mesh:
-        """The head as a textured triangle mesh.
+        self, avatar: Avatar, expression: Mapping[str, float] | None = None, texture_size: int = 1024
+    ) -> RiggedMesh:
+        """The head as a textured triangle mesh: the head model fitted to the person, which the pictures are drawn on.
 
-        Its colours are baked from rendered views of front and sides. What none of them shows squarely, such as the back
-        of the head, takes the colours around it.
+        It has skin, ears, eyeballs, teeth and tongue, with 52 morph targets named as ARKit's, joints and skinning; hair
+        and clothes stand off it as far as the photos' mattes say (`head.displacement`). Its colours are baked from
+        rendered views of front and sides. What none of them shows squarely takes the colours around it.
 
         Args:
             avatar: From `reconstruct`.
-            resolution: Of "volume": grid points along each axis; triangles grow with its square.
-            threshold: Of "volume": density per head unit at which the surface lies; lower makes the head thicker.
-            expression: ARKit name -> score. By default "head" is the neutral head and "volume" has the first photo's
-                expression.
+            expression: ARKit name -> score; by default the neutral head.
             texture_size: Side of the texture in pixels, a power of two.
-            surface: "head" is the head model fitted to the person: skin, ears, eyeballs, teeth and tongue, with 52
-                morph targets named as ARKit's, joints and skinning; hair and clothes stand off it as far as the photos'
-                mattes say (`head.displacement`). "volume" is the closed surface of the volume that the pictures are
-                made of.
 
         Returns:
             A mesh in head space; its `save` writes .glb, .obj or .ply.
 
         Raises:
-            InvertAvatarError: An input cannot be used, or nothing of the avatar is as dense as `threshold`.
+            InvertAvatarError: An input cannot be used.
         """
         self._check_avatar(avatar)
-        check_mesh(resolution, threshold, texture_size, surface)
+        check_mesh(texture_size)
         avatar = avatar.to(self._execution_device)
-        if surface == "head":
-            return self._head_mesh(avatar, expression, texture_size)
-        scores, residual = (x.to(self._execution_device) for x in posed_expression(avatar, expression))
-        generator, chart, config = self.generator, self.head_model.chart, self.generator.config
-
-        # The driven head, once for all points.
-        features, detail = self.canonical_features(avatar, texture_size // 2)
-        landmarks = self.head_model.driven_landmarks(avatar.shape.landmarks, scores, residual)
-        closed = chart.close(landmarks, avatar.shape.landmarks)
-        window = face_window(closed, chart, config.window, generator.window_resolution)
-        face = generator.face(avatar.ws.to(generator.dtype), features, window)
-        self._check_finite(face)
-
-        def density(points):
-            logit = generator.density(features, face, window, chart.head_height, points)
-            self._check_finite((logit,))
-            return logit
-
-        vertices, triangles = isosurface(density, resolution, threshold, avatar.device)
-        views = self._baking_views(avatar, features, detail, (scores, residual), BAKING_ANGLES, texture_size // 2)
-        self.maybe_free_model_hooks()
-        painted = paint(vertices, triangles, views, texture_size)
-        return Mesh(vertices, triangles, *painted, metres_per_unit(self.head_model))
-
-    def _head_mesh(self, avatar: Avatar, expression: Mapping[str, float] | None, texture_size: int) -> RiggedMesh:
         head_model, size = self.head_model, texture_size // 2
-        shape = avatar.shape
+        shape, off = avatar.shape, head_model.stand_off(avatar.displacement)
 
         def posed(scores):
             scores, residual = (x.to(avatar.device) for x in posed_expression(avatar, scores))
-            vertices = head_model.dressed(head_model(shape, scores), avatar.displacement)
+            vertices = head_model.dressed(head_model(shape, scores), off)
             return (scores, torch.zeros_like(residual)), vertices[0]
 
-        features, detail = self.canonical_features(avatar, size)
+        _, vertices = posed(expression or {})
+        features = self.canonical_features(avatar, size)
         views = []
         for pose in painting_poses(head_model):
-            face, vertices = posed(pose.expression)
-            angles = HEAD_BAKING_ANGLES[:1] if pose.expression else HEAD_BAKING_ANGLES
-            seen = self._baking_views(avatar, features, detail, face, angles, size)
-            views += [view._replace(vertices=vertices, vertex_weight=pose.weight) for view in seen]
+            face, painted = posed(pose.expression)
+            angles = BAKING_ANGLES[:1] if pose.expression else BAKING_ANGLES
+            views += self._baking_views(avatar, features, face, angles, size, (painted, pose.weight))
         self.maybe_free_model_hooks()
         triangles = head_model.triangles.cpu().numpy().astype(np.int64)
         layout = head_model.uv[head_model.uv_triangles].cpu().numpy() * 2 - 1
-        vertices = posed(expression or {})[1]
-        *_, texture = paint(vertices.cpu().numpy(), triangles, views, texture_size, layout)
+        texture = paint(triangles, views, texture_size, layout)
         texture = with_tongue(whole_eyes(texture, head_model), head_model)
-        return rigged_mesh(head_model, shape, vertices, texture, metres_per_unit(head_model))
+        return rigged_mesh(head_model, shape, vertices, texture)
 
-    def _baking_views(self, avatar, features, detail, face, angles, size) -> list[BakingView]:
-        """Pictures of a head from `angles` (see `BAKING_ANGLES`), with scores and residual `face`."""
+    def _baking_views(self, avatar, features, face, angles, size, posed) -> list[BakingView]:
+        """Pictures of a head from `angles` (see `BAKING_ANGLES`), with scores and residual `face`; `posed` are its
+        vertices and their weights.
+        """
         views = []
         for yaw, pitch, weight in self._with_progress(angles, len(angles), "Baking"):
             rotation = rotation_from_angles(yaw, pitch)[None].to(avatar.device)
-            colour, opacity, _ = self.render_frames(avatar, features, detail, *face, rotation, size)
+            clip = Drive(*face, rotation, torch.eye(3, device=avatar.device)[None])
+            colour, opacity, _ = self.render_frames(avatar, features, clip, OWN_CAMERA, size)
             self._check_finite((colour, opacity))
-            views.append(BakingView(colour, opacity, rotation, self.generator.config.field_of_view, weight))
+            views.append(BakingView(colour, opacity, rotation, self.generator.config.field_of_view, weight, *posed))
         return views
 
     @torch.no_grad()
@@ -760,68 +723,38 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
     # 4. The parts of a frame
 
-    def canonical_features(self, avatar: Avatar, height: int) -> tuple[CanonicalFeatures, Tensor]:
-        """What all frames of an avatar share: F_tex and F_tri, and the face's texture as fine as frames of `height`."""
-        coarse, fine = (self._atlas(x.shape[-1]) for x in (avatar.texture_sum, avatar.detail_sum))
-        features = canonical_features(self._networks(), inversion_of(avatar), coarse)
+    def canonical_features(self, avatar: Avatar, height: int) -> CanonicalFeatures:
+        """What all frames of an avatar share: F_tex and F_tri, hair and clothes, and photos for frames of `height`."""
+        atlas, off = self._atlas(avatar.texture_sum.shape[-1]), self.head_model.stand_off(avatar.displacement)
+        person = off, avatar.shape.joints, height
+        features = canonical_features(self._networks(), inversion_of(avatar), atlas, *person)
         self._check_finite(features._replace(views=None))
-        if (views := features.views) is not None and views.fine is not None:
-            features = features._replace(views=views._replace(fine=halved(views.fine, height)))
-        return features, halved(detail_texture(avatar.detail_sum, fine), height)
+        return features._replace(off=off)
 
     def render_frames(
-        self,
-        avatar: Avatar,
-        features: CanonicalFeatures,
-        detail: Tensor,
-        expression: Tensor,
-        residual: Tensor,
-        rotation: Tensor,
-        height: int,
-        field_of_view: float | None = None,
-        zoom: float = 1.0,
-        turn: Tensor | None = None,
-        shown: Tensor | None = None,
-        posture: Tensor | None = None,
+        self, avatar: Avatar, features: CanonicalFeatures, clip: Drive, camera: Mapping[str, float], height: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Render frames of one avatar over nothing.
 
         Args:
             avatar: On the pipeline's device.
             features: From `canonical_features`.
-            detail: [1, 4, R, R] likewise.
-            expression: [B, 52].
-            residual: [B, K].
-            rotation: [B, 3, 3] head -> camera.
+            clip: What moves B frames.
+            camera: "field_of_view" in degrees, None for the model's own, and "zoom": see `animate_stream`.
             height: S.
-            field_of_view: See `animate_stream`.
-            zoom: See `animate_stream`.
-            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns the body with the
-                head.
-            shown: [B, K] see `inversion.render_frame`.
-            posture: [B, 12] likewise.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
             is z in camera space, premultiplied too.
         """
-        landmarks = self.head_model.driven_landmarks(avatar.shape.landmarks, expression, residual, rotation)
-        frame = render_frame(
-            self._networks(),
-            avatar.ws,
-            features,
-            detail,
-            landmarks,
-            avatar.shape.landmarks,
-            rotation,
-            height,
-            field_of_view=field_of_view,
-            zoom=zoom,
-            turn=turn,
-            shown=shown,
-            posture=posture,
-        )
-        return frame.colour, frame.opacity, resize(frame.rendering.depth, height)
+        driven = clip.expression, clip.residual, clip.rotation, clip.turn, clip.posture
+        head = driven_head(self.head_model, avatar.shape, features.off, *driven)
+        field_of_view = camera["field_of_view"]
+        if field_of_view is None:
+            field_of_view = self.generator.config.field_of_view
+        seen = Camera(clip.rotation, field_of_view, camera["zoom"])
+        frame = render_frame(self._networks(), avatar.ws, features, head._replace(blend=clip.blend), seen, height)
+        return frame.colour, frame.opacity, frame.depth
 
     # 5. Helpers
 

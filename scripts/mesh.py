@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -39,12 +39,6 @@ def mesh(
     expression: Annotated[
         list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
     ] = None,
-    surface: Annotated[
-        Literal["head", "volume"],
-        typer.Option(help="The head model with morph targets and joints but no hair, or the volume with its hair."),
-    ] = "head",
-    resolution: Annotated[int, typer.Option(min=32, max=512, help="Of the volume: grid points along an axis.")] = 192,
-    threshold: Annotated[float, typer.Option(min=0.01, help="Of the volume: density of its surface.")] = 10.0,
     texture_size: Annotated[int, typer.Option(help="Side of the texture in px, a power of two.")] = 1024,
     face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
     model: ModelOption = None,
@@ -55,7 +49,7 @@ def mesh(
 ) -> None:
     """Export a head as a textured mesh, in metres, y up, looking along +z.
 
-    A .glb of the head can be animated in other programs: it has 52 morph targets named as ARKit's, neck, jaw and eye
+    A .glb can be animated in other programs: it has 52 morph targets named as ARKit's, neck, jaw and eye
     joints, and skinning; .obj and .ply hold the neutral head only.
 
     Example: invertavatar mesh photo1.jpg photo2.jpg -e jawOpen=0.4 -o me.glb
@@ -73,7 +67,7 @@ def mesh(
         pipe = load_pipeline(model, device, quiet)
         person = Avatar.from_pretrained(avatar) if avatar else pipe.reconstruct(image=photos, face_index=face_index)
         started = time.perf_counter()
-        head = pipe.extract_mesh(person, resolution, threshold, scores, texture_size, surface)
+        head = pipe.extract_mesh(person, scores, texture_size)
         for path in outputs:
             head.save(path)
             if not quiet:

@@ -65,16 +65,12 @@ def counts(
 ) -> Iterator[dict]:
     """Lines of `counted` with their `what`: a frame of each size, and one more photo, as a GPU would compute them."""
     from invertavatar.driven import drive
+    from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA
     from invertavatar.rendering.fixed_sizes import FixedSizes, fixed_sizes
 
     clip = drive(motion[:1], torch.eye(3), None, avatar.device)
-
-    def frame(features, detail, size):
-        driven = clip.expression, clip.residual, clip.rotation
-        pipe.render_frames(avatar, features, detail, *driven, size, turn=clip.turn, posture=clip.posture)
-
     with torch.no_grad(), fixed_sizes(FixedSizes()):
         for size in sizes:
-            given = (*pipe.canonical_features(avatar, size), size)
-            yield {"what": f"frame of {size} px", **counted(partial(frame, *given))}
+            frame = partial(pipe.render_frames, avatar, pipe.canonical_features(avatar, size), clip, OWN_CAMERA, size)
+            yield {"what": f"frame of {size} px", **counted(frame)}
         yield {"what": "photo", **counted(partial(pipe.add_portrait, avatar, portrait))}

@@ -9,7 +9,7 @@ import invertavatar
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 HEAD_MODEL = Path(invertavatar.__file__).parent / "checkpoints" / "head_model"
 PICTURES = ("anna_1.jpg", "anna_2.jpg", "ben_1.jpg", "ben_2.jpg")
-PICTURE_SIZE, STEPS, PEOPLE = 64, 2, 2
+PICTURE_SIZE, STEPS, PEOPLE, LOOKS = 64, 2, 2, 2
 
 _WIDTHS = {"4": 8, "8": 8, "16": 8, "32": 8}
 TINY = {  # a preset in the form of `models.presets`
@@ -28,7 +28,7 @@ TINY = {  # a preset in the form of `models.presets`
         "coarse_samples": 4,
         "fine_samples": 4,
         "super_resolution_channels": (8, 8),
-        "context_channels": (8, 8, 8),
+        "compositor_channels": (8, 8, 8),
         "detail_resolution": 64,
     },
     "latent_encoder": {"image_size": 128, "compact_channels": (4, 4, 8, 8, 8)},
@@ -67,6 +67,6 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
             weights = replace(settings.weights, lpips=0.0, face=0.0)  # AlexNet is no part of the package
             settings = replace(settings, weights=weights, adversarial_from=0, photos=(1, 2), targets=targets)
             run = RunSettings(output / name, STEPS, interval=STEPS, workers=0, validation_steps=1, seed=seed)
-            train_stage(name, settings, networks, data, PEOPLE, run, held_out=0.0, on_cpu=True)
+            train_stage(name, settings, networks, data, PEOPLE, run, held_out=0.0, on_cpu=True, looks=LOOKS)
             networks = load_networks(output / name / "pipeline")
         fit_prior(networks, data, PEOPLE, RunSettings(output / "prior_fit"), people=4, iterations=50)

@@ -19,7 +19,7 @@ import invertavatar
 from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
 SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
-StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "relief", "posture", "drawing", "joint"])
+StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "posture", "compositor", "joint"])
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
 
 
@@ -68,7 +68,9 @@ def train(
     sface: Annotated[
         Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; see docs/training.md.", show_default=False)
     ] = None,
-    detail: Annotated[bool, typer.Option(help="Train with the full-resolution detail in the picture.")] = True,
+    looks: Annotated[
+        int, typer.Option(min=1, help="compositor: episodes worked out beforehand; each takes seconds and 14 MB.")
+    ] = 1000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 2,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
@@ -133,10 +135,10 @@ def train(
             run_settings,
             LPIPS.from_file(lpips) if perceptual else None,
             held_out,
-            detail,
             device == "cpu",
             resume,
             SFace.from_file(sface) if identity or across else None,
+            looks,
         )
 
 

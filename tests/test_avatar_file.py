@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from invertavatar import avatar as avatar_module
 from invertavatar.avatar import Avatar, _tensors
 from invertavatar.avatar_file import JSON_FILE, TENSOR_FILE, pack
-from invertavatar.avatar_layout import FIELDS, RELIEF, VIEWS
+from invertavatar.avatar_layout import FIELDS, VIEWS
 from invertavatar.errors import AvatarError, InvertAvatarError
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
@@ -57,7 +57,7 @@ def sentence(path, **options) -> str:
 # Every tensor: shape, kind, numbers
 
 
-@pytest.mark.parametrize("name", [*FIELDS, *VIEWS, *RELIEF, "texture_state.1", "triplane_state.0"])
+@pytest.mark.parametrize("name", [*FIELDS, *VIEWS, "texture_state.1", "triplane_state.0"])
 def test_each_tensor_of_another_shape_or_kind_is_refused_before_anything_is_read(
     name, folder, tiny_pipeline, monkeypatch
 ):
@@ -74,9 +74,10 @@ def test_sizes_that_ask_for_gigabytes_are_refused_unread(folder, tiny_pipeline, 
     monkeypatch.setattr(avatar_module, "load", lambda *_: pytest.fail("it was read"))
     tensors = load_file(folder / TENSOR_FILE)
     absurd = {
-        "detail_sum": (1, 4, 1, 60_000),  # a map whose side is taken from its last axis: 29 GB once it is drawn
-        "texture_sum": (1, 4, 0, 100_000),
-        "views.fine": (1, 2, 5, 1, 100_000),
+        "texture_sum": (1, 4, 1, 60_000),  # a map whose side is taken from its last axis: 29 GB once it is drawn
+        "views.front": (1, 2, 5, 0, 100_000),
+        "views.picture": (1, 2, 5, 1, 100_000),
+        "views.skin": (1, 2, 10**5, 3),
         "rest_sum": (10**6, 3),
         "ws": (1, 10**6, 0),
     }
@@ -88,11 +89,12 @@ def test_sizes_that_ask_for_gigabytes_are_refused_unread(folder, tiny_pipeline, 
 
 def test_a_pipeline_refuses_sizes_that_no_file_alone_gives_away(tiny_pipeline, tiny_avatar, portrait, folder):
     tensors = _tensors(tiny_avatar)
-    fine = {"detail_sum": torch.zeros(1, 4, 128, 128), "views.fine": torch.zeros(1, 2, 5, 128, 128, dtype=torch.uint8)}
-    forge(folder, tensors | fine)
+    forge(folder, tensors | {"views.picture": torch.zeros(1, 2, 5, 128, 128, dtype=torch.uint8)})
     stranger = Avatar.from_pretrained(folder)
     for use in (tiny_pipeline.render, lambda avatar: tiny_pipeline.add_portrait(avatar, portrait("anna_3"))):
-        with pytest.raises(AvatarError, match=r"does not fit its model: its detail_sum is \[1, 4, 128, 128\] where"):
+        with pytest.raises(
+            AvatarError, match=r"does not fit its model: its views.picture is \[1, 2, 5, 128, 128\] where"
+        ):
             use(stranger)
 
 
@@ -107,7 +109,7 @@ def test_numbers_that_are_none_or_far_too_large_are_refused(number, folder):
             assert "is damaged" in sentence(folder)
 
 
-@pytest.mark.parametrize("name", ["texture_sum", "detail_sum", "relief_sum", "views.weight", "views.coarse"])
+@pytest.mark.parametrize("name", ["texture_sum", "crown", "views.weight", "views.by_pose", "views.front"])
 def test_weights_below_zero_are_refused(name, folder):
     tensors = load_file(folder / TENSOR_FILE)
     spoilt = tensors[name].clone()

@@ -7,7 +7,9 @@ import torch
 
 from invertavatar.camera import (
     EG3D_FIELD_OF_VIEW,
+    Camera,
     angles_from_rotation,
+    inverse,
     pixel_centres,
     plane_coordinates,
     project,
@@ -65,6 +67,11 @@ def test_angles_survive_the_round_trip():
     assert close(angles_from_rotation(rotation_from_angles(170.0, 10.0, -160.0)), [170.0, 10.0, -160.0], 1e-3)
 
 
+def test_an_inverse_undoes_any_matrix_and_not_rotations_alone():
+    matrices = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0)) + 2 * torch.eye(3)
+    assert close(inverse(matrices) @ matrices, torch.eye(3).expand(4, 2, 3, 3))
+
+
 def test_angles_may_mix_numbers_and_tensors_of_any_device():
     assert rotation_from_angles(torch.zeros(2, 4), 10.0, torch.zeros(4)).shape == (2, 4, 3, 3)
     assert rotation_from_angles(0.0, torch.zeros(2, device="meta")).device.type == "meta"
@@ -77,6 +84,34 @@ def test_project_puts_x_right_y_down_and_larger_depth_nearer():
     point = torch.tensor([[[0.1, 0.2, 0.3]]])
     assert close(project(point, torch.eye(3)[None]), [[[0.1, -0.2, 0.3]]])
     assert close(project(point, rotation_from_angles(90.0)[None]), [[[0.3, -0.2, -0.1]]])
+
+
+def test_a_camera_is_a_weak_perspective_one_unless_told_otherwise():
+    points = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(Camera(TURNED).project(points), project(points, TURNED))
+    told = Camera(TURNED, field_of_view=30.0, zoom=1.5)
+    assert torch.equal(told.project(points), project(points, TURNED, 30.0, 1.5))
+
+
+def test_a_camera_with_a_field_of_view_sees_near_points_larger_and_zoom_enlarges_all():
+    front = torch.eye(3)[None]
+    points = torch.tensor([[[0.2, 0.0, 0.5], [0.2, 0.0, 0.0], [0.2, 0.0, -0.5]]])
+    near, middle, far = Camera(front, 40.0).project(points)[0, :, 0]
+    assert near > middle > far and close(middle, 0.2)
+    assert close(near, 0.2 / (1 - 0.5 * math.tan(math.radians(20.0))))
+    twice = Camera(front, 40.0, 2.0).project(points)
+    assert close(twice[..., :2], 2 * Camera(front, 40.0).project(points)[..., :2])
+    assert close(twice[..., 2], points[..., 2])  # depth is no matter of zoom
+
+
+def test_points_of_a_ray_are_seen_in_its_pixel_by_the_camera_of_the_ray():
+    camera = Camera(TURNED, 25.0, 1.3)
+    origin, direction = rays(camera.rotation, 4, camera.field_of_view, camera.zoom)
+    right, up = pixel_centres(4)
+    for t in (-0.8, 0.0, 0.6):
+        x, y, depth = camera.project(origin + t * direction).unbind(-1)
+        assert close(x, right.flatten().expand(2, -1)) and close(y, -up.flatten().expand(2, -1))
+        assert close(depth, torch.full_like(depth, t))
 
 
 def test_pixel_centres_lie_half_a_pixel_inside_the_border_with_the_first_row_on_top():

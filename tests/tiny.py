@@ -42,7 +42,8 @@ def tiny_sizes(preset: str = "compact") -> dict[str, dict]:
         "triplane_encoder": {"resolution": 64, "channels": (8, 8, 8, 8, 8), "plane_channels": 4},
     }
     if preset == "compact":
-        small["generator"]["context_channels"] = (8, 8, 8)
+        small["generator"]["compositor_channels"] = (8, 8, 8)
+        small["generator"]["reprojection"] = {"depth_size": 128, "flow_size": 64, "rounds": 60}
         small["triplane_encoder"]["posture_channels"] = (4, 4, 4, 8, 8)
     return {name: PRESETS[preset][name] | sizes for name, sizes in small.items()}
 

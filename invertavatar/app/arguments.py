@@ -12,7 +12,6 @@ from ..errors import InvertAvatarError
 from ..face.arkit import ARKIT_NAMES
 
 SIZES = (64, 1024)  # pixels of a frame's side: 4096 would take gigabytes
-RESOLUTIONS = (32, 256)  # of a mesh
 ANGLES = {"yaw": 180.0, "pitch": 90.0, "roll": 180.0}  # degrees to either side
 ZOOM = (0.25, 4.0)
 SEEDS = (0, 2**64 - 1)
@@ -35,15 +34,14 @@ def number(name: str, value: object, lowest: float, highest: float, default: flo
     return float(value)
 
 
-def whole(name: str, value: object, lowest: int, highest: int, default: int = 0, step: int = 1) -> int:
-    """A whole number within its range, a multiple of `step`; InvertAvatarError likewise."""
+def whole(name: str, value: object, lowest: int, highest: int, default: int = 0) -> int:
+    """A whole number within its range; InvertAvatarError likewise."""
     if value is None:
         return default
     sound = isinstance(value, Real) and not isinstance(value, bool) and lowest <= value <= highest
-    if not sound or value % step:
-        kind = "whole number" if step == 1 else f"multiple of {step}"
+    if not sound or value % 1:
         raise InvertAvatarError(
-            f"{_capital(name)} is a {kind} from {lowest} to {highest}, not {shortened(value)}. Change it."
+            f"{_capital(name)} is a whole number from {lowest} to {highest}, not {shortened(value)}. Change it."
         )
     return int(value)
 

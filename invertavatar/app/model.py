@@ -24,7 +24,6 @@ from ..face.portrait import Portrait
 from ..face.recorder import Recorder
 from ..face.tracker import FaceTracker
 from ..head.head_model import HeadModel
-from ..rendering.mesh import Mesh
 from ..rendering.rigged_mesh import RiggedMesh
 from . import spaces
 
@@ -107,6 +106,6 @@ def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
 
 
 @gpu(60)
-def mesh(avatar: Avatar, expression: dict[str, float], resolution: int, surface: str) -> Mesh | RiggedMesh:
+def mesh(avatar: Avatar, expression: dict[str, float]) -> RiggedMesh:
     """`pipe.extract_mesh`."""
-    return load().pipe.extract_mesh(avatar, resolution=resolution, expression=expression, surface=surface)
+    return load().pipe.extract_mesh(avatar, expression)

@@ -40,14 +40,10 @@ SAME_METRICS = ("psnr", "l1", "lpips", "csim", "akd")
 CROSS_METRICS = ("csim", "akd", "pose", "expression")
 JITTER_METRICS = ("output", "driver", "ratio")
 SHARPNESS_METRICS = ("avatar", "photo", "ratio")
-# The additions of DESIGN 5, with the component and what is switched off in it: guided samples need the mesh-guided
-# density. The small output heads (5.4) are a matter of the start of training and cannot be switched off afterwards.
+# The additions of DESIGN 5 that weights can do without, with the component and what is switched off in it. Without the
+# surface another network draws the frame; the small output heads (5.4) are a matter of the start of training.
 ABLATIONS: dict[str, tuple[str, dict]] = {
     "observed_colour": ("generator", {"observed_colour": False}),
-    "mesh_guided_density": ("generator", {"mesh_guided_density": False, "guided_samples": False}),
-    "guided_samples": ("generator", {"guided_samples": False}),
-    "full_resolution_detail": ("generator", {"full_resolution_detail": False}),
-    "relief": ("triplane_encoder", {"relief_channels": ()}),
     "posture": ("triplane_encoder", {"posture_channels": ()}),
 }
 
@@ -328,11 +324,7 @@ def without(pipe: "InvertAvatarPipeline", addition: str) -> "InvertAvatarPipelin
     config = {key: value for key, value in component.config.items() if not key.startswith("_")}
     ablated = type(component)(**config | switches)
     full = component.state_dict()
-    # Without mesh-guided density G_face has no last channel for the height: that of the others is kept.
-    weights = {
-        key: full[key][: len(weight)] if weight.ndim else full[key] for key, weight in ablated.state_dict().items()
-    }
-    ablated.load_state_dict(weights, assign=True)  # of the same device and precision
+    ablated.load_state_dict({key: full[key] for key in ablated.state_dict()}, assign=True)  # device and precision too
     ablated = ablated.to(component.device).eval()
     other = type(pipe)(**{**pipe.components, name: ablated})
     other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))

@@ -40,7 +40,7 @@ PSNR and L1 of colours in 0..1. AKD: mean distance of the 478 tracked landmarks 
 the shift, turn and scale that bring them nearest to the driver's, so what two faces differ by in shape is still in it.
 Pose: angle between the tracked head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean
 acceleration of the landmarks. Fine structure: mean magnitude of the Laplacian within the landmarks' hull. Fusion:
-"mean" has all photos count alike, "first" takes features, colours and shape of the first photo; the neutral face is
+"mean" has all photos count alike, "first" takes features and colours of the first photo; the head's shape is
 that of all photos in each mode. Turned: the least, the middle and the most turned frame of each clip as the only photo,
 14 frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. "missed" counts what lacks
 the metrics of a face because the tracker found none."""

@@ -81,7 +81,8 @@ class Displacement(nn.Module):
     def solve(self, evidence: Evidence) -> Tensor:
         """The control points [C] in head units, by the photos and by how people are."""
         believed = torch.cholesky_inverse(self.spread) * self.noise**2
-        return torch.linalg.solve(evidence.gram + believed, evidence.target + believed @ self.mean)
+        # Which does not have the host wait for the device, to say whether there is a solution; here there always is.
+        return torch.linalg.solve_ex(evidence.gram + believed, evidence.target + believed @ self.mean).result
 
     def of_vertices(self, evidence: Evidence, mean_head: Tensor) -> Tensor:
         """How far vertices stand off their skin: [V] head units; the mean head is [V, 3]."""

@@ -357,10 +357,13 @@ class HeadModel(Float32Island, Network):
         """What a photo says of hair and clothes: see `Displacement.observe`; vertices [V, 3] from `seen_in`."""
         return self.displacement.observe(vertices, self.mean, self.triangles, rotation, matte, inside)
 
-    def dressed(self, vertices: Tensor, evidence: Evidence) -> Tensor:
-        """The mesh [B, V, 3] with hair and clothes, by what photos say of them."""
-        off = self.displacement.of_vertices(evidence, self.mean)
-        return vertices + off[:, None] * self.displacement.direction
+    def dressed(self, vertices: Tensor, off: Tensor) -> Tensor:
+        """The mesh [B, V, 3] with hair and clothes, which stand [V] or [B, V] head units off it: see `stand_off`."""
+        return vertices + off[..., None] * self.displacement.direction
+
+    def stand_off(self, evidence: Evidence) -> Tensor:
+        """How far hair and clothes stand off each vertex by what photos say of them: [V] head units."""
+        return self.displacement.of_vertices(evidence, self.mean)
 
     # Drive
 
@@ -418,7 +421,7 @@ class HeadModel(Float32Island, Network):
         """
         gaze = self.gaze_in(landmarks, shape.vertices[None])
         vertices = self(shape, expression, None, landmarks, torch.zeros_like(rotation[:, 0, 0]), gaze)
-        return self.pose(shape, vertices, rotation)
+        return self.pose(shape.joints, vertices, rotation)
 
     def driven_landmarks(
         self, neutral: Tensor, expression: Tensor, residual: Tensor | None = None, rotation: Tensor | None = None
@@ -505,24 +508,24 @@ class HeadModel(Float32Island, Network):
             vertices = vertices + away * short * self.lid_part[eye][:, None]
         return vertices
 
-    def pose(self, shape: HeadShape, vertices: Tensor, turn: Tensor) -> Tensor:
+    def pose(self, joints: Tensor, vertices: Tensor, turn: Tensor) -> Tensor:
         """Bend the neck: the head stays where it is, in head space, and the body under it turns the other way.
 
         Args:
-            shape: The person.
+            joints: [J, 3] or [B, J, 3] the person's.
             vertices: [B, V, 3] driven.
             turn: [B, 3, 3] the head's rotation relative to the body.
 
         Returns:
             [B, V, 3].
         """
-        return skinned(vertices, self.skin_weights, *self.neck(shape, turn))
+        return skinned(vertices, self.skin_weights, *self.neck(joints, turn))
 
-    def neck(self, shape: HeadShape, turn: Tensor) -> tuple[Tensor, Tensor]:
+    def neck(self, joints: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
         """How each joint's bone moves when the neck is bent as in `pose`: x -> rotation x + moved.
 
         Args:
-            shape: The person.
+            joints: [J, 3] or [B, J, 3] the person's.
             turn: [B, 3, 3] the head's rotation relative to the body.
 
         Returns:
@@ -533,8 +536,8 @@ class HeadModel(Float32Island, Network):
         moved = torch.zeros_like(turn[:, :, 0])
         bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
         for above, below in pairwise((*NECK_CHAIN, "torso")):
-            pivot = shape.joints[JOINTS.index(above)]
-            moved = moved + (rotation - rotation @ step) @ pivot
+            pivot = joints[..., JOINTS.index(above), :, None]
+            moved = moved + ((rotation - rotation @ step) @ pivot)[..., 0]
             rotation = rotation @ step
             bones[below] = rotation, moved
         rotations, shifts = zip(*bones.values(), strict=True)

@@ -4,7 +4,6 @@ Shapes: V vertices, F triangles, L 478 landmarks.
 """
 
 import numpy as np
-from skimage.measure import points_in_poly
 
 from .head_model import JOINTS, LABELS
 from .makehuman import MakeHuman
@@ -39,7 +38,7 @@ def label_triangles(mean: np.ndarray, topology: HeadTopology, landmarks: np.ndar
     weights = topology.skin_weights[triangles].mean(1)  # [F, J]
     ear = ear_vertices(topology, data)[triangles].all(1)
     ear_z, ear_bottom = landmarks[list(EARS), 2].mean(), mean[ear_vertices(topology, data), 1].min()
-    in_oval = points_in_poly(centre[:, :2], landmarks[list(FACE_OVAL), :2]) & (centre[:, 2] > ear_z)
+    in_oval = inside(centre[:, :2], landmarks[list(FACE_OVAL), :2]) & (centre[:, 2] > ear_z)
     above = centre[:, 1] > landmarks[FOREHEAD, 1]
     behind = (centre[:, 2] < ear_z) & (centre[:, 1] > ear_bottom)
 
@@ -50,13 +49,21 @@ def label_triangles(mean: np.ndarray, topology: HeadTopology, landmarks: np.ndar
     label[ear] = LABELS.index("ear")
     label[weights[:, [JOINTS.index(f"neck0{k}") for k in (1, 2, 3)]].sum(1) > 0.5] = LABELS.index("neck")
     label[weights[:, JOINTS.index("torso")] > 0.5] = LABELS.index("torso")
-    lips = points_in_poly(centre[:, :2], landmarks[list(OUTER_LIPS), :2])
+    lips = inside(centre[:, :2], landmarks[list(OUTER_LIPS), :2])
     label[lips & (centre[:, 2] > landmarks[list(OUTER_LIPS), 2].min() - 0.02)] = LABELS.index("lips")
     label[mouth_lining(centre, topology, landmarks)] = LABELS.index("mouth")
     named = {"eyeRight": "eye", "eyeLeft": "eye", "upperTeeth": "teeth", "lowerTeeth": "teeth", "tongue": "tongue"}
     for part, name in named.items():
         label[topology.triangle_part == PART_NAMES.index(part)] = LABELS.index(name)
     return label.astype(np.int64)
+
+
+def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Which of the points [N, 2] lie in a polygon [K, 2]: [N] bool."""
+    (x, y), start, end = points.T[:, :, None], polygon, np.roll(polygon, -1, 0)
+    crossed = (start[:, 1] > y) != (end[:, 1] > y)  # [N, K] edges at the point's height
+    slope = (end[:, 0] - start[:, 0]) / np.where(end[:, 1] == start[:, 1], 1, end[:, 1] - start[:, 1])
+    return (crossed & (x < start[:, 0] + (y - start[:, 1]) * slope)).sum(1) % 2 == 1
 
 
 def mouth_lining(centre: np.ndarray, topology: HeadTopology, landmarks: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..face.arkit import ARKIT_NAMES
 from ..rendering.rigged_mesh import RiggedMesh
-from .head_model import JOINTS, LABELS, HeadModel, HeadShape
+from .head_model import JOINTS, LABELS, HeadModel, HeadShape, irises
 from .topology import JOINT_PARENTS
 
 # What shows the teeth and the lids while they are painted, and the parts that are painted with the mouth open.
@@ -19,6 +19,7 @@ CLOSED_EYES = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 OPEN_MOUTH = {"jawOpen": 0.6, "mouthUpperUpLeft": 0.4, "mouthUpperUpRight": 0.4, "mouthLowerDownLeft": 0.4,
               "mouthLowerDownRight": 0.4}  # fmt: skip
 INSIDE_OF_MOUTH = ("mouth", "teeth", "tongue")
+PUPIL_DISTANCE = 0.063  # metres, of an average adult
 
 
 class PaintingPose(NamedTuple):
@@ -54,9 +55,13 @@ def morph_targets(head_model: HeadModel, shape: HeadShape) -> dict[str, np.ndarr
     return dict(zip(ARKIT_NAMES, moved.cpu().numpy(), strict=True))
 
 
-def rigged_mesh(
-    head_model: HeadModel, shape: HeadShape, vertices: Tensor, texture: np.ndarray, metres_per_unit: float
-) -> RiggedMesh:
+def metres_per_unit(head_model: HeadModel) -> float:
+    """The size of a head unit, from how far apart pupils usually are."""
+    left, right = irises(head_model.landmarks(head_model.mean)[None])[0]
+    return PUPIL_DISTANCE / float((right - left).norm())
+
+
+def rigged_mesh(head_model: HeadModel, shape: HeadShape, vertices: Tensor, texture: np.ndarray) -> RiggedMesh:
     """The mesh that goes into files.
 
     Args:
@@ -64,7 +69,6 @@ def rigged_mesh(
         shape: The person.
         vertices: [V, 3] as the mesh shall stand: the neutral, or an expression to which morph targets add.
         texture: [H, H, 3] uint8 over the model's atlas.
-        metres_per_unit: Of a head unit.
     """
     uv = head_model.uv.cpu().numpy()  # v down
     return RiggedMesh(
@@ -78,5 +82,5 @@ def rigged_mesh(
         joint_parents=JOINT_PARENTS,
         joint_positions=shape.joints.cpu().numpy(),
         skin_weights=head_model.skin_weights.cpu().numpy(),
-        metres_per_unit=metres_per_unit,
+        metres_per_unit=metres_per_unit(head_model),
     )

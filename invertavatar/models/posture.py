@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..rendering.head_shape import canonicalize
+from ..rendering.frontal_plane import canonicalize
 from ..rendering.resize import resize
 from ..rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 from .recurrent_unet import ResidualBlock

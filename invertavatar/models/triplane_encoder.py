@@ -14,20 +14,17 @@ from torch import Tensor
 from ..half_precision import Network
 from .posture import PostureNetwork
 from .recurrent_unet import EncoderUNet, FusionMode, FusionState
-from .relief import ReliefNetwork
 
 
 class StaticModulation(NamedTuple):
     """How the photos change the static tri-plane.
 
-    `sft` maps a resolution to (scale, shift), each [B, C, r, r], ready for `SynthesisBackbone.forward`. The other two
-    are None without `plane_offsets`: `plane_offsets` [B, 3C, r, r] adds to the planes, `silhouette` [B, 1, r, r] to the
-    silhouette logit.
+    `sft` maps a resolution to (scale, shift), each [B, C, r, r], ready for `SynthesisBackbone.forward`. `plane_offsets`
+    [B, 3C, r, r] adds to the planes; None where the network was made without.
     """
 
     sft: dict[int, tuple[Tensor, Tensor]]
     plane_offsets: Tensor | None
-    silhouette: Tensor | None
 
 
 class TriplaneEncoder(Network):
@@ -40,12 +37,10 @@ class TriplaneEncoder(Network):
         in_channels: 7 = photo, matte and residual in the picture domain (paper); 8 with the visibility that comes with
             resampling them into the canonical frontal plane (DESIGN 5.1).
         channels: C at each scale of the U-Net, from `resolution` downward by halves, to the coarsest of `sft_channels`.
-        plane_offsets: Also predict offsets to the planes and a silhouette logit, at the finest SFT resolution.
+        plane_offsets: Also predict offsets to the planes, at the finest SFT resolution.
         plane_channels: C of each of the three planes; matters with `plane_offsets` only.
         recurrent: ConvGRUs in the decoder, so that more than one photo can be fused.
         layers_per_block: Residual blocks per scale.
-        relief_channels: C at each scale of the network that finds the head's relief (DESIGN 5.2); none leaves the head
-            as the template has it.
         posture_channels: C at each scale of the network that finds how shoulders and hair lie; none leaves them where
             the head's pose puts them.
     """
@@ -61,17 +56,15 @@ class TriplaneEncoder(Network):
         plane_channels: int = 16,
         recurrent: bool = True,
         layers_per_block: int = 1,
-        relief_channels: Sequence[int] = (16, 24, 32, 48, 48),
         posture_channels: Sequence[int] = (24, 32, 64, 96, 128),
     ):
         super().__init__()
-        self.relief_network = ReliefNetwork(relief_channels) if relief_channels else None
         self.posture_network = PostureNetwork(posture_channels) if posture_channels else None
         self.sft_channels = {int(r): c for r, c in sft_channels.items()}
         self.finest = max(self.sft_channels)
         heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
         if plane_offsets:
-            heads[self._scale(self.finest)] += 3 * plane_channels + 1
+            heads[self._scale(self.finest)] += 3 * plane_channels
         self.unet = EncoderUNet(in_channels, channels, heads, recurrent, layers_per_block)
 
     @property
@@ -109,11 +102,6 @@ class TriplaneEncoder(Network):
         return self.modulation(state), state
 
     @apply_forward_hook
-    def relief(self, picture: Tensor, matte: Tensor, inside: Tensor, facing: Tensor, heights: Tensor) -> Tensor:
-        """What one photo tells of the head's relief: see `ReliefNetwork.forward`."""
-        return self.relief_network(picture, matte, inside, facing, heights)
-
-    @apply_forward_hook
     def posture(
         self, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor, head_height: Tensor
     ) -> Tensor | None:
@@ -126,10 +114,10 @@ class TriplaneEncoder(Network):
     def modulation(self, state: FusionState) -> StaticModulation:
         """The modulation a state stands for."""
         outputs = self.unet.apply_heads(state)
-        sft, offsets, silhouette = {}, None, None
+        sft, offsets = {}, None
         for r, c in self.sft_channels.items():
             scale, shift, rest = outputs[self._scale(r)].tensor_split([c, 2 * c], 1)
             sft[r] = (scale, shift)
             if self.config.plane_offsets and r == self.finest:
-                offsets, silhouette = rest[:, :-1], rest[:, -1:]
-        return StaticModulation(sft, offsets, silhouette)
+                offsets = rest
+        return StaticModulation(sft, offsets)

@@ -1,1 +1,1 @@
-"""Rasterization, the UV map and the volume renderer."""
+"""Rasterization, the UV map, the head's surface and the photos on it, and the volume renderer."""

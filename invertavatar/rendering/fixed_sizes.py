@@ -22,7 +22,7 @@ class FixedSizes:
 
     Attributes:
         scale: Multiplies the places for candidates of the rasterizer.
-        photos: Of the frontal plane that a frame looks up.
+        photos: That a frame looks up.
     """
 
     scale: int = 1

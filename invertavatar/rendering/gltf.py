@@ -1,4 +1,4 @@
-"""A textured mesh as one binary file of glTF 2.0 (.glb), with morph targets, joints and skin where it has them.
+"""A textured mesh as one binary file of glTF 2.0 (.glb), with morph targets, joints and skin.
 
 Written here because trimesh, which writes the other kinds, leaves morph targets and skins out.
 
@@ -44,8 +44,8 @@ def textured_glb(
     uv: np.ndarray,
     triangles: np.ndarray,
     texture: np.ndarray,
-    morphs: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
-    rig: Rig | None = None,
+    morphs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rig: Rig,
 ) -> bytes:
     """The content of a .glb file.
 
@@ -59,23 +59,42 @@ def textured_glb(
         morphs: Of each morph target, how it moves vertices and what it adds to normals, [N, 3] each.
         rig: Joints and skin.
     """
-    file, morphs = Container(), morphs or {}
+    file = Container()
+    joints, weights = strongest_joints(rig.weights)
     primitive = {
         "attributes": {
             "POSITION": file.accessor(vertices, "f4", ARRAY_BUFFER, bounded=True),
             "NORMAL": file.accessor(normals, "f4", ARRAY_BUFFER),
             "TEXCOORD_0": file.accessor(np.column_stack([uv[:, 0], 1 - uv[:, 1]]), "f4", ARRAY_BUFFER),
+            "JOINTS_0": file.accessor(joints, "u1", ARRAY_BUFFER),
+            "WEIGHTS_0": file.accessor(weights, "f4", ARRAY_BUFFER),
         },
         "indices": file.accessor(triangles.ravel(), "u2" if len(vertices) <= RESTART else "u4", ELEMENT_ARRAY_BUFFER),
         "material": 0,
     }
     mesh = {"name": "avatar", "primitives": [primitive]}
-    nodes = [{"name": "avatar", "mesh": 0}]
+    if morphs:
+        primitive["targets"] = [
+            {"POSITION": file.displacements(moved, bounded=True), "NORMAL": file.displacements(turned)}
+            for moved, turned in morphs.values()
+        ]
+        mesh |= {"weights": [0] * len(morphs), "extras": {"targetNames": list(morphs)}}
+    # The mesh stays beside the joints: as a skin moves it, it must not hang below them.
+    nodes = [{"name": "avatar", "mesh": 0, "skin": 0}, *joint_nodes(rig, first=1)]
+    to_joint = np.tile(np.eye(4), (len(rig.names), 1, 1))
+    to_joint[:, 3, :3] = -rig.positions  # glTF counts along columns: this is the transposed matrix
+    skin = {
+        "name": "rig",
+        "joints": list(range(1, len(nodes))),
+        "skeleton": 1,
+        "inverseBindMatrices": file.accessor(to_joint, "f4"),
+    }
     scene = {
         "scene": 0,
-        "scenes": [{"nodes": [0]}],
+        "scenes": [{"nodes": [0, 1]}],
         "nodes": nodes,
         "meshes": [mesh],
+        "skins": [skin],
         "materials": [material(bool((texture[..., 3:] < 255).any()))],
         "textures": [{"source": 0, "sampler": 0}],
         "images": [file.picture(texture)],
@@ -83,25 +102,6 @@ def textured_glb(
             {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}
         ],
     }
-    if morphs:
-        primitive["targets"] = [
-            {"POSITION": file.displacements(moved, bounded=True), "NORMAL": file.displacements(turned)}
-            for moved, turned in morphs.values()
-        ]
-        mesh |= {"weights": [0] * len(morphs), "extras": {"targetNames": list(morphs)}}
-    if rig is not None:
-        joints, weights = strongest_joints(rig.weights)
-        primitive["attributes"]["JOINTS_0"] = file.accessor(joints, "u1", ARRAY_BUFFER)
-        primitive["attributes"]["WEIGHTS_0"] = file.accessor(weights, "f4", ARRAY_BUFFER)
-        # The mesh stays beside the joints: as a skin moves it, it must not hang below them.
-        nodes[0]["skin"] = 0
-        nodes += joint_nodes(rig, first=len(nodes))
-        scene["scenes"][0]["nodes"].append(1)
-        to_joint = np.tile(np.eye(4), (len(rig.names), 1, 1))
-        to_joint[:, 3, :3] = -rig.positions  # glTF counts along columns: this is the transposed matrix
-        inverse = file.accessor(to_joint, "f4")
-        indices = list(range(1, len(nodes)))
-        scene["skins"] = [{"name": "rig", "joints": indices, "skeleton": 1, "inverseBindMatrices": inverse}]
     return file.content(scene)
 
 

@@ -87,6 +87,9 @@ def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> 
     """
     batch, height, width = fragments.triangle.shape
     attributes = attributes.expand(batch, -1, -1)  # [B, V, C]
+    if _compiled(attributes):
+        module = importlib.import_module("invertavatar.rendering.rasterizer_numba")
+        return module.interpolate(attributes, fragments.triangle, fragments.barycentric, triangles)
     vertex = triangles.long()[fragments.triangle.flatten(1).clamp(min=0)]  # [B, H W, 3]
     vertex = vertex + attributes.shape[1] * torch.arange(batch, device=vertex.device)[:, None, None]
     vertex, weight = vertex.view(-1, 3), fragments.barycentric.reshape(-1, 3, 1).to(attributes.dtype)  # [B H W, ...]
@@ -95,6 +98,12 @@ def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> 
     image = image.view(batch, height, width, -1).permute(0, 3, 1, 2)
     # Empty pixels read the first triangle with no weight, which is not zero if that holds a NaN.
     return image.masked_fill(~fragments.mask[:, None], 0).contiguous()
+
+
+def _compiled(attributes: Tensor) -> bool:
+    """Whether attributes are carried by the compiled loop."""
+    plain = attributes.device.type == "cpu" and attributes.dtype == torch.float32 and current_sizes() is None
+    return plain and not (attributes.requires_grad and torch.is_grad_enabled())
 
 
 def available_backends(device: torch.device | str) -> tuple[str, ...]:

@@ -111,3 +111,33 @@ def _draw(corners, depths, triangle, barycentric, step):
 
 
 _draw = compiled(_draw)
+
+
+def interpolate(attributes: Tensor, triangle: Tensor, barycentric: Tensor, triangles: Tensor) -> Tensor:
+    """See `rasterizer.interpolate`: [B, V, C] float32 -> [B, C, H, W], on the CPU, without a gradient."""
+    batch, height, width = triangle.shape
+    image = np.empty((batch, attributes.shape[2], height, width), np.float32)
+    pictures = (attributes.contiguous().numpy(), triangle.numpy(), barycentric.contiguous().numpy(), image)
+    corners = triangles.numpy()
+    for table, seen, weights, drawn in zip(*pictures, strict=True):
+        _carry(table, seen, weights, corners, drawn)
+    return torch.from_numpy(image)
+
+
+def _carry(table, seen, weights, corners, drawn):
+    """One picture: table [V, C], seen [H, W], weights [H, W, 3], corners [F, 3] -> drawn [C, H, W]."""
+    channels, height, width = drawn.shape
+    for j in range(height):
+        for i in range(width):
+            f = seen[j, i]
+            if f < 0:
+                for c in range(channels):
+                    drawn[c, j, i] = 0
+                continue
+            a, b, d = corners[f, 0], corners[f, 1], corners[f, 2]
+            u, v, w = weights[j, i, 0], weights[j, i, 1], weights[j, i, 2]
+            for c in range(channels):
+                drawn[c, j, i] = table[a, c] * u + table[b, c] * v + table[d, c] * w
+
+
+_carry = compiled(_carry)

@@ -10,6 +10,8 @@ hair does: the posture says how shoulders and hair lie beside where the pose of 
 import torch
 from torch import Tensor
 
+from ..camera import inverse
+
 PIVOT = (0.0, -0.5, -0.2)  # about which the head turns, in head space
 COLLAR, CHIN = -0.95, -0.6  # heights in the rest pose between which the neck twists
 # Twelve numbers. How far shoulders lie to the right and up (head units), are rolled (radians, counter-clockwise),
@@ -63,11 +65,7 @@ def row_rotations(heights: Tensor, turn: Tensor) -> Tensor:
         [B, H, 3, 3].
     """
     share = body_share(heights)[:, None, None]
-    blend = torch.eye(3, device=turn.device) * (1 - share) + share * turn[:, None]
-    # The inverse by cross products: torch's own has the host wait for the device, to say whether there is one.
-    a, b, c = blend.unbind(-1)  # columns
-    rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
-    return rows / (rows[..., 0, :] * a).sum(-1)[..., None, None]
+    return inverse(torch.eye(3, device=turn.device) * (1 - share) + share * turn[:, None])
 
 
 def displacement(place: Tensor, posture: Tensor) -> Tensor:

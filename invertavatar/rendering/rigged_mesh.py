@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import trimesh
+from PIL import Image
+from trimesh.exchange.obj import export_obj
+from trimesh.visual import ColorVisuals, TextureVisuals
+from trimesh.visual.material import SimpleMaterial
 
-from ..errors import InvertAvatarError
+from ..errors import InvertAvatarError, MediaError
+from ..media.files import written_whole
 from .gltf import MOST_JOINTS, Rig, textured_glb
-from .mesh import Mesh, mesh_path, split_at_seams, vertex_normals, write_files
+from .mesh import split_at_seams, vertex_normals
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,43 +81,54 @@ class RiggedMesh:
         Raises:
             MediaError: Another ending, or the place cannot be written to.
         """
-        path = mesh_path(path)
-        if path.suffix.lower() == ".glb":
-            write_files({path: self._glb()})
-        else:
-            self.neutral().save(path)
+        path = Path(path)
+        written = dict(zip(MESH_SUFFIXES, (self._glb, self._obj, self._ply), strict=True))
+        if path.suffix.lower() not in written:
+            raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
+        for name, content in written[path.suffix.lower()](path.name).items():
+            with written_whole(path.with_name(name)) as partial:
+                partial.write_bytes(content)
 
-    def neutral(self) -> Mesh:
-        """The mesh without what moves it. Alpha is left out; a vertex has the colour of one of its places."""
-        height, width = self.texture.shape[:2]
-        colours = np.zeros((len(self.vertices), 3), np.uint8)
-        u, v = self.uv[self.uv_triangles.ravel()].T
-        column, row = (u * width).astype(int).clip(max=width - 1), ((1 - v) * height).astype(int).clip(max=height - 1)
-        texture = np.ascontiguousarray(self.texture[..., :3])
-        colours[self.triangles.ravel()] = texture[row, column]
-        uv = self.uv[self.uv_triangles].astype(np.float32)
-        return Mesh(
-            self.vertices.astype(np.float32),
-            self.triangles.astype(np.int64),
-            colours,
-            uv,
-            texture,
-            self.metres_per_unit,
-        )
+    # The content of each file by its name.
 
-    def _glb(self) -> bytes:
+    def _glb(self, name: str) -> dict[str, bytes]:
         # Parts may come in half precision, whose steps would show.
         vertices, joints = self.vertices.astype(np.float64), self.joint_positions.astype(np.float64)
         scale, normals = self.metres_per_unit, vertex_normals(vertices, self.triangles)
         split, uv, triangles = split_at_seams(self.triangles, self.uv[self.uv_triangles].astype(np.float32))
         morphs = {}
-        for name, moved in self.morphs.items():
+        for target, moved in self.morphs.items():
             turned = vertex_normals(vertices + moved, self.triangles) - normals
-            morphs[name] = moved[split].astype(np.float64) * scale, turned[split]
+            morphs[target] = moved[split].astype(np.float64) * scale, turned[split]
         rig = Rig(
             tuple(self.joint_names), tuple(map(int, self.joint_parents)), joints * scale, self.skin_weights[split]
         )
-        return textured_glb(vertices[split] * scale, normals[split], uv, triangles, self.texture, morphs, rig)
+        content = textured_glb(vertices[split] * scale, normals[split], uv, triangles, self.texture, morphs, rig)
+        return {name: content}
+
+    def _obj(self, name: str) -> dict[str, bytes]:
+        split, uv, triangles = split_at_seams(self.triangles, self.uv[self.uv_triangles].astype(np.float32))
+        stem = Path(name).stem
+        material = SimpleMaterial(image=Image.fromarray(self.texture[..., :3]), name=stem)
+        mesh = self._trimesh(split, triangles, TextureVisuals(uv=uv, material=material))
+        text, beside = export_obj(mesh, return_texture=True, mtl_name=f"{stem}.mtl", include_normals=True)
+        return {name: text.encode()} | beside
+
+    def _ply(self, name: str) -> dict[str, bytes]:
+        height, width = self.texture.shape[:2]
+        u, v = self.uv[self.uv_triangles.ravel()].T
+        column, row = (u * width).astype(int).clip(max=width - 1), ((1 - v) * height).astype(int).clip(max=height - 1)
+        colours = np.zeros((len(self.vertices), 3), np.uint8)
+        colours[self.triangles.ravel()] = self.texture[row, column, :3]  # a vertex on a seam has one of its places'
+        mesh = self._trimesh(slice(None), self.triangles, ColorVisuals(vertex_colors=colours))
+        return {name: mesh.export(file_type="ply", vertex_normal=True)}
+
+    def _trimesh(self, split: np.ndarray | slice, triangles: np.ndarray, visual) -> trimesh.Trimesh:
+        """The neutral in metres, no vertex merged or left out."""
+        vertices = self.vertices.astype(np.float32)
+        normals = vertex_normals(vertices, self.triangles)[split]
+        vertices = vertices[split] * self.metres_per_unit
+        return trimesh.Trimesh(vertices, triangles, vertex_normals=normals, visual=visual, process=False)
 
     def _check_joints(self, joints: int) -> None:
         if not 1 <= joints <= MOST_JOINTS:

@@ -14,7 +14,7 @@ from ..face.pose import NUM_LANDMARKS
 from ..face.topology import SKIN
 from ..head.face_chart import FaceChart
 from .rasterizer import Fragments, interpolate, rasterize
-from .resize import looked_up
+from .resize import looked_up, resize
 
 BEHIND = 10.0  # patches are drawn this far behind the skin: they show through their openings and nowhere else
 DEPTH_SIZE = 256  # pixels of the depth picture that decides what hides what
@@ -119,17 +119,28 @@ def fill_unseen(colour: Tensor, weight: Tensor) -> Tensor:
     """Push-pull: texels without weight take the weighted average of the smallest neighbourhood that has some.
 
     Args:
-        colour: [B, C, h, h], h a power of two.
+        colour: [B, C, h, h].
         weight: [B, 1, h, h] not negative; from `FULL_WEIGHT` on a texel keeps its own colour.
 
     Returns:
         [B, C, h, h].
     """
     trust = (weight / FULL_WEIGHT).clamp(max=1)
-    if colour.shape[-1] == 1:
+    size = colour.shape[-1]
+    if size == 1:
         return colour * trust
-    mass = F.avg_pool2d(trust, 2)
-    coarse = F.avg_pool2d(colour * trust, 2) / mass.clamp(min=1e-6)
+    mass, coarse = (F.avg_pool2d(x, 2, ceil_mode=True) for x in (trust, colour * trust))
+    coarse = coarse / mass.clamp(min=1e-6)
     coarse = fill_unseen(coarse, mass)  # in the pyramid any share of a texel counts
-    coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+    coarse = F.interpolate(coarse, size=colour.shape[2:], mode="bilinear", align_corners=False)
     return colour * trust + coarse * (1 - trust)
+
+
+def continued(x: Tensor, mask: Tensor, size: int) -> Tensor:
+    """A map [B, C, H, H] of any size that goes on smoothly where the mask [B, 1, H, H] is 0, filled in at `size` pixels
+    at most, a power of two.
+    """
+    small = min(size, 1 << (x.shape[-1].bit_length() - 1))  # a power of two too
+    whole = F.interpolate(torch.cat([x * mask, mask], 1), size=(small, small), mode="area")
+    coarse = fill_unseen(whole[:, :-1] / whole[:, -1:].clamp(min=1e-6), whole[:, -1:])
+    return torch.where(mask > 0, x, resize(coarse, x.shape[-1]))

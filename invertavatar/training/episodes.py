@@ -1,6 +1,7 @@
 """Episodes: N source photos and T target frames of a few people each, drawn from shards for one training step.
 
-Shapes: B people, N source photos, T targets, V 478 landmarks, S side of the crop.
+Shapes: B people, N source photos, T targets, L 478 landmarks, V vertices of the head model, J joints, S side of the
+crop.
 
 An episode is a pure function of (seed, step, process): a run that stops and goes on draws the same data as one that
 never stopped, on any number of workers, without any state to keep.
@@ -17,7 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InvertAvatarError
+from ..face.portrait import FEATHER
+from ..head.driven_head import driven_skin
 from ..head.head_model import HeadModel
+from ..head.known_head import unknown_head, with_outline
 from .augment import Augmentation, Observation
 from .shards import KINDS, Shards, Source, held_out
 
@@ -25,21 +29,29 @@ MIX = {"clip": 0.7, "views": 0.2, "still": 0.1}  # share of each kind in the epi
 
 
 class Episode(NamedTuple):
-    """The data of one step. Pictures travel to the device as bytes."""
+    """The data of one step: pictures, which travel to the device as bytes, and all geometry, as no network decides it.
+
+    The person is as known after each photo, and for targets as known after the last one.
+    """
 
     photos: Tensor  # [B, N, 3, S, S] uint8
     mattes: Tensor  # [B, N, 1, S, S] uint8
     inside: Tensor  # [B, N, 4] left, top, right, bottom of the real pixels
-    vertices: Tensor  # [B, N, V, 3] head space
-    rotations: Tensor  # [B, N, 3, 3] head -> camera
-    neutrals: Tensor  # [B, N, V, 3] the person's neutral face as known after each photo
     sharpness: Tensor  # [B, N]
+    rotations: Tensor  # [B, N, 3, 3] head -> camera
+    landmarks: Tensor  # [B, N, L, 3] head space
+    neutrals: Tensor  # [B, N, L, 3] the same of the person without expression
+    skin: Tensor  # [B, N, V, 3] the head in the photo, see `driven_skin`
+    off: Tensor  # [B, N, V] how far hair and clothes stand off it
+    joints: Tensor  # [B, N, J, 3]
     targets: Tensor  # [B, T, 3, S, S] uint8
     target_mattes: Tensor  # [B, T, 1, S, S] uint8
     target_inside: Tensor  # [B, T, 4]
-    driven: Tensor  # [B, T, V, 3] the driven face that is to be rendered
-    tracked: Tensor  # [B, T, V, 3] the face in the target as the tracker saw it
     target_rotations: Tensor  # [B, T, 3, 3]
+    tracked: Tensor  # [B, T, L, 3] the face in the target as the tracker saw it
+    driven: Tensor  # [B, T, L, 3] the driven face that is to be rendered
+    target_skin: Tensor  # [B, T, V, 3] the head that goes with it
+    neutral_skin: Tensor  # [B, V, 3] the head without expression
 
     def to(self, device: torch.device) -> "Episode":
         """The same on a device."""
@@ -108,16 +120,7 @@ class Episodes(Dataset):
 
     def loader(self, start: int, stop: int, workers: int) -> Iterator[Episode]:
         """The episodes of steps `start` to `stop`, prepared ahead by worker processes (0: none)."""
-        return iter(
-            DataLoader(
-                self,
-                batch_size=None,  # an episode is a batch
-                sampler=range(start, stop),
-                num_workers=workers,
-                pin_memory=torch.cuda.is_available(),
-                multiprocessing_context=start_method() if workers else None,
-            )
-        )
+        return loaded(self, start, stop, workers)
 
     @torch.no_grad()
     def __getitem__(self, step: int) -> Episode:
@@ -159,31 +162,71 @@ class Episodes(Dataset):
             return torch.from_numpy(np.stack([getattr(o, name) for o in group]))
 
         def pictures(group):
-            return stack(group, "picture").permute(0, 3, 1, 2).contiguous(), stack(group, "matte")[:, None]
+            rectangles = stack(group, "inside").long()
+            return stack(group, "picture").permute(0, 3, 1, 2).contiguous(), stack(group, "matte")[:, None], rectangles
 
-        def unbiased(group):
-            return head_model.unbiased(stack(group, "vertices"), stack(group, "rotation"))
-
-        rest = head_model.at_rest(unbiased(photos), stack(photos, "expression")).cumsum(0)
-        neutrals = head_model.neutral_landmarks(rest, torch.arange(1, len(rest) + 1))
+        # The person as the avatar of so many photos has it.
+        colours, mattes, rectangles = pictures(photos)
+        landmarks, rotations = stack(photos, "vertices"), stack(photos, "rotation")
+        tracked = (landmarks, stack(photos, "expression"), rotations)
+        seen = (*tracked, mattes.float() / 255, real_pixels(rectangles, mattes.shape[-1], FEATHER))
+        known, heads = unknown_head(head_model), []
+        for photo in zip(*(x.split(1) for x in seen), strict=True):
+            known, shape, skin = with_outline(head_model, known, *photo)
+            heads.append((shape.landmarks, skin[0], head_model.stand_off(known.displacement), shape.joints))
         # Targets are driven through the head model, as at inference. The residual is solved against the neutral face
         # that the photos gave: it takes up most of what they got wrong, so the picture stays aligned with the mesh.
-        scores, rotations = stack(targets, "expression"), stack(targets, "rotation")
-        residual = head_model.residual(unbiased(targets), neutrals[-1], scores)
-        driven = head_model.driven_landmarks(neutrals[-1], scores, residual, rotations)
+        faces, scores, turned = (stack(targets, name) for name in ("vertices", "expression", "rotation"))
+        residual = head_model.residual(head_model.unbiased(faces, turned), shape.landmarks, scores)
+        driven = head_model.driven_landmarks(shape.landmarks, scores, residual, turned)
         return (
-            *pictures(photos),
-            stack(photos, "inside").long(),
-            stack(photos, "vertices"),
-            stack(photos, "rotation"),
-            neutrals,
+            colours,
+            mattes,
+            rectangles,
             torch.tensor([o.sharpness for o in photos]),
-            *pictures(targets),
-            stack(targets, "inside").long(),
-            driven,
-            stack(targets, "vertices"),
             rotations,
+            landmarks,
+            *map(torch.stack, zip(*heads, strict=True)),
+            *pictures(targets),
+            turned,
+            faces,
+            driven,
+            driven_skin(head_model, shape, scores, driven),
+            shape.vertices,
         )
+
+
+def real_pixels(inside: Tensor, size: int, feather: float = 0.0) -> Tensor:
+    """Where a crop has real pixels, from the rectangle that holds them.
+
+    Args:
+        inside: [..., 4] left, top, right, bottom in pixels; right and bottom excluded.
+        size: S.
+        feather: Head units within which it fades in from the rectangle's border (`portrait.feathered`).
+
+    Returns:
+        [..., 1, S, S] in 0..1.
+    """
+    line = torch.arange(size, device=inside.device)
+    low, high = inside[..., :2, None], inside[..., 2:, None]
+    # Pixels to the nearest one outside, for columns and rows: [..., 2, S]
+    distance = torch.minimum(line + 1 - low, high - line).clamp(min=0).float()
+    depth = torch.minimum(distance[..., 0, None, :], distance[..., 1, :, None])[..., None, :, :]
+    return (depth / max(feather * size / 2, 1)).clamp(max=1)
+
+
+def loaded(steps: Dataset, start: int, stop: int, workers: int) -> Iterator:
+    """Steps `start` to `stop` of a set of them, each a batch, prepared ahead by worker processes (0: none)."""
+    return iter(
+        DataLoader(
+            steps,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context=start_method() if workers else None,
+        )
+    )
 
 
 def start_method() -> str:

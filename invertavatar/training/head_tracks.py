@@ -11,7 +11,7 @@ import torch
 from ..camera import angles_from_rotation
 from ..head.displacement_building import OutlinedPhoto
 from ..head.tracked_person import TrackedPerson
-from .reconstruction import real_pixels
+from .episodes import real_pixels
 from .shards import Shards
 
 PHOTOS = 6  # of a person, from the most left to the most right one

@@ -39,7 +39,6 @@ class LossWeights:
     colour: float = 0.0  # of G_tex itself against the face as the photos show it, which gives w+ a face to tell of
     deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of postures, on their size
     consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
-    roughness: float = 0.0  # of the relief
     equivariance: float = 0.0  # of the posture: shoulders and hair moved on purpose are seen to have moved so
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
@@ -109,11 +108,6 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
     theta = torch.cat([axes * half, centre], -1)
     grid = F.affine_grid(theta, (len(picture), 3, size, size), align_corners=False)
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
-
-
-def roughness(heights: Tensor) -> Tensor:
-    """Mean square of the differences between neighbours in [B, 1, H, W]."""
-    return heights.diff(dim=-1).square().mean() + heights.diff(dim=-2).square().mean()
 
 
 def fooling_loss(logit: Tensor) -> Tensor:

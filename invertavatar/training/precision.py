@@ -34,7 +34,7 @@ def use_mixed_precision(networks: Networks, device: torch.device, dtype: torch.d
         generator.texture_backbone,
         generator.static_backbone,
         generator.face_backbone,
-        generator.super_resolution,
+        generator.compositor.unet if generator.config.surface_rendering else generator.super_resolution,
     )
     for network in convolutional:
         network.forward = torch.autocast(device.type, dtype)(network.forward)

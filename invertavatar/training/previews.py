@@ -12,9 +12,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from ..camera import project
+from ..face.arkit import ARKIT_NAMES
+from ..head.driven_head import driven_head
 from ..inversion import Networks
 from .episodes import Episode
-from .reconstruction import Reconstruction, repeat, target_views, truth, views
+from .reconstruction import Reconstruction, repeat, truth
 
 SHOWN_PEOPLE, SHOWN_PHOTOS = 8, 3
 SAMPLES, SAMPLE_COLUMNS = 24, 6
@@ -35,7 +37,6 @@ def validate(
     networks: Networks,
     episodes: Sequence[Episode],
     lpips: nn.Module | None,
-    detail_resolution: int | None,
     coarse_only: bool = False,
 ) -> Validation:
     """Reconstruct episodes and measure them.
@@ -44,22 +45,20 @@ def validate(
         networks: In eval mode, on a device.
         episodes: On any device.
         lpips: None leaves LPIPS out.
-        detail_resolution: See `Reconstruction`.
         coarse_only: Measure the picture of w+ alone.
     """
-    reconstruction, device = Reconstruction(networks, detail_resolution), networks.head_model.mean.device
+    reconstruction, device = Reconstruction(networks), networks.head_model.mean.device
     measures, rows = [], []
     for episode in episodes:
         episode = episode.to(device)
         times, size = episode.driven.shape[1], episode.targets.shape[-1]
         goal = truth(episode, torch.zeros(episode.driven.shape[0] * times, 3, 1, 1, device=device))
-        state = reconstruction.fuse([reconstruction.posed(view) for view in views(episode)], episode.sharpness)
-        posture = reconstruction.posed(target_views(episode)).posture
-        features, detail = (repeat(x, times) for x in reconstruction.features(state))
-        ws, neutral = repeat(state.ws, times), repeat(episode.neutrals[:, -1], times)
-        face = (episode.driven.flatten(0, 1), neutral, episode.target_rotations.flatten(0, 1))
-        coarse = reconstruction.coarse(ws, *face, size)
-        drawn = coarse if coarse_only else reconstruction.draw(ws, features, detail, *face, size, posture=posture)
+        state = reconstruction.fuse(reconstruction.views(episode), episode.sharpness)
+        ws, head = repeat(state.ws, times), reconstruction.driven(episode)
+        drawn = coarse = reconstruction.coarse(ws, head, size)
+        if not coarse_only:
+            features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+            drawn = reconstruction.draw(ws, repeat(features, times), head, reconstruction.camera(head), size)
         target = goal.over_background()
         picture = goal.over_background(drawn.colour, drawn.opacity).clamp(-1, 1)
         picture = target + (picture - target) * goal.valid
@@ -87,14 +86,16 @@ def validate(
 @torch.no_grad()
 def sample_sheet(networks: Networks, size: int, count: int = SAMPLES) -> Image.Image:
     """The prior's people of seeds 0, 1, 2, ... with a neutral face, seen from the front."""
-    head_model, reconstruction = networks.head_model, Reconstruction(networks, None)
-    device, pictures = head_model.mean.device, []
+    head_model, reconstruction = networks.head_model, Reconstruction(networks)
+    person = head_model.person(torch.zeros_like(head_model.identity_std))
+    off = head_model.stand_off(head_model.displacement.no_evidence())
+    straight = torch.eye(3, device=head_model.mean.device)[None]
+    still = straight.new_zeros(1, len(ARKIT_NAMES)), straight.new_zeros(1, len(head_model.residual_region))
+    head, pictures = driven_head(head_model, person, off, *still, straight, turn=straight), []
     for seed in range(count):
         z = torch.randn(1, networks.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
-        ws = networks.generator.mapping(z.to(device))
-        face = head_model.landmarks(head_model.mean)[None]
-        drawn = reconstruction.coarse(ws, face, face, torch.eye(3, device=device)[None], size)
-        pictures.append(drawn.colour[0].cpu())
+        ws = networks.generator.mapping(z.to(straight.device))
+        pictures.append(reconstruction.coarse(ws, head, size).colour[0].cpu())
     return contact_sheet(torch.stack(pictures).unflatten(0, (-1, min(count, SAMPLE_COLUMNS))))
 
 

@@ -11,7 +11,7 @@ from ..inversion import Networks
 from ..models.stylegan2 import LEAKY_GAIN, LEAKY_SLOPE
 from ..rendering.resize import resize
 from .episodes import Episodes
-from .reconstruction import views
+from .reconstruction import photo_crops
 
 SPREAD = 0.8  # of the samples, relative to the inverted people: far-out codes are those that fit badly
 SHRINKAGE = 0.05  # share of the mean variance given to every direction, which a few people do not span
@@ -24,7 +24,7 @@ def inverted_codes(networks: Networks, episodes: Episodes, steps: int) -> Tensor
     encoder, codes = networks.latent_encoder, []
     for step in range(steps):
         episode = episodes[step].to(networks.head_model.mean.device)
-        codes.append(encoder(resize(views(episode)[0].photo, encoder.config.image_size)).mean(1))
+        codes.append(encoder(resize(photo_crops(episode)[0].photo, encoder.config.image_size)).mean(1))
     return torch.cat(codes).float()
 
 

@@ -1,6 +1,6 @@
 """An episode through the networks: photos -> inversion -> pictures of the targets, as the pipeline makes them.
 
-Shapes: B people, N source photos, T targets, V 478 landmarks, S side of a picture, h w rendered size.
+Shapes: B people, N source photos, T targets, V vertices of the head model, J joints, S side of a picture.
 """
 
 from typing import NamedTuple
@@ -8,14 +8,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..camera import Camera
 from ..face.portrait import FEATHER
-from ..inversion import Frame, Inversion, Networks, View, canonical_features, invert_step, posture_of, render_frame
+from ..head.driven_head import DrivenHead, dressed_head
+from ..inversion import Frame, Inversion, Networks, canonical_features, invert_step, posture_of, render_frame
 from ..models.generator import CanonicalFeatures
-from ..rendering.head_shape import face_window
-from ..rendering.observation import detail_texture
+from ..rendering.face_window import face_window
+from ..rendering.observation import View
+from ..rendering.surface import head_surface
 from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
-from .episodes import Episode
+from .episodes import Episode, real_pixels
+
+
+class Crop(NamedTuple):
+    """Pictures of an episode as networks take them: what a `View` begins with."""
+
+    photo: Tensor  # [B, 3, S, S] in -1..1
+    matte: Tensor  # [B, 1, S, S] in 0..1
+    inside: Tensor  # [B, 1, S, S] in 0..1
+    rotation: Tensor  # [B, 3, 3] head -> camera
 
 
 class Truth(NamedTuple):
@@ -38,14 +50,39 @@ class Reconstruction:
 
     Args:
         networks: On their device.
-        detail_resolution: Of the maps of the full-resolution detail; the size of the training pictures is enough. None
-            leaves the detail out.
     """
 
-    def __init__(self, networks: Networks, detail_resolution: int | None):
+    def __init__(self, networks: Networks):
         self.networks = networks
-        self.detail_resolution = detail_resolution if networks.generator.config.full_resolution_detail else None
         self._atlases: dict[tuple[int, torch.device], UVAtlas] = {}
+
+    def views(self, episode: Episode) -> list[View]:
+        """The source photos of an episode: N views of B people."""
+        found = []
+        for i, crop in enumerate(photo_crops(episode)):
+            landmarks, neutral, skin, off, joints = (
+                x[:, i] for x in (episode.landmarks, episode.neutrals, episode.skin, episode.off, episode.joints)
+            )
+            found.append(View(*crop, skin, self._worn(skin, landmarks, neutral, off, joints, crop)))
+        return found
+
+    def driven(self, episode: Episode) -> DrivenHead:
+        """The B T heads that are to be rendered."""
+        crop, times = target_crops(episode), episode.targets.shape[1]
+        person = (repeat(x[:, -1], times) for x in (episode.neutrals, episode.off, episode.joints))
+        return self._worn(episode.target_skin.flatten(0, 1), episode.driven.flatten(0, 1), *person, crop)
+
+    @torch.no_grad()
+    def _worn(
+        self, skin: Tensor, landmarks: Tensor, neutral: Tensor, off: Tensor, joints: Tensor, crop: Crop
+    ) -> DrivenHead:
+        """A head with the posture that its picture shows, which learns in a stage of its own."""
+        moves = crop.rotation, posture_of(self.networks, *crop)
+        return dressed_head(self.networks.head_model, skin, landmarks, neutral, off, joints, *moves)
+
+    def camera(self, head: DrivenHead) -> Camera:
+        """That of pictures of which only the head turns."""
+        return Camera(head.turn, self.networks.generator.config.field_of_view)
 
     def fuse(self, photos: list[View], sharpness: Tensor, learn_from: int = 4) -> Inversion:
         """Invert N photos of each person, one after the other (paper 3.3).
@@ -57,65 +94,42 @@ class Reconstruction:
                 (supplement 6.2.3).
         """
         state, atlas = None, self.atlas(self.networks.texture_encoder.config.resolution)
-        detail_atlas = self.detail_resolution and self.atlas(self.detail_resolution)
         for i, view in enumerate(photos):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i >= len(photos) - learn_from):
-                state, _ = invert_step(self.networks, state, view, atlas, detail_atlas, sharpness[:, i] ** 2)
+                state, _ = invert_step(self.networks, state, view, atlas, sharpness[:, i] ** 2)
         return state
 
-    @torch.no_grad()
-    def posed(self, view: View) -> View:
-        """A view with the posture that it shows, which learns in a stage of its own."""
-        return view._replace(posture=posture_of(self.networks, view))
-
-    def features(self, state: Inversion) -> tuple[CanonicalFeatures, Tensor | None]:
-        """What all frames of a person share: features, and the face's texture in full resolution."""
-        features = canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]))
-        if state.detail_sum is None:
-            return features, None
-        return features, detail_texture(state.detail_sum, self.atlas(self.detail_resolution))
+    def features(self, state: Inversion, off: Tensor, joints: Tensor, size: int) -> CanonicalFeatures:
+        """What all frames of a person share: see `inversion.canonical_features`, as for off [B, V], joints [B, J, 3]
+        and S = `size` of the frames.
+        """
+        return canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]), off, joints, size)
 
     def draw(
-        self,
-        ws: Tensor,
-        features: CanonicalFeatures,
-        detail: Tensor | None,
-        vertices: Tensor,
-        neutral: Tensor,
-        rotation: Tensor,
-        size: int,
-        jitter: bool = False,
-        posture: Tensor | None = None,
+        self, ws: Tensor, features: CanonicalFeatures, head: DrivenHead, camera: Camera, size: int, jitter: bool = False
     ) -> Frame:
         """`inversion.render_frame` with these networks.
 
         Args:
             ws: [B T, L, w_dim].
-            features: Of B T frames, as is `detail`: see `repeat`.
-            detail: None for no full-resolution detail.
-            vertices: [B T, V, 3].
-            neutral: [B T, V, 3].
-            rotation: [B T, 3, 3].
+            features: Of B T frames: see `repeat`.
+            head: Of B T frames, as is the camera.
+            camera: How they are seen.
             size: S.
             jitter: Draw the samples on rays at random.
-            posture: [B T, 12] or None.
         """
-        face = (vertices, neutral, rotation)
-        moved = {"turn": rotation, "posture": posture}
-        return render_frame(self.networks, ws, features, detail, *face, size, jitter=jitter, **moved)
+        return render_frame(self.networks, ws, features, head, camera, size, jitter=jitter)
 
-    def coarse(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Frame:
+    def coarse(self, ws: Tensor, head: DrivenHead, size: int) -> Frame:
         """The picture of w+ alone: the prior's, and that of the coarse stage."""
-        return self.draw(ws, self.networks.generator.canonical(ws), None, vertices, neutral, rotation, size)
+        return self.draw(ws, self.networks.generator.canonical(ws), head, self.camera(head), size)
 
-    def coarse_rendering(self, ws: Tensor, vertices: Tensor, neutral: Tensor, rotation: Tensor, size: int) -> Rendering:
-        """`coarse` before super-resolution, at `size` = h = w."""
-        generator, chart = self.networks.generator, self.networks.head_model.chart
-        closed = chart.close(vertices, neutral)
-        window = face_window(closed, chart, generator.config.window, generator.window_resolution)
-        features = generator.canonical(ws)
-        face = generator.face(ws, features, window)
-        return generator.render(features, face, window, chart.head_height, rotation, size, turn=rotation)
+    def coarse_rendering(self, ws: Tensor, head: DrivenHead) -> Rendering:
+        """The same without R's last step, at `AvatarGenerator.coarse_resolution`."""
+        generator, head_model, camera = self.networks.generator, self.networks.head_model, self.camera(head)
+        closed = head_model.chart.close(head.landmarks, head.neutral)
+        window = face_window(closed, head_model.chart, generator.config.window, generator.window_resolution)
+        return generator(ws, window, head_surface(head_model, head, camera, generator.coarse_resolution), head, camera)
 
     def atlas(self, size: int) -> UVAtlas:
         """The UV atlas of a size, made once for each device."""
@@ -126,22 +140,19 @@ class Reconstruction:
         return self._atlases[key]
 
 
-def views(episode: Episode) -> list[View]:
-    """The source photos of an episode: N views of B people."""
+def photo_crops(episode: Episode) -> list[Crop]:
+    """The source photos of an episode: N crops of B people."""
     photos, mattes = as_colour(episode.photos), episode.mattes.float() / 255
     inside = real_pixels(episode.inside, photos.shape[-1], FEATHER)
-    columns = (photos, mattes, inside, episode.vertices, episode.neutrals, episode.rotations)
-    return [View(*(column[:, i] for column in columns)) for i in range(photos.shape[1])]
+    columns = (photos, mattes, inside, episode.rotations)
+    return [Crop(*(column[:, i] for column in columns)) for i in range(photos.shape[1])]
 
 
-def target_views(episode: Episode) -> View:
-    """The targets of an episode as if they were photos, one view of B T people."""
-    pictures, mattes = as_colour(episode.targets).flatten(0, 1), episode.target_mattes.flatten(0, 1).float() / 255
-    inside = real_pixels(episode.target_inside, pictures.shape[-1], FEATHER).flatten(0, 1)
-    neutral = repeat(episode.neutrals[:, -1], episode.targets.shape[1])
-    return View(
-        pictures, mattes, inside, episode.tracked.flatten(0, 1), neutral, episode.target_rotations.flatten(0, 1)
-    )
+def target_crops(episode: Episode) -> Crop:
+    """The targets of an episode as if they were photos, of B T people."""
+    inside = real_pixels(episode.target_inside, episode.targets.shape[-1], FEATHER)
+    looks = (as_colour(episode.targets), episode.target_mattes.float() / 255, inside, episode.target_rotations)
+    return Crop(*(x.flatten(0, 1) for x in looks))
 
 
 def truth(episode: Episode, background: Tensor) -> Truth:
@@ -158,25 +169,6 @@ def truth(episode: Episode, background: Tensor) -> Truth:
 def as_colour(picture: Tensor) -> Tensor:
     """uint8 -> -1..1."""
     return picture.float() / 127.5 - 1
-
-
-def real_pixels(inside: Tensor, size: int, feather: float = 0.0) -> Tensor:
-    """Where a crop has real pixels, from the rectangle that holds them.
-
-    Args:
-        inside: [..., 4] left, top, right, bottom in pixels; right and bottom excluded.
-        size: S.
-        feather: Head units within which it fades in from the rectangle's border (`portrait.feathered`).
-
-    Returns:
-        [..., 1, S, S] in 0..1.
-    """
-    line = torch.arange(size, device=inside.device)
-    low, high = inside[..., :2, None], inside[..., 2:, None]
-    # Pixels to the nearest one outside, for columns and rows: [..., 2, S]
-    distance = torch.minimum(line + 1 - low, high - line).clamp(min=0).float()
-    depth = torch.minimum(distance[..., 0, None, :], distance[..., 1, :, None])[..., None, :, :]
-    return (depth / max(feather * size / 2, 1)).clamp(max=1)
 
 
 def repeat(x, times: int):

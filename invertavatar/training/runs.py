@@ -13,8 +13,10 @@ from .augment import Augmentation
 from .checkpoint import save_pipeline
 from .critics import Critic
 from .episodes import Episodes, EpisodeSizes
+from .looks import LooksFolder, make_looks
 from .previews import sample_sheet
 from .prior_fit import fit_mapping, inverted_codes
+from .reconstruction import Reconstruction
 from .shards import Shards
 from .stages import STAGE_CLASSES, StageSettings
 from .trainer import RunSettings, Trainer
@@ -33,10 +35,10 @@ def train_stage(
     run: RunSettings,
     lpips: nn.Module | None = None,
     held_out: float = 0.05,
-    detail: bool = True,
     on_cpu: bool = False,
     resume: bool = False,
     recognizer: nn.Module | None = None,
+    looks: int = 1000,
 ) -> None:
     """Train one stage, on all GPUs that `accelerate launch` gives this process's group, else on one or the CPU.
 
@@ -45,14 +47,14 @@ def train_stage(
         settings: Of the stage.
         networks: They are trained in place; what is exported is their average.
         shards: To learn from.
-        batch_size: People in a step, for each process.
+        batch_size: People in a step, for each process; of the stage `compositor`, parts of frames.
         run: How long, how often and where to.
         lpips: The perceptual network; None where no term of the loss needs it.
         held_out: Share of the people kept for validation; 0 leaves validation out.
-        detail: Have the full-resolution detail in the pictures.
         on_cpu: Leave GPUs alone.
         resume: Go on with the run in the output folder.
         recognizer: `SFace`; None where no term of the loss needs it.
+        looks: Of the stage `compositor`: episodes that are worked out beforehand, `looks.FRAMES` frames each.
 
     Raises:
         InvertAvatarError: See `Episodes`, `Trainer.resume` and `Trainer.run`.
@@ -62,7 +64,8 @@ def train_stage(
     untried = torch.backends.mps.is_available()  # accelerate would take Apple's GPU, where no gradient was ever tried
     accelerator = Accelerator(cpu=on_cpu or untried, kwargs_handlers=handlers)
     head_model = copy.deepcopy(networks.head_model)  # episodes are made on the CPU
-    sizes = EpisodeSizes(batch_size, settings.photos, settings.targets)
+    people = 1 if name == "compositor" else batch_size  # an episode makes one file of looks
+    sizes = EpisodeSizes(people, settings.photos, settings.targets)
     process = (accelerator.process_index, accelerator.num_processes)
     training = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
     validation = Episodes(shards, head_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
@@ -77,10 +80,14 @@ def train_stage(
     torch.backends.cudnn.benchmark = True  # the sizes of a run hardly change
     for part in networks:
         part.to(accelerator.device)
-    detail_resolution = size if detail else None
+    if name == "compositor":
+        folder, networks = run.output / "looks", Networks(*(part.eval() for part in networks))
+        make_looks(Reconstruction(networks), training, looks, folder, run.workers)
+        accelerator.wait_for_everyone()
+        training = LooksFolder(folder, batch_size, run.seed, process)
     lpips, recognizer = (network and network.to(accelerator.device) for network in (lpips, recognizer))
-    stage = STAGE_CLASSES[name](networks, settings, lpips, critic, detail_resolution, recognizer)
-    trainer = Trainer(name, stage, networks, training, validation, run, accelerator, detail_resolution)
+    stage = STAGE_CLASSES[name](networks, settings, lpips, critic, recognizer)
+    trainer = Trainer(name, stage, networks, training, validation, run, accelerator)
     if resume:
         trainer.resume()
     trainer.run()

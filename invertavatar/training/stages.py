@@ -1,12 +1,12 @@
 """The stages of training: the paper's four (supplement 6) and `joint`, which trains the compact networks end to end.
 
-Shapes: B people, N source photos, T targets, L w-layers, S side of a picture.
+Shapes: B people, N source photos, T targets, L w-layers, V vertices of the head model, S side of a picture.
 
 A stage is a module: an episode in, the terms of its loss out. What differs between stages stands in `STAGES`.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,13 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..camera import pixel_centres, project
-from ..inversion import Frame, Inversion, Networks, View, posture_of
+from ..head.driven_head import DrivenHead, dressed_head
+from ..inversion import Frame, Inversion, Networks, posture_of
 from ..models.generator import CanonicalFeatures
-from ..rendering.observation import SHAPE_SIZE, observe_relief, observed_texture, seen_from_front, surface_heights
+from ..rendering.frontal_plane import canonicalize
+from ..rendering.observation import View, observed_texture
 from ..rendering.resize import resize
 from ..rendering.rest_pose import displacement, to_rest
+from ..rendering.volume_renderer import Rendering
 from .critics import Critic
 from .episodes import Episode
+from .looks import FRAMES, Looks
 from .losses import (
     LossWeights,
     face_crop,
@@ -29,12 +33,12 @@ from .losses import (
     masked_l1,
     perceptual,
     pyramid_l1,
-    roughness,
 )
-from .reconstruction import Reconstruction, Truth, repeat, target_views, truth, views
+from .reconstruction import Crop, Reconstruction, Truth, photo_crops, repeat, target_crops, truth
 
 # How far shoulders and hair of a clip lie off, as the best fit for each frame has it: see `rest_pose.POSTURE_NAMES`.
 POSTURE_SPREAD = (0.05, 0.045, 0.055, 0.07, 0.05, 0.05, 0.02, 0.025, 0.035, 0.03, 0.025, 0.025)
+PLANE_SIZE = 128  # of the frontal plane in which postures are compared
 IMAGINED_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
 
 
@@ -65,7 +69,7 @@ class StageSettings:
 
 # Eq. 3, for E_tex and E_tri in both settings.
 _ENCODER_WEIGHTS = LossWeights(l1=1.0, lpips=1.0, planes=0.001, textures=0.001, features=1.0, adversarial=0.1)
-_ENCODERS = ("latent_encoder", "texture_encoder", "triplane_encoder.unet", "triplane_encoder.relief_network")
+_ENCODERS = ("latent_encoder", "texture_encoder", "triplane_encoder.unet")
 _DECODERS = tuple(f"{encoder}.unet.{part}" for encoder in ("texture_encoder", "triplane_encoder")
                   for part in ("decoder", "gru", "heads"))  # fmt: skip
 
@@ -85,24 +89,20 @@ STAGES: dict[str, StageSettings] = {
     "recurrent": StageSettings(
         _DECODERS, _ENCODER_WEIGHTS, photos=(4, 32), targets=4, imagined=0.5, adversarial_from=100_000
     ),
-    # Not in the paper: the shape of the head (DESIGN 5.2), without rendering anything.
-    "relief": StageSettings(
-        ("triplane_encoder.relief_network",), LossWeights(l1=0.0, consistency=1.0, roughness=20.0), 1e-3, targets=2
-    ),
-    # Not in the paper: how shoulders and hair lie, likewise.
+    # Not in the paper: how shoulders and hair lie, without rendering anything.
     "posture": StageSettings(
         ("triplane_encoder.posture_network",),
         LossWeights(l1=0.0, consistency=3.0, equivariance=0.5, deviation=0.01),
         1e-3,
         targets=3,
     ),
-    # Not in the paper: what draws a frame from its features, with all else as it is; minutes on a CPU.
-    "drawing": StageSettings(
-        ("generator.super_resolution", "generator.renderer"),
-        LossWeights(l1=3.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5),
-        3e-4,
-        photos=(1, 2),
-        targets=2,
+    # Not in the paper: the last step of R, on looks that were made before (see `looks`); hours on a CPU.
+    "compositor": StageSettings(
+        ("generator.compositor",),
+        LossWeights(l1=1.0, lpips=1.0, face=0.5, matte=0.5),
+        1e-3,
+        photos=(1, 4),
+        targets=FRAMES,
     ),
     # DESIGN 8
     "joint": StageSettings(
@@ -132,7 +132,6 @@ class StageOutput:
 
     terms: dict[str, Tensor]
     judged: Judged | None = None
-    measures: dict[str, Tensor] = field(default_factory=dict)  # worth a column of the log, no part of the loss
 
 
 class Stage(nn.Module):
@@ -143,7 +142,6 @@ class Stage(nn.Module):
         settings: Of the stage.
         lpips: The perceptual network, or None where no term needs it.
         critic: The discriminator, or None where no term needs it.
-        detail_resolution: See `Reconstruction`.
         recognizer: `SFace`, or None where no term needs it.
     """
 
@@ -153,7 +151,6 @@ class Stage(nn.Module):
         settings: StageSettings,
         lpips: nn.Module | None,
         critic: Critic | None,
-        detail_resolution: int | None,
         recognizer: nn.Module | None = None,
     ):
         super().__init__()
@@ -161,7 +158,7 @@ class Stage(nn.Module):
         self.networks = networks.trainable
         self.lpips, self.recognizer = lpips, recognizer
         self._critic = [critic]  # in a list: its parameters are not the stage's
-        self._reconstruction = Reconstruction(networks, detail_resolution)
+        self._reconstruction = Reconstruction(networks)
         for name, parameter in self.networks.named_parameters():
             parameter.requires_grad_(name.startswith(settings.parts))
 
@@ -188,8 +185,8 @@ class Stage(nn.Module):
             adversarial: Whether the adversarial terms count yet.
         """
 
-    def _compare(self, drawn: Frame, goal: Truth, landmarks: Tensor) -> dict[str, Tensor]:
-        """The terms between a picture and its target; landmarks [B T, V, 2] in the picture."""
+    def _compare(self, drawn: Frame, goal: Truth, landmarks: Tensor | None) -> dict[str, Tensor]:
+        """The terms between a picture and its target; landmarks [B T, V, 2] in the picture, None for a part of it."""
         weights, valid = self.settings.weights, goal.valid
         picture, target = goal.over_background(drawn.colour, drawn.opacity), goal.over_background()
         if picture.shape[-1] != target.shape[-1]:
@@ -197,10 +194,10 @@ class Stage(nn.Module):
         terms = {"l1": pyramid_l1(picture, target, valid)}
         if weights.lpips:
             terms["lpips"] = perceptual(self.lpips, picture, target, valid)
-        if weights.face:
+        if weights.face and landmarks is not None:
             faces = (face_crop(x, landmarks) for x in (picture, target, valid.expand_as(picture)))
             terms["face"] = perceptual(self.lpips, *faces)
-        if weights.identity:
+        if weights.identity and landmarks is not None:
             terms["identity"] = identity_distance(self.recognizer, picture, target, landmarks)
         if weights.matte:
             terms["matte"] = masked_l1(drawn.opacity, resize(goal.matte, picture.shape[-1]), valid)
@@ -227,19 +224,17 @@ class Stage(nn.Module):
 class PriorStage(Stage):
     """The animatable GAN: z, and the poses and expressions of real faces, against their pictures (6.1).
 
-    EG3D's density regularisation is left out: the mesh-guided density gives what it is for.
+    EG3D's density regularisation is left out: where the surface is the head model knows.
     """
 
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
-        goal = truth(episode, _backgrounds(episode))
-        rotation, driven, landmarks, tracked = _targets(episode)
-        z = torch.randn(len(rotation), self.generator.config.z_dim, device=rotation.device)
-        ws = self.generator.mapping(z, rotation)
+        goal, head = truth(episode, _backgrounds(episode)), self._reconstruction.driven(episode)
+        z = torch.randn(len(head.turn), self.generator.config.z_dim, device=head.turn.device)
+        ws = self.generator.mapping(z, head.turn)
         self.generator.mapping_network.update_w_avg(ws.detach())
-        neutral = repeat(episode.neutrals[:, -1], episode.driven.shape[1])
-        drawn = self._reconstruction.coarse(ws, driven, neutral, rotation, goal.picture.shape[-1])
-        loss, judged = self._judge(drawn, goal, landmarks, tracked)
+        drawn = self._reconstruction.coarse(ws, head, goal.picture.shape[-1])
+        loss, judged = self._judge(drawn, goal, *_landmarks(episode))
         return StageOutput({"adversarial": loss}, judged)
 
 
@@ -248,14 +243,12 @@ class LatentStage(Stage):
 
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
-        goal = truth(episode, _backgrounds(episode))
-        rotation, driven, landmarks, _ = _targets(episode)
-        photo = views(episode)[0].photo
+        goal, head = truth(episode, _backgrounds(episode)), self._reconstruction.driven(episode)
+        photo = photo_crops(episode)[0].photo
         ws = self.networks["latent_encoder"](resize(photo, self.networks["latent_encoder"].config.image_size))
         times = episode.driven.shape[1]
-        neutral = repeat(episode.neutrals[:, 0], times)
-        drawn = self._reconstruction.coarse(repeat(ws, times), driven, neutral, rotation, goal.picture.shape[-1])
-        terms = self._compare(drawn, goal, landmarks) | {"deviation": deviation(ws)}
+        drawn = self._reconstruction.coarse(repeat(ws, times), head, goal.picture.shape[-1])
+        terms = self._compare(drawn, goal, _landmarks(episode)[0]) | {"deviation": deviation(ws)}
         judged = None
         if adversarial and self.settings.weights.latent_adversarial:
             with torch.no_grad():
@@ -267,46 +260,35 @@ class LatentStage(Stage):
 
 
 class ReconstructionStage(Stage):
-    """`oneshot`, `recurrent` and `joint`: N photos of a person against other pictures of them (6.2.2, 6.2.3, Eq. 3)."""
+    """`oneshot`, `recurrent` and `joint`: N photos of a person against other pictures of them (6.2.2, 6.2.3,
+    Eq. 3).
+    """
 
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         weights, reconstruction = self.settings.weights, self._reconstruction
-        photos, goal = views(episode), truth(episode, _backgrounds(episode))
-        rotation, driven, landmarks, tracked = _targets(episode)
-        times = episode.driven.shape[1]
-        neutral = repeat(episode.neutrals[:, -1], times)
-        posture, imagined = None, None
+        photos, head = reconstruction.views(episode), reconstruction.driven(episode)
+        goal = truth(episode, _backgrounds(episode))
+        landmarks, tracked = _landmarks(episode)
+        times, size = episode.driven.shape[1], goal.picture.shape[-1]
+        imagined = None
         if self.settings.imagined and torch.rand(()) < self.settings.imagined:
-            photos, imagined = self._imagine(photos, driven, neutral, rotation, goal)
+            photos, imagined = self._imagine(photos, head, goal)
             goal = goal._replace(picture=imagined.picture, matte=imagined.matte, valid=torch.ones_like(goal.valid))
             tracked = landmarks
-        else:
-            photos = [reconstruction.posed(view) for view in photos]
-            posture = reconstruction.posed(target_views(episode)).posture
 
         state = reconstruction.fuse(photos, episode.sharpness)
-        features, detail = reconstruction.features(state)
-        ws = repeat(state.ws, times)
-        drawn = reconstruction.draw(
-            ws,
-            repeat(features, times),
-            repeat(detail, times),
-            driven,
-            neutral,
-            rotation,
-            goal.picture.shape[-1],
-            jitter=True,
-            posture=posture,
-        )
+        features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+        ws, camera = repeat(state.ws, times), reconstruction.camera(head)
+        drawn = reconstruction.draw(ws, repeat(features, times), head, camera, size, jitter=True)
         terms = self._compare(drawn, goal, landmarks)
         if weights.coarse:
-            small = self.generator.config.neural_resolution // 2  # enough for what w+ can tell
-            coarse = reconstruction.coarse_rendering(ws, driven, neutral, rotation, small)
+            coarse = reconstruction.coarse_rendering(ws, head)
+            small = coarse.opacity.shape[-1]
             picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
             terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
         if weights.across and len(state.ws) > 1:
-            terms["across"] = self._across(state, features, detail, photos[0], episode)
+            terms["across"] = self._across(state, features, photos[0], episode)
         if weights.colour:
             terms["colour"] = self._prior_colour(state)
         if weights.deviation:
@@ -322,76 +304,69 @@ class ReconstructionStage(Stage):
         judged = None
         if adversarial and weights.adversarial:
             terms["adversarial"], judged = self._judge(drawn, goal, landmarks, tracked)
-        return StageOutput(terms, judged, {"gate": drawn.gate.detach().mean()})
+        return StageOutput(terms, judged)
 
-    def _across(
-        self, state: Inversion, features: CanonicalFeatures, detail: Tensor | None, photo: View, episode: Episode
-    ) -> Tensor:
+    def _across(self, state: Inversion, features: CanonicalFeatures, photo: View, episode: Episode) -> Tensor:
         """Whether people moved by one another are still themselves: each takes the first target's pose and movement of
         the next in the batch.
         """
-        neutral, size = episode.neutrals[:, -1], episode.targets.shape[-1]
-        driven = neutral + (episode.driven[:, 0] - neutral).roll(1, 0)
-        rotation = episode.target_rotations[:, 0].roll(1, 0)
-        moved = {"jitter": True, "posture": photo.posture}
-        drawn = self._reconstruction.draw(state.ws, features, detail, driven, neutral, rotation, size, **moved)
-        landmarks, own = (project(*face)[..., :2] for face in ((driven, rotation), (photo.vertices, photo.rotation)))
-        return identity_distance(self.recognizer, drawn.colour, photo.photo * photo.matte, landmarks, own)
+        reconstruction, size = self._reconstruction, episode.targets.shape[-1]
+        still = episode.neutrals[:, -1], episode.neutral_skin
+        landmarks, skin = (
+            own + (moved[:, 0] - own).roll(1, 0)
+            for own, moved in zip(still, (episode.driven, episode.target_skin), strict=True)
+        )
+        person, turn = (still[0], episode.off[:, -1], episode.joints[:, -1]), episode.target_rotations[:, 0].roll(1, 0)
+        head = dressed_head(reconstruction.networks.head_model, skin, landmarks, *person, turn, photo.head.posture)
+        drawn = reconstruction.draw(state.ws, features, head, reconstruction.camera(head), size, jitter=True)
+        places, own = (project(x.landmarks, x.turn)[..., :2] for x in (head, photo.head))
+        return identity_distance(self.recognizer, drawn.colour, photo.photo * photo.matte, places, own)
 
     def _prior_colour(self, state: Inversion) -> Tensor:
         """How far the colours of G_tex are from those that the photos show."""
         textures = self.generator.texture_backbone(state.ws)
         prior = textures[max(textures)][:, :3].float()
-        observed = observed_texture(state.texture_sum, self._reconstruction.atlas(state.texture_sum.shape[-1]))
+        observed = observed_texture(
+            state.texture_sum, self._reconstruction.atlas(state.texture_sum.shape[-1]), self.generator.fusion.mirrored
+        )
         target, seen = (resize(x, prior.shape[-1]).detach() for x in (observed.texture, observed.weight))
         return pyramid_l1(prior, target, seen)
 
     @torch.no_grad()
-    def _imagine(
-        self, photos: list[View], driven: Tensor, neutral: Tensor, rotation: Tensor, goal: Truth
-    ) -> tuple[list[View], "Imagined"]:
+    def _imagine(self, photos: list[View], head: DrivenHead, goal: Truth) -> tuple[list[View], "Imagined"]:
         """People of the prior in the poses and expressions of an episode (6.2.2, 6.2.3)."""
-        z = torch.randn(len(photos[0].photo), self.generator.config.z_dim, device=rotation.device)
+        count, size, coarse = len(photos[0].photo), goal.picture.shape[-1], self._reconstruction.coarse
+        z = torch.randn(count, self.generator.config.z_dim, device=head.turn.device)
         ws = self.generator.mapping(z, truncation_psi=IMAGINED_TRUNCATION)
-        size, coarse = goal.picture.shape[-1], self._reconstruction.coarse
-        background = goal.background[:: len(rotation) // len(ws)]
+        times = len(head.turn) // count
+        background = goal.background[::times]
         made = []
         for view in photos:
-            drawn = coarse(ws, view.vertices, view.neutral, view.rotation, size)
+            drawn = coarse(ws, view.head, size)
             picture = drawn.colour + (1 - drawn.opacity) * background
             inside = torch.ones_like(view.inside)
             made.append(view._replace(photo=picture.clamp(-1, 1), matte=drawn.opacity, inside=inside))
-        times = len(rotation) // len(ws)
-        drawn = coarse(repeat(ws, times), driven, neutral, rotation, size)
+        drawn = coarse(repeat(ws, times), head, size)
         picture = drawn.colour / drawn.opacity.clamp(min=1e-3)
         return made, Imagined(
             self.generator.canonical(ws), drawn.rendering.features, picture.clamp(-1, 1), drawn.opacity
         )
 
 
-class ReliefStage(Stage):
-    """The relief of a head: right where two pictures of a person, brought to the frontal plane, show the same colours.
-
-    No picture is rendered, so that it learns from many pairs a second.
+class CompositorStage(Stage):
+    """The compositor alone, from what it looks at. Faces and identities are compared in whole frames, of which some of
+    the steps are made.
     """
 
-    def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
+    def forward(self, episode: Looks, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
-        encoder, times = self.networks["triplane_encoder"], episode.driven.shape[1]
-        head = (self._reconstruction.networks.head_model.chart, self.generator.config.window)
-        photo, target = views(episode)[0], target_views(episode)
-        relief = repeat(observe_relief(encoder.relief, photo, *head), times)
-        first, other = (self._from_front(view, relief, head) for view in (repeat(photo, times), target))
-        seen = first[1] * other[1]
-        return StageOutput({"consistency": pyramid_l1(first[0], other[0], seen), "roughness": roughness(relief)})
-
-    def _from_front(self, view: View, relief: Tensor, head: tuple) -> tuple[Tensor, Tensor]:
-        """Colours of a crop in the frontal plane, and how far it shows each place of the head."""
-        chart, _ = head
-        closed = chart.close(view.vertices, view.neutral)
-        heights = surface_heights(view, closed, SHAPE_SIZE, *head, relief)
-        colours, matte, facing, _ = seen_from_front(view, heights)
-        return colours, (matte * facing.sqrt()).detach()
+        background = torch.rand(len(episode.angle), 3, 1, 1, device=episode.angle.device) * 2 - 1
+        look, goal = episode.unpacked(background)
+        colour, opacity = self.generator.compose(look, goal.picture.shape[-1])
+        mask, depth = look.surface.mask, look.surface.depth
+        drawn = Frame(colour, opacity, depth, Rendering(look.features, mask, depth))
+        whole = goal.picture.shape[-1] == self.generator.config.image_resolution
+        return StageOutput(self._compare(drawn, goal, episode.landmarks if whole else None))
 
 
 class PostureStage(Stage):
@@ -401,15 +376,14 @@ class PostureStage(Stage):
 
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
-        photo, target, times = views(episode)[0], target_views(episode), episode.driven.shape[1]
+        photo, target, times = photo_crops(episode)[0], target_crops(episode), episode.driven.shape[1]
         networks = self._reconstruction.networks
-        one, other = posture_of(networks, photo), posture_of(networks, target)
-        pair = self._seen(photo, times), self._seen(target)
-        apart = repeat(one, times) - other
+        one, other = posture_of(networks, *photo), posture_of(networks, *target)
+        pair, apart = (repeat(photo, times), target), repeat(one, times) - other
         # Only the difference counts, so that nothing is gained by shrinking what there is to compare.
         consistency = sum(self._difference(*pair, *moved) for moved in ((apart, None), (None, -apart))) / 2
         change = torch.randn_like(other) * other.new_tensor(POSTURE_SPREAD)
-        found = posture_of(networks, moved_on_purpose(target, change)) - other
+        found = posture_of(networks, *moved_on_purpose(target, change)) - other
         equivariance = ((found - change).abs() / other.new_tensor(POSTURE_SPREAD)).mean()
         terms = {
             "consistency": consistency,
@@ -418,37 +392,35 @@ class PostureStage(Stage):
         }
         return StageOutput(terms)
 
-    @torch.no_grad()
-    def _seen(self, view: View, times: int = 1) -> tuple[View, Tensor]:
-        """A view and its surface, each of them `times` times in a row."""
-        head = (self._reconstruction.networks.head_model.chart, self.generator.config.window)
-        relief = observe_relief(self.networks["triplane_encoder"].relief, view, *head)
-        heights = surface_heights(view, head[0].close(view.vertices, view.neutral), SHAPE_SIZE, *head, relief)
-        return repeat(view, times), repeat(heights, times)
-
-    def _difference(self, first: tuple, other: tuple, first_posture: Tensor | None, other_posture: Tensor | None):
-        """Of two views with their surfaces in the frontal plane."""
+    def _difference(
+        self, first: Crop, other: Crop, first_posture: Tensor | None, other_posture: Tensor | None
+    ) -> Tensor:
+        """Of two crops in the frontal plane, each moved back by a posture."""
+        height = self._reconstruction.networks.head_model.chart.head_height
         looks, shown = [], 1.0
-        for (view, heights), posture in ((first, first_posture), (other, other_posture)):
-            colours, matte, facing, inside = seen_from_front(view._replace(posture=posture), heights)
+        for crop, posture in ((first, first_posture), (other, other_posture)):
+            heights = resize(height, PLANE_SIZE).expand(len(crop.photo), -1, -1, -1)
+            picture = torch.cat([crop.photo, crop.inside], 1)
+            front, matte, facing = canonicalize(picture, crop.matte, heights, crop.rotation, posture)
+            colours, inside = front.split([3, 1], 1)
             looks.append(torch.cat([colours * matte, matte], 1))
             shown = shown * (inside * (0.25 + facing)).detach()
         return pyramid_l1(*looks, shown)
 
 
-def moved_on_purpose(view: View, posture: Tensor) -> View:
+def moved_on_purpose(crop: Crop, posture: Tensor) -> Crop:
     """A picture in which shoulders and hair lie otherwise by [B, 12], as seen from where the head is at rest."""
-    size = view.photo.shape[-1]
+    size = crop.photo.shape[-1]
     right, up = pixel_centres(size, posture.device)
     places = torch.stack([right, up], -1).view(1, -1, 2).expand(len(posture), -1, -1)
-    rest = to_rest(F.pad(places, (0, 1)) @ view.rotation, view.rotation)[..., :2]  # as if all lay in one plane
+    rest = to_rest(F.pad(places, (0, 1)) @ crop.rotation, crop.rotation)[..., :2]  # as if all lay in one plane
     still = torch.zeros_like(posture[:, :6])
     shoulders = displacement(rest, torch.cat([posture[:, :6], still], 1))
     hair = displacement(rest, torch.cat([still, posture[:, 6:]], 1))
-    source = places - shoulders - hair @ view.rotation[:, :2, :2].mT
+    source = places - shoulders - hair @ crop.rotation[:, :2, :2].mT
     grid = torch.stack([source[..., 0], -source[..., 1]], -1).unflatten(1, (size, size))
-    moved = (F.grid_sample(x, grid, padding_mode="border", align_corners=False) for x in view[:3])
-    return view._replace(photo=next(moved), matte=next(moved), inside=next(moved))
+    moved = (F.grid_sample(x, grid, padding_mode="border", align_corners=False) for x in crop[:3])
+    return crop._replace(photo=next(moved), matte=next(moved), inside=next(moved))
 
 
 class Imagined(NamedTuple):
@@ -465,9 +437,8 @@ STAGE_CLASSES: dict[str, type[Stage]] = {
     "latent": LatentStage,
     "oneshot": ReconstructionStage,
     "recurrent": ReconstructionStage,
-    "relief": ReliefStage,
     "posture": PostureStage,
-    "drawing": ReconstructionStage,
+    "compositor": CompositorStage,
     "joint": ReconstructionStage,
 }
 
@@ -483,8 +454,8 @@ def _backgrounds(episode: Episode) -> Tensor:
     return torch.rand(count, 3, 1, 1, device=episode.driven.device) * 2 - 1
 
 
-def _targets(episode: Episode) -> tuple[Tensor, ...]:
-    """Rotation [B T, 3, 3], driven face [B T, V, 3], landmarks [B T, V, 2] of the driven and of the tracked face."""
-    rotation, driven = episode.target_rotations.flatten(0, 1), episode.driven.flatten(0, 1)
-    tracked = episode.tracked.flatten(0, 1)
-    return rotation, driven, project(driven, rotation)[..., :2], project(tracked, rotation)[..., :2]
+def _landmarks(episode: Episode) -> tuple[Tensor, Tensor]:
+    """Landmarks [B T, 478, 2] in the targets, of the driven and of the tracked face."""
+    rotation = episode.target_rotations.flatten(0, 1)
+    driven, tracked = (project(x.flatten(0, 1), rotation)[..., :2] for x in (episode.driven, episode.tracked))
+    return driven, tracked

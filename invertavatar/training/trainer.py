@@ -35,7 +35,7 @@ BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 CRITIC_BETAS = (0.0, 0.99)  # as in StyleGAN2
 COLUMNS = (
     "step", "episodes", "minutes", "episodes_per_second", "learning_rate", "gradient_norm", "bad_steps", "loss",
-    *(field.name for field in fields(LossWeights)), "critic", "gate", "val_psnr", "val_l1", "val_lpips",
+    *(field.name for field in fields(LossWeights)), "critic", "val_psnr", "val_l1", "val_lpips",
 )  # fmt: skip
 
 
@@ -85,7 +85,6 @@ class Trainer:
         validation: Episodes to measure on; None for none.
         settings: Of the run.
         accelerator: Made by the caller; mixed precision is decided here and not by it, see `precision`.
-        detail_resolution: See `Reconstruction`.
     """
 
     def __init__(
@@ -97,11 +96,9 @@ class Trainer:
         validation: Episodes | None,
         settings: RunSettings,
         accelerator: Accelerator,
-        detail_resolution: int | None,
     ):
         self.name, self.settings, self.accelerator = name, settings, accelerator
         self.stage, self.training, self.head_model = stage, training, networks.head_model
-        self.detail_resolution = detail_resolution
         self.device = accelerator.device
         self.validation = [validation[i] for i in range(settings.validation_steps)] if validation is not None else []
         self.step = self.bad_steps = self._bad_in_a_row = 0
@@ -192,7 +189,7 @@ class Trainer:
         self._bad_in_a_row = 0
         self.optimizer.step()
         self.ema.update_parameters(self.stage.networks)
-        measures = {"loss": loss, "gradient_norm": norm, **output.terms, **output.measures}
+        measures = {"loss": loss, "gradient_norm": norm, **output.terms}
         if output.judged is not None:
             critic_loss = critic(*output.judged, needs_penalty(self.step))
             self.critic_optimizer.zero_grad()
@@ -239,9 +236,7 @@ class Trainer:
             size = self.training.shards.picture_size
             sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
         elif self.validation:
-            result = validate(
-                averaged, self.validation, self.stage.lpips, self.detail_resolution, self.name == "latent"
-            )
+            result = validate(averaged, self.validation, self.stage.lpips, self.name == "latent")
             result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
             line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
             line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}

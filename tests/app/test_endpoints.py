@@ -295,7 +295,7 @@ def test_the_orbit_is_a_film(client):
 
 def test_the_mesh_is_there_to_look_at_and_to_download(client):
     client.predict(seed=3, api_name="/sample")
-    shown, downloads, status = client.predict(resolution=96, kind="obj", api_name="/export_mesh")
+    shown, downloads, status = client.predict(kind="obj", api_name="/export_mesh")
     assert len(trimesh.load(shown, force="mesh").faces) == int(status.split(" triangles")[0].split(">")[-1])
     assert {Path(path).name for path in downloads} == {"head.obj", "head.mtl", "head.png"}
 

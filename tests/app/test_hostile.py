@@ -44,7 +44,6 @@ TAKEN = {
     "roll": [-1, 0.5, None],
     "zoom": [0.5, None],
     "size": [None],
-    "resolution": [None],
     "seed": [None],
     "variety": [0.5, None],
     "face_index": [None],
@@ -59,7 +58,6 @@ TAKEN = {
     "background_picture": [None, []],
     "region": [None],
     "kind": [None],
-    "surface": [None],
     "expression": [None, {}],
     "webcam": [None, []],
     "drivers": [],
@@ -80,7 +78,7 @@ ENDPOINTS = {
     "render": ("yaw", "pitch", "roll", "zoom", "background", "expression", "size", "turn_body"),
     "depth": ("yaw", "pitch", "roll", "zoom", "expression", "size", "turn_body"),
     "orbit": ("expression", "background", "size", "mark"),
-    "export_mesh": ("expression", "resolution", "kind", "surface"),
+    "export_mesh": ("expression", "kind"),
 }
 
 

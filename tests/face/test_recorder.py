@@ -5,12 +5,11 @@ import pytest
 import torch
 
 from invertavatar.face.recorder import Recorder
-from invertavatar.inversion import View
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.rendering.rest_pose import POSTURE_NAMES
+from invertavatar.training.reconstruction import Crop
 from invertavatar.training.stages import moved_on_purpose
 from tests.conftest import CHECKPOINTS
-from tests.landmarks import mean_landmarks
 
 PEOPLE = ("anna_1", "ben_1", "clara_1", "dan_1", "eva_1", "finn_1")
 
@@ -34,7 +33,7 @@ def test_what_was_moved_on_purpose_is_read(encoder, head_model, portrait, name, 
     read, axis = [], POSTURE_NAMES.index(name)
     for person in PEOPLE:
         p = portrait(person)
-        view = View(p.photo, p.matte, p.inside, p.vertices, mean_landmarks(head_model), p.rotation)
+        view = Crop(p.photo, p.matte, p.inside, p.rotation)
         posture = torch.zeros(1, len(POSTURE_NAMES))
         posture[0, axis] = amount
         moved = moved_on_purpose(view, posture)

@@ -42,6 +42,11 @@ def grown(head_model, head, controls) -> torch.Tensor:
     return head + (part.weight(head_model.mean) @ controls)[:, None] * part.direction
 
 
+def dressed(head_model, vertices, evidence) -> torch.Tensor:
+    """Meshes [B, V, 3] as far out as photos say."""
+    return head_model.dressed(vertices, head_model.stand_off(evidence))
+
+
 def apart(one, other) -> float:
     """Share of the two mattes' union that is not in both."""
     return 1 - float((one * other).sum() / torch.maximum(one, other).sum())
@@ -58,15 +63,15 @@ def curls(head_model) -> torch.Tensor:
 def test_hair_is_seen_in_the_matte(head_model, head, curls, rotation):
     matte = drawn(head_model, grown(head_model, head, curls), rotation)
     evidence = head_model.outline_evidence(head, rotation, matte, WHOLE)
-    found = head_model.dressed(head[None], evidence)[0]
+    found = dressed(head_model, head[None], evidence)[0]
     assert apart(drawn(head_model, head, rotation), matte) > 0.1  # bald it is another outline
     assert apart(drawn(head_model, found, rotation), matte) < 0.04
 
 
 def test_a_bald_head_stays_bald_where_it_is_seen(head_model, head):
     matte = drawn(head_model, head, FRONT)
-    found = head_model.dressed(head[None], head_model.outline_evidence(head, FRONT, matte, WHOLE))[0]
-    average = head_model.dressed(head[None], head_model.displacement.no_evidence())[0]
+    found = dressed(head_model, head[None], head_model.outline_evidence(head, FRONT, matte, WHOLE))[0]
+    average = dressed(head_model, head[None], head_model.displacement.no_evidence())[0]
     assert apart(drawn(head_model, found, FRONT), matte) < 0.05
     assert apart(drawn(head_model, average, FRONT), matte) > 0.1
 
@@ -74,10 +79,10 @@ def test_a_bald_head_stays_bald_where_it_is_seen(head_model, head):
 def test_what_two_sides_say_adds_up(head_model, head, curls):
     hairy = grown(head_model, head, curls)
     front, left = (head_model.outline_evidence(head, r, drawn(head_model, hairy, r), WHOLE) for r in (FRONT, LEFT))
-    both = head_model.dressed(head[None], front + left)
-    torch.testing.assert_close(both, head_model.dressed(head[None], left + front))
+    both = dressed(head_model, head[None], front + left)
+    torch.testing.assert_close(both, dressed(head_model, head[None], left + front))
     nape = drawn(head_model, hairy, LEFT)
-    alone = head_model.dressed(head[None], front)
+    alone = dressed(head_model, head[None], front)
     assert apart(drawn(head_model, both[0], LEFT), nape) < apart(drawn(head_model, alone[0], LEFT), nape)
 
 
@@ -90,12 +95,12 @@ def test_a_photo_without_pixels_says_nothing(head_model, head):
 
 def test_the_face_never_moves(head_model, head, curls):
     evidence = head_model.outline_evidence(head, FRONT, WHOLE, WHOLE)
-    moved = (head_model.dressed(head[None], evidence)[0] - head).norm(dim=1)
+    moved = (dressed(head_model, head[None], evidence)[0] - head).norm(dim=1)
     kept = head_model.triangles[
         torch.isin(head_model.label, torch.tensor([LABELS.index(n) for n in ("lips", "teeth", "eye", "tongue")]))
     ]
     assert not moved[kept.long()].any()
-    landmarks = (head_model.landmarks(head_model.dressed(head[None], evidence)) - head_model.landmarks(head[None]))[0]
+    landmarks = (head_model.landmarks(dressed(head_model, head[None], evidence)) - head_model.landmarks(head[None]))[0]
     inner = [1, 4, 9, 33, 61, 133, 152, 199, 263, 291, 362]
     assert landmarks[inner].norm(dim=1).max() < 1e-3
     assert moved.max() > 0.2  # the matte is everywhere
@@ -140,7 +145,7 @@ def test_a_displacement_is_learned_from_photos_with_mattes(head_model, head, cur
         silent = torch.zeros(1, 52)
         landmarks = head_model.driven_landmarks(shape.landmarks, silent, None, rotation[None])
         seen = head_model.seen_in(shape, silent, landmarks, rotation[None])
-        matte = drawn(head_model, head_model.dressed(seen, Evidence(torch.eye(90) * 1e4, curls * 1e4))[0], rotation)
+        matte = drawn(head_model, dressed(head_model, seen, Evidence(torch.eye(90) * 1e4, curls * 1e4))[0], rotation)
         photos.append(OutlinedPhoto(landmarks, silent, rotation[None], matte, WHOLE))
     own, mirrored = both_sides(head_model, photos)
     assert own.gram.trace() == pytest.approx(mirrored.gram.trace()) and not torch.equal(own.gram, mirrored.gram)

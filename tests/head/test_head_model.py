@@ -186,14 +186,14 @@ def test_shoulders_stay_while_the_head_turns(head_model, mean_head):
     still = head_model.skin_weights[:, JOINTS.index("torso")] > 0.99
     for angles in ((40.0, 0.0, 0.0), (0.0, 25.0, 0.0), (-30.0, 10.0, 15.0)):
         turn = rotation_from_angles(*angles)[None]
-        seen = head_model.pose(mean_head, mean_head.vertices[None], turn) @ turn.mT  # as the camera sees it
+        seen = head_model.pose(mean_head.joints, mean_head.vertices[None], turn) @ turn.mT  # as the camera sees it
         moved = (seen[0] - mean_head.vertices)[still]
         assert (moved - moved.mean(0)).abs().max() < 1e-3  # carried along with the head, not turned
 
 
 def test_the_neck_bends_smoothly_between_head_and_shoulders(head_model, mean_head):
     turn = rotation_from_angles(40.0)[None]
-    vertices = head_model.pose(mean_head, mean_head.vertices[None], turn)[0]
+    vertices = head_model.pose(mean_head.joints, mean_head.vertices[None], turn)[0]
     head = head_model.skin_weights[:, JOINTS.index("head")] == 1
     torch.testing.assert_close(vertices[head], mean_head.vertices[head], atol=2e-4, rtol=0)  # weights are halves
     triangles = head_model.triangles[head_model.label == LABELS.index("neck")].long()

@@ -4,43 +4,31 @@ import numpy as np
 import pytest
 import torch
 
-from invertavatar.errors import InvertAvatarError
 from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.face.topology import LEFT_IRIS, RIGHT_IRIS
 from invertavatar.head.head_model import JOINTS, LABELS
 from invertavatar.head.hidden_parts import whole_eyes, with_tongue
 from invertavatar.head.overlay import fitted_to, head_overlay
-from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.head.rig import metres_per_unit
 from invertavatar.rendering.rasterizer import interpolate, rasterize
 from invertavatar.rendering.rigged_mesh import RiggedMesh
-from tests.tiny import tiny_networks
+from tests.landmarks import mean_landmarks
 
 
 @pytest.fixture(scope="module")
-def pipe(head_model, face_tracker) -> InvertAvatarPipeline:
-    """The tiny pipeline with a head model."""
-    parts = {"head_model": head_model, "face_tracker": face_tracker}
-    pipe = InvertAvatarPipeline(**tiny_networks(), **parts)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-@pytest.fixture(scope="module")
-def mesh(pipe, tiny_avatar) -> RiggedMesh:
-    return pipe.extract_mesh(tiny_avatar, texture_size=256)
+def mesh(tiny_pipeline, tiny_avatar) -> RiggedMesh:
+    return tiny_pipeline.extract_mesh(tiny_avatar, texture_size=256)
 
 
 def test_a_mesh_is_the_head_model(mesh, head_model):
-    assert isinstance(mesh, RiggedMesh)
     assert len(mesh.vertices) == head_model.config.num_vertices
     assert list(mesh.morphs) == list(ARKIT_NAMES)
     assert tuple(mesh.joint_names) == JOINTS
 
 
-def test_the_volume_is_there_for_who_asks(pipe, tiny_avatar):
-    mesh = pipe.extract_mesh(tiny_avatar, resolution=32, texture_size=256, surface="volume")
-    assert not isinstance(mesh, RiggedMesh)
-    with pytest.raises(InvertAvatarError, match="surface"):
-        pipe.extract_mesh(tiny_avatar, surface="hair")
+def test_pupils_are_63_millimetres_apart(head_model):
+    pupils = (mean_landmarks(head_model)[RIGHT_IRIS[0]] - mean_landmarks(head_model)[LEFT_IRIS[0]]).norm()
+    assert float(pupils) * metres_per_unit(head_model) == pytest.approx(0.063)
 
 
 def test_all_morph_targets_move_something(mesh):
@@ -48,8 +36,8 @@ def test_all_morph_targets_move_something(mesh):
         assert np.linalg.norm(moved, axis=1).max() > 0.004, name
 
 
-def test_an_expression_poses_the_mesh_as_its_morph_targets_do(pipe, tiny_avatar, mesh):
-    posed = pipe.extract_mesh(tiny_avatar, expression={"jawOpen": 0.5}, texture_size=256)
+def test_an_expression_poses_the_mesh_as_its_morph_targets_do(tiny_pipeline, tiny_avatar, mesh):
+    posed = tiny_pipeline.extract_mesh(tiny_avatar, expression={"jawOpen": 0.5}, texture_size=256)
     np.testing.assert_allclose(posed.vertices, mesh.vertices + 0.5 * mesh.morphs["jawOpen"], atol=2e-3)
 
 

@@ -5,16 +5,17 @@ import torch
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.models.generator import AvatarGenerator, add_colour
-from invertavatar.rendering.frontal_views import FrontalViews
-from invertavatar.rendering.head_shape import face_window
+from invertavatar.models.generator import add_colour
+from invertavatar.rendering.face_window import face_window
 from invertavatar.rendering.observation import ObservedTexture
 from invertavatar.rendering.resize import resize
-from tests.landmarks import driven_mean, mean_landmarks
-from tests.tiny import tiny_networks, tiny_sizes
+from invertavatar.rendering.source_views import SourceViews
+from invertavatar.rendering.surface import head_surface
+from tests.heads import camera_at, mean_head
+from tests.tiny import tiny_networks
 
-HAZE = 0.02  # opacity that a whole ray through background gathers at the logit a matte of 0 gives, -8
 FRONTAL = torch.eye(3)[None]
+FRONT = camera_at(0.0)
 
 
 def build(preset="compact", seed=0, **overrides):
@@ -22,26 +23,36 @@ def build(preset="compact", seed=0, **overrides):
 
 
 @pytest.fixture(scope="module")
-def closed(head_model):
-    """The mean face with nothing, an open mouth and a smile: [3, V + E, 3]."""
+def heads(head_model):
+    """The mean head with nothing, an open mouth and a smile."""
     expression = torch.zeros(3, 52)
     expression[1, ARKIT_NAMES.index("jawOpen")] = expression[2, ARKIT_NAMES.index("mouthSmileLeft")] = 0.8
-    return head_model.chart.close(driven_mean(head_model, expression), mean_landmarks(head_model))
+    return mean_head(head_model, camera_at(0.0, 0.0, 0.0), expression=expression)._replace(blend=torch.ones(3, 1))
+
+
+@pytest.fixture(scope="module")
+def head(head_model):
+    """The mean head."""
+    return mean_head(head_model, FRONT)._replace(blend=torch.ones(1, 1))
+
+
+def closed_mesh(head_model, head):
+    return head_model.chart.close(head.landmarks, head.neutral)
 
 
 def window_of(generator, closed, head_model):
     return face_window(closed, head_model.chart, generator.config.window, generator.window_resolution)
 
 
-def observed(colour=(0.5, -0.25, 0.1), matte=1.0, confidence=1.0):
+def observed(colour=(0.5, -0.25, 0.1), confidence=1.0):
     """One colour everywhere, in the texture and in one photo."""
     colour = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    confidence, matte, inside = (torch.full((1, 1, 32, 32), value) for value in (confidence, matte, 1.0))
-    photo = torch.cat([colour, matte, inside], 1)[:, None]
-    texture = ObservedTexture(colour, confidence, confidence)
+    confidence, whole = torch.full((1, 1, 32, 32), confidence), torch.ones(1, 2, 32, 32)
+    front, one = torch.cat([colour, whole], 1)[:, None], torch.ones(1, 1)
+    kept = torch.zeros(1, 1, 0, 3), front, torch.zeros(1, 1, 5, 0, 0, dtype=torch.uint8)
     return {
-        "observed": texture,
-        "views": FrontalViews(FRONTAL[:, None], torch.zeros(1, 1, 12), torch.ones(1, 1), photo, None),
+        "observed": ObservedTexture(colour, confidence, confidence),
+        "views": SourceViews(FRONTAL[:, None], torch.zeros(1, 1, 12), one, one, *kept),
     }
 
 
@@ -51,43 +62,57 @@ def codes(generator, count=1, seed=0):
 
 
 @torch.no_grad()
-def render(generator, closed, head_model, rotation=FRONTAL, observed=None, **camera):
+def render(generator, head, head_model, camera=FRONT, observed=None, size=None, **options):
     ws = codes(generator)
     features = generator.canonical(ws, **(observed or {}))
-    window = window_of(generator, closed, head_model)
-    face = generator.face(ws, features, window)
-    shown = observed and torch.ones(len(window.mask), 1)
-    return generator.render(features, face, window, head_model.chart.head_height, rotation, shown=shown, **camera)
+    window = window_of(generator, closed_mesh(head_model, head), head_model)
+    face, surface = generator.face(ws, features, window), None
+    if generator.config.surface_rendering:
+        surface = head_surface(head_model, head, camera, size or generator.config.neural_resolution)
+    return generator.render(features, face, window, surface, head, camera, **options)
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
 @torch.no_grad()
-def test_shapes_follow_the_configuration(preset, closed, head_model):
+def test_shapes_follow_the_configuration(preset, heads, head_model):
     generator = build(preset)
     ws = codes(generator)
     assert ws.shape == (1, 8, 16)  # two layers at each of 4, 8, 16 and 32
     features = generator.canonical(ws)
     assert {r: t.shape for r, t in features.textures.items()} == {r: (1, 4, r, r) for r in (8, 16, 32)}
     assert features.planes.shape == (1, 12, 32, 32)
-    assert features.silhouette is None and features.views is None  # which photos bring
-    window = window_of(generator, closed, head_model)
+    assert features.views is features.sources is features.fill is None  # which photos bring
+    window = window_of(generator, closed_mesh(head_model, heads), head_model)
     face = generator.face(ws, features, window)
-    assert face.features.shape == (3, 4, 32, 32)
-    assert face.height.shape == (3, 1, 32, 32)
-    rotation = rotation_from_angles(torch.tensor([0.0, 20.0, -40.0]))
-    rendering = generator.render(features, face, window, head_model.chart.head_height, rotation)
+    assert face.shape == (3, 4, 32, 32)
+    camera = camera_at(0.0, 20.0, -40.0)
+    surface = head_surface(head_model, heads, camera, 32) if preset == "compact" else None
+    rendering = generator.render(features, face, window, surface, heads, camera)
     assert rendering.features.shape == (3, 8, 32, 32)
     assert rendering.opacity.shape == rendering.depth.shape == (3, 1, 32, 32)
-    assert generator.upsample(rendering, ws, 96).residual.shape == (3, 3, 96, 96)
+    if preset == "paper":
+        assert generator.upsample(rendering, ws, 96).shape == (3, 3, 96, 96)
 
 
-def test_with_silent_heads_the_picture_is_the_observed_colour(closed, head_model):
-    generator = build(output_gain=0.0)
-    colour = (0.5, -0.25, 0.1)
-    rendering = render(generator, closed[:1], head_model, observed=observed(colour))
-    assert rendering.opacity[0, 0, 16, 16] > 0.95
-    expected = torch.tensor(colour).view(3, 1, 1) * rendering.opacity[0]
+@pytest.mark.parametrize("yaw", [0.0, 40.0])
+def test_with_silent_heads_the_raw_picture_is_the_observed_colour(head, head_model, yaw):
+    generator, colour, camera = build(output_gain=0.0), (0.5, -0.25, 0.1), camera_at(yaw)
+    rendering = render(generator, head, head_model, camera, observed(colour))
+    surface = head_surface(head_model, head, camera, 32)
+    assert torch.equal(rendering.opacity, surface.mask) and torch.equal(rendering.depth, surface.depth)
+    expected = torch.tensor(colour).view(3, 1, 1) * surface.mask[0]
     assert (rendering.features[0, :3] - expected).abs().max() < 1e-3
+
+
+def test_behind_the_head_are_the_colours_of_what_does_not_show_from_the_front(head, head_model):
+    generator, camera = build(output_gain=0.0, behind=(-0.1, -0.2)), camera_at(180.0)
+    rendering = render(generator, head, head_model, camera, observed((1.0, 1.0, 1.0)), hidden=torch.zeros(1, 3, 32, 32))
+    surface = head_surface(head_model, head, camera, 32)
+    behind = (surface.rest[:, 2:] < -0.2) & (surface.mask > 0)
+    assert behind.sum() > 300
+    assert rendering.features[:, :1][behind].abs().max() < 1e-5
+    front = render(generator, head, head_model, observed=observed((1.0, 1.0, 1.0)), hidden=torch.zeros(1, 3, 32, 32))
+    assert front.features[0, 0, 16, 16] > 0.99
 
 
 @torch.no_grad()
@@ -106,67 +131,48 @@ def test_the_prior_s_colours_stay_where_no_photo_shows_the_face_and_make_way_whe
     assert torch.equal(texture[:, 3:], prior[:, 3:])
 
 
-def test_without_the_skip_the_observed_colour_does_not_matter(closed, head_model):
+def test_without_the_skip_the_observed_colour_does_not_matter(head, head_model):
     generator = build(observed_colour=False)
-    red, blue = (render(generator, closed[:1], head_model, observed=observed(c)) for c in ((1, 0, 0), (0, 0, 1)))
+    red, blue = (render(generator, head, head_model, observed=observed(c)) for c in ((1, 0, 0), (0, 0, 1)))
     assert torch.equal(red.features, blue.features)
 
 
-def test_what_the_matte_calls_background_is_empty(closed, head_model):
-    generator = build(output_gain=0.0)
-    person, background = (
-        render(generator, closed[:1], head_model, observed=observed(matte=matte)).opacity for matte in (1.0, 0.0)
-    )
-    assert person[0, 0, 12:20, 12:20].min() > 0.9
-    assert background.max() < HAZE
-
-
-def test_the_silhouette_alone_bounds_the_head(closed, head_model):
-    generator = build(output_gain=0.0)
-    half = observed()
-    half["views"].coarse[:, :, 3, :, :16] = 0  # the left half of the head, seen from the front, is background
-    opacity = render(generator, closed[:1], head_model, observed=half).opacity[0, 0]
-    assert opacity[12:20, :12].max() < HAZE
-    assert opacity[12:20, 20:26].min() > 0.9
-
-
 @torch.no_grad()
-def test_the_mesh_outside_the_window_cannot_change_the_frontal_plane(closed, head_model):
-    generator = build(window=0.25)
+def test_the_mesh_outside_the_window_cannot_change_the_frontal_plane(head, head_model):
+    generator, closed = build(window=0.25), closed_mesh(head_model, head)
     ws = codes(generator)
     features = generator.canonical(ws, **observed())
-    before = generator.face(ws, features, window_of(generator, closed[:1], head_model))
+    before = generator.face(ws, features, window_of(generator, closed, head_model))
     # A triangle is outside for sure where all its corners are beyond the same side of the window.
     xy = closed[0, :, :2][head_model.chart.triangles]  # [F, 3, 2]
     outside = ((xy > 0.27).all(1) | (xy < -0.27).all(1)).any(1)
     fixed = torch.zeros(closed.shape[1], dtype=torch.bool)
     fixed[head_model.chart.triangles[~outside].flatten()] = True
-    moved = closed[:1].clone()
+    moved = closed.clone()
     moved[:, ~fixed] *= 1.2
     assert (~fixed).sum() > 50
     after = generator.face(ws, features, window_of(generator, moved, head_model))
-    assert torch.equal(before.features, after.features)
-    assert torch.equal(before.height, after.height)
-    inside = closed[:1].clone()
+    assert torch.equal(before, after)
+    inside = closed.clone()
     inside[:, fixed] += 0.02
-    assert not torch.equal(before.features, generator.face(ws, features, window_of(generator, inside, head_model))[0])
+    assert not torch.equal(before, generator.face(ws, features, window_of(generator, inside, head_model)))
 
 
 @torch.no_grad()
-def test_frames_of_one_avatar_do_not_see_each_other(closed, head_model):
-    generator = build()
+def test_frames_of_one_avatar_do_not_see_each_other(heads, head_model):
+    generator, closed = build(), closed_mesh(head_model, heads)
     ws = codes(generator)
     features = generator.canonical(ws, **observed())
-    together = generator.face(ws, features, window_of(generator, closed, head_model)).features
-    alone = [generator.face(ws, features, window_of(generator, frame[None], head_model)).features for frame in closed]
+    together = generator.face(ws, features, window_of(generator, closed, head_model))
+    alone = [generator.face(ws, features, window_of(generator, frame[None], head_model)) for frame in closed]
     assert (together - torch.cat(alone)).abs().max() < 1e-5
     assert (together[0] - together[1]).abs().max() > 0.05
 
 
 @torch.no_grad()
-def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(closed, head_model):
+def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(head, head_model):
     generator = build(plane_channels=4)
-    ws, window = codes(generator), window_of(generator, closed[:1], head_model)
+    ws, window = codes(generator), window_of(generator, closed_mesh(head_model, head), head_model)
     assert window.patch.sum() > 0
 
     def blended(confidence):
@@ -182,23 +188,20 @@ def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(closed, hea
     torch.testing.assert_close(blended(0.0), window.mask - window.patch, rtol=0, atol=1e-5)
 
 
-def test_the_paper_camera_is_perspective_unless_told_otherwise(closed, head_model):
+def test_rays_follow_the_camera(head, head_model):
     generator = build("paper")
-    rotation = rotation_from_angles(torch.tensor([30.0]))
-    own, told, flat = (
-        render(generator, closed[:1], head_model, rotation, field_of_view=fov).features
-        for fov in (None, generator.config.field_of_view, 0.0)
+    flat, perspective, near = (
+        render(generator, head, head_model, camera_at(30.0, **options)).features
+        for options in ({}, {"field_of_view": generator.config.field_of_view}, {"zoom": 1.5})
     )
-    assert torch.equal(own, told)
-    assert (own - flat).abs().max() > 0.01
+    assert (flat - perspective).abs().max() > 0.01 and (flat - near).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
-def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset, closed, head_model):
-    generator = build(preset)
+def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(head, head_model):
+    generator = build("paper")
 
     def picture(jitter):
-        return render(generator, closed[:1], head_model, jitter=jitter).features
+        return render(generator, head, head_model, jitter=jitter).features
 
     state = torch.get_rng_state()
     first, again, other = (picture(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
@@ -208,15 +211,14 @@ def test_jitter_repeats_by_its_generator_and_leaves_the_global_one_alone(preset,
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("preset", ["compact", "paper"])
 @torch.no_grad()
-def test_the_prior_alone_renders_what_its_parts_render(closed, head_model):
-    generator = build()
-    ws, window = codes(generator), window_of(generator, closed[:1], head_model)
-    turned = rotation_from_angles(20.0)[None]
-    whole = generator(ws, window, head_model.chart.head_height, turned)
-    half = generator.config.neural_resolution // 2
-    parts = render(generator, closed[:1], head_model, turned, size=half, turn=turned)
-    assert torch.equal(whole.features, parts.features)
+def test_the_prior_alone_renders_what_its_parts_render(preset, head, head_model):
+    generator, camera = build(preset), camera_at(20.0)
+    half, window = generator.coarse_resolution, window_of(generator, closed_mesh(head_model, head), head_model)
+    whole = generator(codes(generator), window, head_surface(head_model, head, camera, half), head, camera)
+    parts = render(generator, head, head_model, camera, size=half)
+    assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
 @torch.no_grad()
@@ -234,11 +236,6 @@ def test_truncation_0_is_the_average_person():
     generator.mapping_network.w_avg.uniform_(generator=torch.Generator().manual_seed(0))
     ws = generator.mapping(torch.ones(1, 16), truncation_psi=0.0)
     assert torch.equal(ws[0], generator.mapping_network.w_avg.expand(8, -1))
-
-
-def test_guided_samples_without_the_mesh_are_refused():
-    with pytest.raises(ValueError, match="Guided samples follow the mesh-guided density"):
-        AvatarGenerator(**tiny_sizes()["generator"] | {"mesh_guided_density": False})
 
 
 def test_colours_join_the_first_three_channels_only():

@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from invertavatar.camera import pixel_centres, rotation_from_angles
-from invertavatar.inversion import View
 from invertavatar.models.posture import PostureNetwork
-from invertavatar.rendering.head_shape import canonicalize
+from invertavatar.rendering.frontal_plane import canonicalize
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES, hair_share
+from invertavatar.training.reconstruction import Crop
 from invertavatar.training.stages import moved_on_purpose
 
 
-def view(size=128, yaw=0.0):
+def crop(size=128, yaw=0.0):
     """A picture of soft stripes, all of it a person."""
     right, up = pixel_centres(size)
     photo = torch.stack([(3 * right).sin(), (4 * up).sin(), (2 * (right + up)).cos()])[None]
     whole = torch.ones(1, 1, size, size)
-    return View(photo, whole, whole, torch.zeros(1, 478, 3), torch.zeros(478, 3), rotation_from_angles(yaw)[None])
+    return Crop(photo, whole, whole, rotation_from_angles(yaw)[None])
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def test_its_numbers_stay_within_their_range_in_any_precision():
     torch.manual_seed(0)
     network = PostureNetwork((4, 4, 4, 8, 8))
     torch.nn.init.normal_(network.out.weight, std=50.0)
-    photo, matte, inside, *_, rotation = view()[:6]
+    photo, matte, inside, rotation = crop()
     for dtype in (torch.float32, torch.bfloat16):
         posture = network.to(dtype)(photo, matte, inside, rotation, torch.zeros(1, 1, 64, 64))
         assert posture.shape == (1, len(POSTURE_NAMES)) and posture.dtype == torch.float32
@@ -33,7 +33,7 @@ def test_its_numbers_stay_within_their_range_in_any_precision():
 
 @pytest.mark.parametrize("name", POSTURE_NAMES)
 def test_a_picture_moved_on_purpose_lies_in_the_frontal_plane_as_before(name):
-    original, posture, flat = view(), torch.zeros(1, 12), torch.zeros(1, 1, 64, 64)
+    original, posture, flat = crop(), torch.zeros(1, 12), torch.zeros(1, 1, 64, 64)
     posture[0, POSTURE_NAMES.index(name)] = 0.08 if name.startswith("shoulders") else 0.04
     moved = moved_on_purpose(original, posture)
     before, _, _ = canonicalize(original.photo, original.matte, flat, original.rotation)

@@ -4,8 +4,13 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from invertavatar.models.presets import PRESETS, build_networks
-from invertavatar.rendering.head_shape import FaceWindow
+from invertavatar.camera import Camera
+from invertavatar.head.driven_head import DrivenHead
+from invertavatar.models.compositor import Look
+from invertavatar.models.presets import build_networks
+from invertavatar.rendering.face_window import FaceWindow
+from invertavatar.rendering.reprojection import nothing_shown
+from invertavatar.rendering.surface import GROUPS, HeadSurface
 from tests.tiny import tiny_sizes
 
 MILLION = 10**6
@@ -57,20 +62,30 @@ def test_a_photo_goes_through_every_box_at_the_published_resolutions(preset):
         features = generator.canonical(ws, offsets, modulation)
         assert {r: t.shape[1:] for r, t in features.textures.items()} == {r: (channels, r, r) for r in (32, 64, 128)}
         assert features.planes.shape == (1, 3 * channels, planes, planes)
-        grid, mask, patch, soft, height = maps(generator.window_resolution, 2, 1, 1, 1, 1)
-        window = FaceWindow(grid.permute(0, 2, 3, 1), mask, patch, soft, height)
+        grid, mask, patch, soft = maps(generator.window_resolution, 2, 1, 1, 1)
+        window = FaceWindow(grid.permute(0, 2, 3, 1), mask, patch, soft)
         face = generator.face(ws, features, window)
-        generator.renderer.guided = False  # how many rays are traced would depend on what the tensors hold
-        assert face.features.shape == (1, channels, planes, planes)
-        rendering = generator.render(features, face, window, torch.empty(1, 1, 128, 128), torch.empty(1, 3, 3))
+        assert face.shape == (1, channels, planes, planes)
+        head, camera = DrivenHead(*torch.empty(4, 1, 478, 3)), Camera(torch.empty(1, 3, 3))
+
+        def surface(resolution):
+            return HeadSurface(None, *maps(resolution, 1, 3, 3, 1, 1, len(GROUPS)))
+
+        rendering = generator.render(features, face, window, surface(128) if name == "compact" else None, head, camera)
         assert rendering.features.shape == (1, channels, 128, 128)
-        assert generator.upsample(rendering, ws, 512).residual.shape == (1, 3, 512, 512)
+        if name == "paper":
+            assert generator.upsample(rendering, ws, 512).shape == (1, 3, 512, 512)
+        else:
+            seen = surface(512)
+            shown = nothing_shown(seen, rendering.features[:, :3])
+            colour, opacity = generator.compose(Look(shown, seen, rendering.features, torch.empty(1)))
+            assert colour.shape == (1, 3, 512, 512) and opacity.shape == (1, 1, 512, 512)
 
 
 def test_paper_has_none_of_our_additions_and_compact_has_all(preset):
     name, networks, _ = preset
     generator, compact = networks["generator"].config, name == "compact"
-    for switch in ("observed_colour", "mesh_guided_density", "guided_samples", "full_resolution_detail"):
+    for switch in ("observed_colour", "surface_rendering"):
         assert generator[switch] is compact
     assert networks["texture_encoder"].config.mirror is compact
     assert networks["triplane_encoder"].canonical is compact
@@ -78,10 +93,11 @@ def test_paper_has_none_of_our_additions_and_compact_has_all(preset):
     assert generator.output_gain < 0.1 if compact else generator.output_gain == 1
 
 
-def test_paper_has_the_camera_and_the_samples_of_eg3d():
-    generator = PRESETS["paper"]["generator"]
-    assert generator["field_of_view"] == pytest.approx(13.37, abs=0.01)
-    assert (generator["coarse_samples"], generator["fine_samples"]) == (48, 48)
+def test_paper_has_the_camera_and_the_samples_of_eg3d_and_compact_a_weak_perspective(preset):
+    name, networks, _ = preset
+    config = networks["generator"].config
+    assert config.field_of_view == pytest.approx(13.37 if name == "paper" else 0, abs=0.01)
+    assert name == "compact" or (config.coarse_samples, config.fine_samples) == (48, 48)
 
 
 def test_the_seed_set_before_decides_the_weights():

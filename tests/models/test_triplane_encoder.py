@@ -13,7 +13,6 @@ def encoder(**kwargs):
         "in_channels": 8,
         "channels": (4, 6, 8),
         "plane_channels": 3,
-        "relief_channels": (4, 4),
     }
     return TriplaneEncoder(SFT_CHANNELS, **options | kwargs)
 
@@ -24,7 +23,7 @@ def maps(*batch, seed=1):
 
 
 def tensors(modulation):
-    extra = [x for x in (modulation.plane_offsets, modulation.silhouette) if x is not None]
+    extra = [] if modulation.plane_offsets is None else [modulation.plane_offsets]
     return [x for pair in modulation.sft.values() for x in pair] + extra
 
 
@@ -39,13 +38,11 @@ def test_scale_and_shift_have_the_shapes_the_static_backbone_takes():
     assert not torch.equal(backbone(ws, sft=modulation.sft)[16], backbone(ws)[16])
 
 
-def test_plane_offsets_and_silhouette_come_at_full_plane_resolution_and_only_where_configured():
+def test_plane_offsets_come_at_full_plane_resolution_and_only_where_configured():
     modulation, _ = encoder()(*maps(2))
     assert modulation.plane_offsets.shape == (2, 9, 16, 16)
-    assert modulation.silhouette.shape == (2, 1, 16, 16)
     modulation, _ = encoder(plane_offsets=False)(*maps(2))
     assert modulation.plane_offsets is None
-    assert modulation.silhouette is None
 
 
 def test_the_paper_takes_seven_channels_at_a_finer_resolution_than_the_planes():
@@ -87,7 +84,6 @@ def test_a_saved_encoder_gives_the_same_bits(tmp_path):
 def test_gradient_reaches_every_parameter():
     net = encoder()
     modulation, _ = net(*maps(1, 2))
-    relief = net.relief(*maps(1)[:2], *(torch.rand(1, 1, 16, 16) for _ in range(3)))
     posture = net.posture(*maps(1)[:2], torch.ones(1, 1, 16, 16), torch.eye(3)[None], torch.zeros(1, 1, 16, 16))
-    sum(x.square().sum() for x in (*tensors(modulation), relief, posture)).backward()
+    sum(x.square().sum() for x in (*tensors(modulation), posture)).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []

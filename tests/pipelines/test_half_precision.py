@@ -120,14 +120,14 @@ def spoilt(head_model):
 
 @pytest.mark.parametrize(
     "part",
-    ["latent_encoder", "texture_encoder.unet.encoder", "triplane_encoder.unet.gru", "triplane_encoder.relief_network"],
+    ["latent_encoder", "texture_encoder.unet.encoder", "triplane_encoder.unet.gru", "triplane_encoder.posture_network"],
 )
 def test_a_photo_that_would_spoil_an_avatar_is_refused_and_the_avatar_stays(spoilt, tiny_avatar, portrait, part):
     pipe, before = spoilt(part), copy.deepcopy(tiny_avatar)
     avatar = None if part == "latent_encoder" else tiny_avatar
     with pytest.raises(InvertAvatarError, match="anna_3 has not joined the avatar, as numbers that are not"):
         pipe.add_portrait(avatar, portrait("anna_3"))
-    assert torch.equal(tiny_avatar.detail_sum, before.detail_sum)
+    assert torch.equal(tiny_avatar.texture_sum, before.texture_sum)
     pairs = zip(tiny_avatar.triplane_state.hidden, before.triplane_state.hidden, strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
@@ -135,7 +135,7 @@ def test_a_photo_that_would_spoil_an_avatar_is_refused_and_the_avatar_stays(spoi
 @pytest.mark.parametrize(
     ("part", "call"),
     [
-        *((part, "render") for part in ("static_backbone", "texture_backbone", "renderer", "super_resolution")),
+        *((part, "render") for part in ("static_backbone", "texture_backbone", "renderer", "compositor")),
         *(("face_backbone.blocks.32.head", call) for call in ("render", "animate_stream", "extract_mesh", "sample")),
         ("renderer", "extract_mesh"),
         ("mapping_network", "sample"),
@@ -146,7 +146,7 @@ def test_a_picture_of_numbers_that_are_not_finite_is_an_error_and_never_an_empty
     calls = {
         "render": lambda: pipe.render(tiny_avatar, height=64),
         "animate_stream": lambda: next(pipe.animate_stream(tiny_avatar, motion=nod, height=64)),
-        "extract_mesh": lambda: pipe.extract_mesh(tiny_avatar, resolution=32, texture_size=256, surface="volume"),
+        "extract_mesh": lambda: pipe.extract_mesh(tiny_avatar, texture_size=256),
         "sample": lambda: pipe.render(pipe.sample(1), height=64),
     }
     with pytest.raises(InvertAvatarError, match="Numbers that are not finite came out of the networks in float32"):

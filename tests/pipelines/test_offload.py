@@ -51,7 +51,7 @@ def fired(monkeypatch) -> list[torch.nn.Module]:
 def everything(pipe) -> list[np.ndarray]:
     """What each public call draws."""
     avatar = pipe.update(pipe.reconstruct(PHOTOS[0]), PHOTOS[1])
-    head = pipe.extract_mesh(avatar, resolution=32, texture_size=256, surface="volume")
+    head = pipe.extract_mesh(avatar, texture_size=256)
     frames = list(pipe.animate_stream(avatar, driving_image=PHOTOS[1], height=64))
     stills = [pipe.render(person, yaw=20, height=64, output_type="np") for person in (avatar, pipe.sample(3))]
     return [*stills, *frames, head.vertices, head.texture]
@@ -74,7 +74,7 @@ def test_after_each_call_all_networks_are_offloaded(pipe, fired, tiny_avatar, ca
         "reconstruct": lambda: pipe.reconstruct(PHOTOS[0]),
         "render": lambda: pipe.render(tiny_avatar, height=64),
         "animate_stream": lambda: list(pipe.animate_stream(tiny_avatar, driving_image=PHOTOS[1], height=64)),
-        "extract_mesh": lambda: pipe.extract_mesh(tiny_avatar, resolution=32, texture_size=256, surface="volume"),
+        "extract_mesh": lambda: pipe.extract_mesh(tiny_avatar, texture_size=256),
         "sample": lambda: pipe.sample(1),
     }
     calls[call]()

@@ -107,8 +107,9 @@ def test_another_order_of_later_photos_changes_the_gru_states_and_no_more(tiny_p
     # The teeth stand where the neutral face known at the time puts them; all else is seen the same in any order.
     skin_and_eyes = tiny_pipeline._atlas(32).region != MOUTH
     assert ((a.texture_sum - b.texture_sum) * skin_and_eyes).abs().max() < 1e-5
-    # In the frontal plane they are a few pixels.
-    assert ((a.views.coarse - b.views.coarse[:, [0, 2, 1]]).abs().amax(2) > 1e-4).float().mean() < 0.01
+    assert torch.equal(a.views.picture, b.views.picture[:, [0, 2, 1]])
+    # Each was seen from the front through the head as it was known at the time.
+    assert (a.views.front - b.views.front[:, [0, 2, 1]]).abs().mean() < 0.02
     assert (a.texture_state.hidden[0] - b.texture_state.hidden[0]).abs().max() > 0.01
     assert (a.triplane_state.hidden[0] - b.triplane_state.hidden[0]).abs().max() > 0.01
 
@@ -128,8 +129,8 @@ def test_updating_leaves_the_avatar_given_as_it_was(tiny_pipeline, tiny_avatar, 
 def test_fusion_first_keeps_the_first_photo_s_features_colours_and_shape(tiny_pipeline, portrait):
     one = fused(tiny_pipeline, portrait, ["anna_1"])
     two = fused(tiny_pipeline, portrait, ["anna_1", "anna_2"], "first")
-    same = {name for name in _tensors(one) if name.startswith(("texture_", "triplane_state", "views", "detail_sum"))}
-    assert (same | {"relief_sum"}).isdisjoint(differing(one, two))
+    same = {name for name in _tensors(one) if name.startswith(("texture_", "triplane_state", "views"))}
+    assert same.isdisjoint(differing(one, two))
     assert {"shape.vertices", "thumbnails"} <= differing(one, two)
 
 
@@ -137,7 +138,7 @@ def test_the_three_fusions_differ_from_the_second_photo_on(tiny_pipeline):
     def avatars(photos):
         return [tiny_pipeline.reconstruct(photos, fusion=fusion) for fusion in ("gru", "mean", "first")]
 
-    weighed = {"texture_sum", "detail_sum", "views.rotation", "views.posture", "relief_sum"}
+    weighed = {"texture_sum", "views.by_pose"}
     gru, mean, first = avatars(PHOTOS[:1])
     assert not differing(gru, first)
     assert differing(gru, mean) == weighed  # what one photo shows is the same, whatever it weighs
@@ -170,10 +171,9 @@ def test_a_change_of_expression_moves_the_face_window_and_leaves_all_else_untouc
         pictures(tiny_pipeline, tiny_avatar, expression={"jawOpen": jaw})
     (still, closed), (again, opened) = calls
     assert torch.equal(still.planes, again.planes)
-    assert torch.equal(still.silhouette, again.silhouette)
+    assert torch.equal(still.fill, again.fill)
     assert all(torch.equal(still.textures[r], again.textures[r]) for r in still.textures)
-    assert not torch.equal(closed.features, opened.features)
-    assert not torch.equal(closed.height, opened.height)
+    assert not torch.equal(closed, opened)
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
@@ -186,8 +186,7 @@ def test_but_for_the_trackers_bias_a_change_of_pose_leaves_all_planes_untouched(
     front, side = (pictures(pipe, avatar, yaw=yaw) for yaw in (0, 35))
     (features, face), (other, turned) = calls
     assert torch.equal(features.planes, other.planes)
-    assert torch.equal(face.features, turned.features)
-    assert torch.equal(face.height, turned.height)
+    assert torch.equal(face, turned)
     assert (front - side).abs().max() > 0.1
 
 
@@ -195,7 +194,7 @@ def test_but_for_the_trackers_bias_a_change_of_pose_leaves_all_planes_untouched(
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
-@pytest.mark.parametrize("height", [64, 97, 256, 768])
+@pytest.mark.parametrize("height", [64, 97, 300, 768])
 def test_any_height_is_rendered(preset, height, head_model, portrait):
     pipe = build(head_model, preset)
     (picture,) = pipe.render(fused(pipe, portrait, ["anna_1"]), height=height)
@@ -355,8 +354,10 @@ def test_a_turned_camera_adds_to_the_drivers_pose(tiny_pipeline, tiny_avatar):
     straight, turned = (Motion.from_sliders({"yaw": yaw}) for yaw in (0, 25))
     a = tiny_pipeline.animate(tiny_avatar, "pt", motion=straight, relative_motion=False, yaw=25, height=64).frames
     b = tiny_pipeline.animate(tiny_avatar, "pt", motion=turned, relative_motion=False, height=64).frames
-    assert (a - b)[:, :, :40].abs().max() < 1e-4
-    assert (a - b)[:, :, 56:].abs().max() > 0.01  # the camera goes around the body, the driver's head turns on its neck
+    assert (a - b)[:, :, :32].abs().mean() < 1e-3
+    assert (a - b)[
+        :, :, 48:
+    ].abs().mean() > 0.01  # the camera goes around the body, the driver's head turns on its neck
 
 
 def test_the_camera_may_move_from_frame_to_frame(tiny_pipeline, tiny_avatar):
@@ -397,9 +398,9 @@ def test_a_rendered_head_turns_on_its_neck_or_with_the_body(tiny_pipeline, tiny_
         tiny_pipeline.render(tiny_avatar, yaw=yaw, height=64, output_type="pt", turn_body=body)
         for yaw, body in ((0, False), (25, False), (25, True))
     )
-    assert (head - both)[:, :, :40].abs().max() < 1e-4
-    assert (head - both)[:, :, 56:].abs().max() > 0.01
-    assert (head - still)[:, :, :40].abs().max() > 0.1
+    assert (head - both)[:, :, :32].abs().mean() < 1e-3
+    assert (head - both)[:, :, 48:].abs().mean() > 0.01
+    assert (head - still)[:, :, :32].abs().mean() > 0.03
 
 
 def test_calling_it_is_reconstructing_and_animating(tiny_pipeline):

@@ -1,10 +1,7 @@
 """What the pipeline gives beside pictures: depth, alpha and meshes, and the options that save memory."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 import trimesh
 
 from invertavatar.camera import rotation_from_angles
@@ -39,17 +36,16 @@ def test_asking_for_depth_leaves_the_pictures_as_they_are(tiny_pipeline, tiny_av
     np.testing.assert_array_equal(pictures, tiny_pipeline.render(tiny_avatar, yaw=20, height=64, output_type="np"))
 
 
-def test_tiles_of_rays_give_the_same_pictures(head_model, tiny_avatar):
-    # Guided samples on a CPU are marched by a compiled loop, which needs no tiles.
-    pipe = InvertAvatarPipeline(**tiny_networks(guided_samples=False), head_model=head_model)
-    avatar = replace(tiny_avatar, model=pipe.fingerprint)
+def test_tiles_of_rays_give_the_same_pictures(head_model, portrait):
+    pipe = InvertAvatarPipeline(**tiny_networks("paper"), head_model=head_model)  # which marches rays
+    avatar = pipe.add_portrait(None, portrait("anna_1"))
 
     def rendered():
         return pipe.render(avatar, yaw=20, height=64, output_type="np")
 
     whole, seen, query = rendered(), [], pipe.generator.renderer.query
     pipe.enable_ray_tiling(100)
-    pipe.generator.renderer.query = lambda p, s, points: seen.append(points.shape[1]) or query(p, s, points)
+    pipe.generator.renderer.query = lambda planes, points: seen.append(points.shape[1]) or query(planes, points)
     tiled = rendered()
     del pipe.generator.renderer.query
     pipe.disable_ray_tiling()
@@ -65,61 +61,48 @@ def test_a_tile_of_no_rays_is_refused(tiny_pipeline):
 
 @pytest.fixture(scope="module")
 def head(tiny_pipeline, tiny_avatar):
-    return tiny_pipeline.extract_mesh(tiny_avatar, resolution=64, texture_size=256, surface="volume")
+    return tiny_pipeline.extract_mesh(tiny_avatar, texture_size=512)
 
 
-def test_the_mesh_is_closed_and_its_front_is_the_rendered_surface(head, tiny_pipeline, tiny_avatar):
+def test_the_front_of_the_mesh_is_the_rendered_surface(head, tiny_pipeline, tiny_avatar):
     surface = trimesh.Trimesh(head.vertices, head.triangles, process=False)
-    assert surface.is_watertight
-    assert surface.volume > 0
-    assert np.abs(head.vertices).max() <= 1.05
-    _, depth = tiny_pipeline.render(tiny_avatar, height=64, output_type="np", return_depth=True)
+    _, depth = tiny_pipeline.render(tiny_avatar, expression={}, height=64, output_type="np", return_depth=True)
     errors = []
-    for row, column in ((24, 24), (24, 40), (32, 32), (44, 32)):
+    for row, column in ((24, 24), (24, 40), (32, 32), (44, 32), (12, 32)):  # cheeks, nose, chin, forehead
         x, y = (column + 0.5) / 32 - 1, 1 - (row + 0.5) / 32
         hits, _, _ = surface.ray.intersects_location([[x, y, 2]], [[0, 0, -1]])
         errors.append(hits[:, 2].max() - depth[0, row, column])
-    assert np.abs(errors).max() < 0.08, errors
+    assert np.abs(errors).max() < 0.05, errors
+
+
+def shown_at(head, landmark: np.ndarray) -> np.ndarray:
+    """The texture at the vertex that is nearest to a place."""
+    corner = (head.triangles == np.linalg.norm(head.vertices - landmark, axis=1).argmin()).argmax()
+    u, v = head.uv[head.uv_triangles.ravel()[corner]] * len(head.texture)
+    return head.texture[len(head.texture) - 1 - int(v), int(u)].astype(float)
 
 
 def test_the_mesh_shows_the_colours_of_the_front_view(head, tiny_pipeline, tiny_avatar):
-    picture = tiny_pipeline.render(tiny_avatar, height=256, output_type="np")[0] * 255
+    picture = tiny_pipeline.render(tiny_avatar, expression={}, height=256, output_type="np")[0] * 255
     for landmark in (151, 50, 280, 200):  # forehead, cheeks, chin
-        place = tiny_avatar.shape.landmarks[landmark].numpy()
-        nearest = np.linalg.norm(head.vertices - place, axis=1).argmin()
-        x, y, _ = head.vertices[nearest]
+        x, y, _ = place = tiny_avatar.shape.landmarks[landmark].numpy()
         shown = picture[int((1 - y) * 128), int((x + 1) * 128)]
-        assert np.abs(head.vertex_colors[nearest] - shown).max() < 40
-
-
-def test_an_expression_moves_the_mesh(tiny_pipeline, tiny_avatar):
-    shut, wide = (
-        tiny_pipeline.extract_mesh(tiny_avatar, 64, expression={"jawOpen": score}, texture_size=256, surface="volume")
-        for score in (0, 1)
-    )
-    assert shut.vertices.shape != wide.vertices.shape or np.abs(shut.vertices - wide.vertices).max() > 0.02
+        assert np.abs(shown_at(head, place) - shown).max() < 40
 
 
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
-    [
-        ({"resolution": 30}, "multiple of 4"),
-        ({"resolution": 65}, "multiple of 4"),
-        ({"threshold": 0}, "above 0"),
-        ({"texture_size": 300}, "texture size"),
-        ({"expression": {"grin": 1}}, "no expression axis grin"),
-    ],
+    [({"texture_size": 300}, "texture size"), ({"expression": {"grin": 1}}, "expression axis grin")],
 )
 def test_a_mesh_that_cannot_be_is_refused_in_a_sentence(tiny_pipeline, tiny_avatar, arguments, phrase):
     with pytest.raises(InvertAvatarError, match=phrase):
         tiny_pipeline.extract_mesh(tiny_avatar, **arguments)
 
 
-def test_a_perspective_model_gives_a_mesh_too(head_model, portrait):
-
-    torch.manual_seed(0)
+def test_a_perspective_model_that_marches_rays_gives_a_mesh_too(head_model, portrait):
     pipe = InvertAvatarPipeline(**tiny_networks("paper"), head_model=head_model)
     pipe.set_progress_bar_config(disable=True)
     avatar = pipe.add_portrait(None, portrait("anna_1"))
-    head = pipe.extract_mesh(avatar, 64, threshold=1.0, texture_size=256, surface="volume")
-    assert trimesh.Trimesh(head.vertices, head.triangles, process=False).is_watertight
+    head = pipe.extract_mesh(avatar, texture_size=256)
+    picture = pipe.render(avatar, expression={}, height=256, output_type="np")[0] * 255
+    assert np.abs(shown_at(head, avatar.shape.landmarks[1].numpy()) - picture[120:136, 120:136].mean((0, 1))).max() < 40

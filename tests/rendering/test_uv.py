@@ -4,11 +4,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from invertavatar.camera import project, rotation_from_angles
+from invertavatar.camera import pixel_centres, project, rotation_from_angles
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.topology import INNER_LIPS, LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH, SKIN
 from invertavatar.rendering.rasterizer import interpolate, rasterize
-from invertavatar.rendering.uv import fill_unseen, layered, mirror_texture, unproject, uv_atlas, vertex_facing
+from invertavatar.rendering.uv import (
+    continued,
+    fill_unseen,
+    layered,
+    mirror_texture,
+    unproject,
+    uv_atlas,
+    vertex_facing,
+)
 from tests.landmarks import driven_mean, mean_landmarks
 
 SIZE = 256
@@ -233,10 +241,11 @@ def test_filling_keeps_the_texels_that_were_seen_and_gives_the_others_the_consta
     torch.testing.assert_close(fill_unseen(constant, weight), torch.full_like(noise, 0.7))
 
 
-def test_one_seen_texel_colours_the_whole_map():
-    colour, weight = torch.zeros(1, 1, 128, 128), torch.zeros(1, 1, 128, 128)
+@pytest.mark.parametrize("size", [128, 101, 300])
+def test_one_seen_texel_colours_the_whole_map(size):
+    colour, weight = torch.zeros(1, 1, size, size), torch.zeros(1, 1, size, size)
     colour[..., 3, 100], weight[..., 3, 100] = 0.4, 1e-3
-    torch.testing.assert_close(fill_unseen(colour, weight), torch.full((1, 1, 128, 128), 0.4))
+    torch.testing.assert_close(fill_unseen(colour, weight), torch.full((1, 1, size, size), 0.4))
 
 
 def test_an_unseen_texel_takes_the_colour_of_its_nearest_surroundings():
@@ -250,3 +259,15 @@ def test_an_unseen_texel_takes_the_colour_of_its_nearest_surroundings():
 
 def test_a_map_of_which_nothing_was_seen_is_filled_with_zero():
     assert fill_unseen(torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)).abs().max() == 0
+
+
+@pytest.mark.parametrize("size", [64, 75, 200])
+def test_a_map_of_any_size_goes_on_beyond_its_mask(size):
+    right, up = pixel_centres(size)
+    mask = (right < 0).float()[None, None]
+    inside = mask[0, 0] > 0
+    whole = continued(torch.where(mask > 0, torch.stack([up, torch.full_like(up, 0.4)]), 9.0), mask, 64)[0]
+    assert torch.equal(whole[0, inside], up[inside])
+    torch.testing.assert_close(whole[1], torch.full_like(up, 0.4))
+    beside = ~inside & (right < 4 / size)
+    assert torch.corrcoef(torch.stack([whole[0, beside], up[beside]]))[0, 1] > 0.95 and whole[0].abs().max() < 1

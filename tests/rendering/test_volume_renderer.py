@@ -1,24 +1,18 @@
-"""Volume rendering against cases that have an exact answer."""
+"""Features of a known surface, and volume rendering against cases that have an exact answer."""
 
 import math
 
 import pytest
 import torch
 
-from invertavatar.camera import pixel_centres, rotation_from_angles
-from invertavatar.rendering.volume_renderer import (
-    OPTICAL_DEPTH,
-    SHELL,
-    Planes,
-    Solid,
-    VolumeRenderer,
-    importance,
-    march,
-    solid_logit,
-)
+from invertavatar.camera import Camera, pixel_centres, rotation_from_angles
+from invertavatar.rendering.rest_pose import to_rest
+from invertavatar.rendering.surface import GROUPS, HeadSurface
+from invertavatar.rendering.volume_renderer import OPTICAL_DEPTH, Planes, VolumeRenderer, importance, march
 
 CHANNELS, FEATURES, SIZE = 4, 5, 16
-FRONTAL = torch.eye(3)[None]
+BEHIND = (-0.3, -0.5)
+FRONTAL = Camera(torch.eye(3)[None])
 
 
 @pytest.fixture(autouse=True)
@@ -28,22 +22,26 @@ def seed():
         yield
 
 
-def renderer(coarse=48, fine=0, guided=False, gain=0.0, window=0.5):
-    """With gain 0 the decoder adds nothing: colours are the planes' first three channels, density is the solid's."""
-    return VolumeRenderer(CHANNELS, FEATURES, 8, window, coarse, fine, guided, output_gain=gain).eval()
+def renderer(coarse=48, fine=0, gain=0.0, window=0.5):
+    """With gain 0 the planes are what is drawn: three channels of colours, and the fourth is the logit of density."""
+    made = VolumeRenderer(CHANNELS, FEATURES, 8, window, coarse, fine, BEHIND, (0.15, 0.4), output_gain=gain).eval()
+    if not gain:
+        first, _, last = made.decoder
+        with torch.no_grad():
+            first.weight.zero_()
+            first.bias.zero_()
+            first.weight[:2, 3] = last.weight[0, :2] = torch.tensor([1.0, -1.0])  # SiLU(x) - SiLU(-x) = x
+    return made
 
 
-def constant_planes(colour=(0.2, -0.3, 0.6), batch=1):
-    """All of the colour in the frontal plane, nothing in the others."""
-    static = torch.zeros(batch, 3, CHANNELS, 8, 8)
+def slab(front=0.2, back=-0.6, colour=(0.2, -0.3, 0.6), silhouette=0.0, size=128):
+    """Dense from front to back, where `silhouette`, which is a number or a picture [size, size], does not forbid it."""
+    static = torch.zeros(1, 3, CHANNELS, size, size)
     static[:, 0, :3] = torch.tensor(colour)[:, None, None]
+    static[:, 0, 3] = silhouette
+    _, z = pixel_centres(size)  # the planes (x, z) and (z, y) have z where a picture has up and right
+    static[:, 1, 3] = torch.where((z < front) & (z > back), 60.0, -60.0)
     return Planes(static.flatten(1, 2))
-
-
-def slab(front=0.2, back=-0.6, silhouette=8.0, size=32):
-    """Solid between two planes; `silhouette` is a number or a picture [size, size]."""
-    maps = (torch.full((1, 1, size, size), float(level)) for level in (front, back))
-    return Solid(*maps, torch.as_tensor(silhouette).float().expand(1, 1, size, size))
 
 
 # Marching
@@ -101,87 +99,61 @@ def test_importance_samples_fall_as_their_numbers_rise():
     assert (fine.diff(dim=-1) <= 1e-6).all()
 
 
-# The solid
-
-
-def test_the_solid_is_dense_between_front_and_back_inside_the_silhouette_and_nowhere_else():
-    right, _ = pixel_centres(32)
-    solid = slab(silhouette=torch.where(right < 0, 8.0, -8.0))
-    points = torch.tensor([[-0.5, 0, 0], [-0.5, 0, 0.5], [-0.5, 0, -0.9], [0.5, 0, 0], [-1.3, 0, 0]])
-    inside, before, behind, beside, beyond = solid_logit(solid, points[None])[0]
-    assert inside > 2
-    assert max(before, behind, beside, beyond) < -2
-
-
-def test_the_solid_s_surface_is_where_its_logit_is_zero():
-    z = torch.tensor([0.2, -0.6])
-    points = torch.stack([torch.zeros(2), torch.zeros(2), z], -1)[None]
-    torch.testing.assert_close(solid_logit(slab(), points), torch.zeros(1, 2), atol=1e-5, rtol=0)
-
-
 # Pictures
 
 
 def test_empty_space_is_transparent_and_black():
-    rendering = renderer()(constant_planes(), slab(silhouette=-8.0), FRONTAL, SIZE)
-    assert rendering.opacity.max() < 0.02
-    assert rendering.features.abs().max() < 0.02
+    rendering = renderer()(slab(silhouette=-200.0), FRONTAL, SIZE)
+    assert rendering.opacity.max() < 1e-5
+    assert rendering.features.abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("front", [-0.3, 0.0, 0.45])
-def test_the_depth_of_an_opaque_slab_is_that_of_its_front_within_a_step(front, guided):
-    made = renderer(coarse=48 if not guided else 8, fine=16 if guided else 0, guided=guided)
-    rendering = made(constant_planes(), slab(front, -0.95), FRONTAL, SIZE)
-    middle = (..., slice(2, -2), slice(2, -2))
-    assert rendering.opacity[middle].min() > 0.98
-    step = 2 / 48 if not guided else 2 * SHELL / 16
-    # The surface is soft: light is stopped within SURFACE_WIDTH of it.
-    assert (rendering.depth[middle] - front).abs().max() < step + 0.03
+def test_the_depth_of_an_opaque_slab_is_that_of_its_front_within_a_step(front):
+    rendering = renderer()(slab(front, -0.95), FRONTAL, SIZE)
+    assert rendering.opacity.min() > 0.99
+    assert (rendering.depth - front).abs().max() < 2 / 48 + 1 / 64  # a sample, a texel
 
 
 def test_an_opaque_slab_has_the_colour_of_the_planes():
-    rendering = renderer()(constant_planes((0.2, -0.3, 0.6)), slab(), FRONTAL, SIZE)
-    middle = rendering.features[0, :, 4:-4, 4:-4]
-    torch.testing.assert_close(middle[:3].mean((1, 2)), torch.tensor([0.2, -0.3, 0.6]), atol=0.01, rtol=0)
-    assert middle[3:].abs().max() < 1e-6
+    features = renderer()(slab(colour=(0.2, -0.3, 0.6)), FRONTAL, SIZE).features[0]
+    torch.testing.assert_close(features[:3].mean((1, 2)), torch.tensor([0.2, -0.3, 0.6]), atol=0.01, rtol=0)
+    assert features[3:].abs().max() < 1e-6
 
 
 def test_the_shapes_are_those_of_batch_features_and_size():
-    batch = Planes(constant_planes(batch=2).static)
-    solid = Solid(*(m.expand(2, -1, -1, -1) for m in slab()))
-    features, opacity, depth = renderer(8)(batch, solid, FRONTAL.expand(2, -1, -1), 10)
+    planes, camera = Planes(slab().static.expand(2, -1, -1, -1)), Camera(torch.eye(3).expand(2, -1, -1))
+    features, opacity, depth = renderer(8)(planes, camera, 10)
     assert features.shape == (2, FEATURES, 10, 10) and opacity.shape == depth.shape == (2, 1, 10, 10)
 
 
 def test_x_runs_right_and_y_up_in_the_planes():
-    static = torch.zeros(1, 3, CHANNELS, 32, 32)
-    static[0, 0, 0, :16] = 1  # top half of the (x, y) plane
-    static[0, 0, 1, :, 16:] = 1  # right half
-    rendering = renderer()(Planes(static.flatten(1, 2)), slab(), FRONTAL, SIZE)
+    planes = slab(colour=(0.0, 0.0, 0.0)).static
+    planes[0, 0, :64] = 1  # top half of the (x, y) plane
+    planes[0, 1, :, 64:] = 1  # right half
+    rendering = renderer()(Planes(planes), FRONTAL, SIZE)
     top, right = rendering.features[0, 0] > 0.5, rendering.features[0, 1] > 0.5
-    assert top[:7].all() and not top[9:].any()
-    assert right[:, 9:].all() and not right[:, :7].any()
+    assert top[:8].all() and not top[8:].any()
+    assert right[:, 8:].all() and not right[:, :8].any()
 
 
 def test_a_head_that_is_turned_to_the_right_shows_what_was_on_its_nose_at_the_right():
-    static = torch.zeros(1, 3, CHANNELS, 64, 64)
-    static[0, 0, 0, 28:36, 28:36] = 1  # a spot at x = y = 0, in front of everything at z = 0.5
-    turned = rotation_from_angles(30.0)[None]
-    rendering = renderer(96)(Planes(static.flatten(1, 2)), slab(0.5, -0.2), turned, 32)
+    planes = slab(0.5, -0.2, (0.0, 0.0, 0.0)).static
+    planes[0, 0, 56:72, 56:72] = 1  # a spot at x = y = 0, in front of everything at z = 0.5
+    rendering = renderer(96)(Planes(planes), Camera(rotation_from_angles(30.0)[None]), 32)
     spot = rendering.features[0, 0].argmax()
     x = (int(spot % 32) + 0.5) / 16 - 1
     assert x == pytest.approx(0.5 * math.sin(math.radians(30)), abs=0.1)
 
 
 def test_a_point_is_seen_larger_from_near_by_and_nothing_changes_at_the_plane_of_the_head_s_centre():
-    right, _ = pixel_centres(64)
-    picture = torch.where(right.abs() < 0.4, 8.0, -8.0)
+    right, _ = pixel_centres(128)
+    column = torch.where(right.abs() < 0.4, 0.0, -200.0)
     widths = {}
     for front in (0.5, 0.0):
-        solid = slab(front, front - 0.2, picture, 64)
+        planes = slab(front, front - 0.2, silhouette=column)
         for fov in (0.0, 40.0):
-            opacity = renderer(96)(constant_planes(), solid, FRONTAL, 64, field_of_view=fov).opacity
+            opacity = renderer(96)(planes, FRONTAL._replace(field_of_view=fov), 64).opacity
             widths[front, fov] = (opacity[0, 0, 32] > 0.5).sum().item()
     assert widths[0.5, 0.0] == pytest.approx(0.4 * 64, abs=2)
     assert widths[0.5, 40.0] == pytest.approx(0.4 * 64 / (1 - 0.5 * math.tan(math.radians(20))), abs=2)
@@ -189,10 +161,24 @@ def test_a_point_is_seen_larger_from_near_by_and_nothing_changes_at_the_plane_of
 
 
 def test_zoom_enlarges_the_picture():
-    right, _ = pixel_centres(64)
-    solid = slab(0.2, -0.6, torch.where(right.abs() < 0.3, 8.0, -8.0), 64)
-    once, twice = (renderer()(constant_planes(), solid, FRONTAL, 64, zoom=z).opacity[0, 0, 32] for z in (1.0, 2.0))
+    right, _ = pixel_centres(128)
+    planes = slab(silhouette=torch.where(right.abs() < 0.3, 0.0, -200.0))
+    once, twice = (renderer()(planes, FRONTAL._replace(zoom=zoom), 64).opacity[0, 0, 32] for zoom in (1.0, 2.0))
     assert (twice > 0.5).sum() == pytest.approx(2 * int((once > 0.5).sum()), abs=3)
+
+
+def test_the_body_of_a_turned_head_is_drawn_where_it_lies_at_rest():
+    planes, (turn, posture) = slab(silhouette=0.0), (rotation_from_angles(30.0)[None], torch.full((1, 12), 0.05))
+    planes.static[0, :2] = torch.stack(pixel_centres(128))  # colours say where a place lies at rest
+    drawn = renderer(200)(planes, FRONTAL, 32, turn=turn, posture=posture)
+    place = (drawn.features[0, :2] / drawn.opacity[0]).permute(1, 2, 0)
+    right, up = pixel_centres(32)
+    seen = torch.stack([right, up, (drawn.depth / drawn.opacity)[0, 0]], -1)
+    expected = to_rest(seen.view(1, -1, 3), turn, posture).view(32, 32, 3)[..., :2]
+    within = (expected.abs() < 0.95).all(-1)
+    assert ((place - expected).abs().amax(-1) * within).max() < 0.05
+    body, face = (up < -0.9) & within, (right.abs() < 0.3) & (up.abs() < 0.3)
+    assert (place - seen[..., :2])[body].abs().amax() > 0.1 > 0.02 > (place - seen[..., :2])[face].abs().amax()
 
 
 # The face window
@@ -218,111 +204,99 @@ def test_a_half_soft_window_is_laid_half_over_the_static_plane():
     torch.testing.assert_close(sampled, torch.full((1, 1, CHANNELS), 0.5 * 3 + 0.5 * 1 + 2))
 
 
-def test_behind_the_ear_plane_the_colours_are_those_of_the_head_s_back_and_no_other_feature_changes():
-    planes = Planes(torch.ones(1, 3 * CHANNELS, 4, 4), behind=torch.full((1, 3, 4, 4), -0.8))
-    front, back = renderer().sample(planes, torch.tensor([[[0.1, 0.2, 0.0], [0.1, 0.2, -0.6]]]))[0]
-    assert front.tolist() == [3] * CHANNELS
-    assert back.tolist() == pytest.approx([-0.8] * 3 + [3] * (CHANNELS - 3))
+# A surface
+
+
+def surface(rest, mask=1.0):
+    """What pixels [3, H, H] see, of a head whose depth is its height."""
+    size = rest.shape[-1]
+    mask = torch.as_tensor(mask).expand(1, 1, size, size)
+    groups = torch.zeros(1, len(GROUPS), size, size)
+    return HeadSurface(
+        None, mask, rest[None], torch.zeros(1, 3, size, size), rest[None, 2:], torch.ones(1, 1, size, size), groups
+    )
+
+
+def plane_at(z, size=SIZE):
+    right, up = pixel_centres(size)
+    return torch.stack([right, up, torch.full_like(right, z)])
+
+
+def test_on_a_surface_each_pixel_has_the_features_of_the_place_that_it_sees():
+    made, planes = renderer(gain=1.0), Planes(torch.randn(1, 3 * CHANNELS, 8, 8))
+    places = torch.rand(3, SIZE, SIZE) * 1.6 - 0.8
+    drawn = made.on_surface(planes, surface(places))
+    _, expected = made.query(planes, places.flatten(1).mT[None])
+    torch.testing.assert_close(drawn.features.flatten(2).mT, expected)
+    assert expected[..., 3:].std() > 0.1
+    torch.testing.assert_close(drawn.depth[0], places[2:])
+
+
+def test_beside_a_surface_there_is_nothing():
+    half = torch.zeros(SIZE, SIZE)
+    half[:, :8] = 1
+    drawn = renderer(gain=1.0).on_surface(slab(), surface(plane_at(0.4), half))
+    assert torch.equal(drawn.opacity[0, 0], half)
+    assert all(x[..., 8:].abs().max() == 0 and x[..., :8].abs().min() > 0 for x in (drawn.features[:, :1], drawn.depth))
+
+
+@pytest.mark.parametrize(("z", "share"), [(-0.2, 0.0), (-0.4, 0.5), (-0.6, 1.0)])
+def test_what_does_not_show_from_the_front_has_the_hidden_colours_and_no_other_feature_changes(z, share):
+    made, planes = renderer(gain=1.0), slab()
+    open_, given = (
+        made.on_surface(planes, surface(plane_at(z)), hidden) for hidden in (None, torch.ones(1, 3, 16, 16))
+    )
+    torch.testing.assert_close(given.features[:, :3], open_.features[:, :3] * (1 - share) + share, atol=1e-4, rtol=0)
+    assert torch.equal(given.features[:, 3:], open_.features[:, 3:])
 
 
 # Samples
 
 
-def test_guided_samples_lie_in_a_shell_around_the_surface():
-    made = renderer(coarse=2, fine=12, guided=True)
-    places = []
-    made._decode, decode = lambda *args: places.append(args[-1]) or decode(*args), made._decode
-    made(constant_planes(), slab(0.25, -0.95), FRONTAL, SIZE)
-    near = ((places[0] - 0.25).abs() < SHELL + 0.06)[0].unflatten(0, (SIZE, SIZE))[3:-3, 3:-3]
-    assert (near.sum(-1) >= 12).all()
-    assert places[0].shape[-1] == 14
-    assert (places[0].diff(dim=-1) <= 0).all()  # from near to far
-
-
-def test_a_ray_that_grazes_one_surface_and_goes_on_to_another_finds_both(monkeypatch):
-    right, _ = pixel_centres(64)
-    nose = (0.6 - 2.5 * right.abs()).clamp(min=-0.3).expand(1, 1, -1, -1)
-    solid, turned = slab(back=-0.9, size=64)._replace(front=nose), rotation_from_angles(-35.0)
-    grazing = constant_planes()._replace(static=torch.linspace(-1, 1, 64).repeat(1, 3 * CHANNELS, 64, 1))
-    errors = []
-    for deviations in (0.0, 2.0):
-        monkeypatch.setattr("invertavatar.rendering.volume_renderer.DEVIATIONS", deviations)
-        few, many = (
-            renderer(coarse, fine, guided=True)(grazing, solid, turned[None], 64)
-            for coarse, fine in ((2, 10), (200, 10))
-        )
-        errors.append((few.features - many.features)[0, :3, 4:-4, 4:-4].abs().amax())
-    assert errors[1] < 0.2 < 1 < errors[0]
-
-
-def test_the_decoder_refines_the_solid_and_makes_nothing_out_of_nothing():
-    made, nothing = renderer(gain=1.0), slab(silhouette=-12.0)
-    made.decoder[2].bias.data[0] = 30
-    rendering = made(constant_planes(), nothing, FRONTAL, SIZE)
-    assert rendering.opacity.max() < 0.05
-    rendering.opacity.sum().backward()
-    assert made.decoder[2].bias.grad[0] > 0  # it still learns to want less
-    made.decoder[2].bias.data[0] = -30
-    assert made(constant_planes(), slab(), FRONTAL, SIZE).opacity.max() < 0.05  # but it may take away
-
-
-def test_the_paper_s_two_passes_find_a_thin_surface_that_the_first_alone_would_blur():
-    solid = slab(0.21, -0.95)
+def test_the_two_passes_find_a_thin_surface_that_the_first_alone_would_blur():
     errors = []
     for fine in (0, 24):
-        rendering = renderer(coarse=10, fine=fine)(constant_planes(), solid, FRONTAL, SIZE)
-        depth = (rendering.depth / rendering.opacity)[0, 0, 4:-4, 4:-4]
+        rendering = renderer(coarse=10, fine=fine)(slab(0.21, -0.95), FRONTAL, SIZE)
+        depth = rendering.depth / rendering.opacity
         errors.append((depth - 0.21).abs().mean())
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_without_a_solid_the_decoder_alone_decides_the_density():
-    made = renderer(gain=1.0)
-    made.decoder[2].bias.data[0] = 5
-    assert made(constant_planes(), None, FRONTAL, SIZE).opacity.min() > 0.99
-    made.decoder[2].bias.data[0] = -30
-    assert made(constant_planes(), None, FRONTAL, SIZE).opacity.max() < 0.01
-
-
 def test_without_jitter_two_renderings_are_the_same_to_the_bit_and_leave_the_random_state_alone():
-    made, state = renderer(8, 6, guided=True), torch.random.get_rng_state()
-    first, second = (made(constant_planes(), slab(), FRONTAL, SIZE) for _ in range(2))
+    made, state = renderer(8, 6), torch.random.get_rng_state()
+    first, second = (made(slab(), FRONTAL, SIZE) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("guided", [False, True])
-def test_jitter_is_decided_by_its_generator(guided):
-    made = renderer(8, 6, guided=guided)
+def test_jitter_is_decided_by_its_generator():
+    made = renderer(8, 6)
     same, again, other = (
-        made(constant_planes(), slab(), FRONTAL, SIZE, jitter=torch.Generator().manual_seed(seed)).depth
-        for seed in (1, 1, 2)
+        made(slab(), FRONTAL, SIZE, jitter=torch.Generator().manual_seed(seed)).depth for seed in (1, 1, 2)
     )
     assert torch.equal(same, again)
     assert not torch.equal(same, other)
 
 
-def test_gradients_reach_the_planes_the_decoder_and_the_solid():
-    made = renderer(6, 6, guided=True, gain=1.0)
-    static = constant_planes().static.requires_grad_()
+@pytest.mark.parametrize("rays", [1, 37, 1000])
+def test_a_picture_in_tiles_is_the_picture_at_once(rays):
+    made, planes = renderer(8, 6, gain=1.0), Planes(torch.randn(1, 3 * CHANNELS, 8, 8))
+    whole = made(planes, FRONTAL, 9)
+    made.rays_per_tile = rays
+    for tiled, expected in zip(made(planes, FRONTAL, 9), whole, strict=True):
+        torch.testing.assert_close(tiled, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("marched", [True, False])
+def test_gradients_reach_the_planes_the_window_and_the_decoder(marched):
+    made = renderer(6, 6, gain=1.0)
+    static = torch.randn(1, 3 * CHANNELS, 8, 8).requires_grad_()
     window, soft = torch.zeros(1, CHANNELS, 8, 8).requires_grad_(), torch.full((1, 1, 8, 8), 0.5)
-    maps = Solid(*(m.clone().requires_grad_() for m in slab(silhouette=0.0)))
-    rendering = made(Planes(static, window, soft), maps, FRONTAL, SIZE)
-    (rendering.features.square().sum() + rendering.opacity.sum() + rendering.depth.sum()).backward()
-    for tensor in (static, window, maps.front, maps.silhouette, *made.decoder.parameters()):
+    planes = Planes(static, window, soft)
+    if marched:
+        rendering = made(planes, FRONTAL, SIZE)
+        (rendering.features.square().sum() + rendering.opacity.sum() + rendering.depth.sum()).backward()
+    else:
+        made.on_surface(planes, surface(plane_at(0.3))).features.square().sum().backward()
+    for tensor in (static, window, *made.decoder.parameters()):
         assert tensor.grad.abs().sum() > 0
-
-
-def test_leaving_out_rays_that_miss_the_solid_does_not_change_the_others(monkeypatch):
-    right, up = pixel_centres(64)
-    narrow, wide = (slab(0.2, -0.6, torch.where(torch.hypot(right, up) < r, 8.0, -12.0), 64) for r in (0.3, 0.7))
-    solid = Solid(*(torch.cat(pair) for pair in zip(narrow, wide, strict=True)))
-    planes = Planes(constant_planes().static.expand(2, -1, -1, -1))
-    made, traced = renderer(6, 10, guided=True), []
-    made._decode, decode = lambda *args: traced.append(args[-1].shape[1]) or decode(*args), made._decode
-    some = made(planes, solid, FRONTAL.expand(2, -1, -1), 64)
-    monkeypatch.setattr("invertavatar.rendering.volume_renderer.HIT", -1.0)
-    all_rays = made(planes, solid, FRONTAL.expand(2, -1, -1), 64)
-    assert traced[0] < 0.6 * traced[1] == 0.6 * 64**2
-    for few, every in zip(some, all_rays, strict=True):
-        torch.testing.assert_close(few, every, atol=2e-3, rtol=0)

@@ -311,7 +311,7 @@ def test_a_configuration_of_any_shape_is_an_error_that_says_so(checkpoint, name,
 
 def test_a_model_of_a_version_with_fewer_weights_is_refused_by_the_pipeline_and_completed_for_training(checkpoint):
     weights = checkpoint / "triplane_encoder" / "diffusion_pytorch_model.safetensors"
-    save_file({name: x for name, x in load_file(weights).items() if "relief" not in name}, weights)
+    save_file({name: x for name, x in load_file(weights).items() if "posture" not in name}, weights)
     with pytest.raises(InvertAvatarError, match="another version: its triplane_encoder lacks weights"):
         load(checkpoint)
     parameters = load_networks(checkpoint).trainable.named_parameters()

@@ -229,7 +229,8 @@ def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, t
     assert status == 0, err
     with Image.open(output) as picture:
         assert (picture.size, picture.mode) == ((128, 128), "RGBA")
-        assert picture.getextrema()[3] == (0, 255)
+        thinnest, thickest = picture.getextrema()[3]
+    assert thinnest < 10 and thickest > 245
 
 
 def test_a_webp_moves_for_a_video_and_is_one_picture_for_a_photo(invertavatar, tmp_path):

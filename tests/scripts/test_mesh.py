@@ -12,7 +12,7 @@ from invertavatar.scripts import cli, console
 from tests.conftest import ROOT
 
 PHOTO = ROOT / "assets" / "examples" / "anna_1.jpg"
-QUICK = ("--resolution", "32", "--texture-size", "256", "--device", "cpu")
+QUICK = ("--texture-size", "256", "--device", "cpu")
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.face.portrait import FEATHER, feathered
 from invertavatar.training import episodes
 from invertavatar.training.augment import Augmentation, Observation, cut_off, mirrored
-from invertavatar.training.episodes import Episodes, EpisodeSizes, draw_faces
-from invertavatar.training.reconstruction import real_pixels
+from invertavatar.training.episodes import Episodes, EpisodeSizes, draw_faces, real_pixels
 from invertavatar.training.shards import (
     PreparedFace,
     Shards,
@@ -130,7 +129,7 @@ def test_two_processes_draw_different_people_but_equally_many_photos(shards, hea
     for step in range(4):
         first, second = (episodes[step] for episodes in pair)
         assert first.photos.shape == second.photos.shape
-        assert not torch.equal(first.vertices, second.vertices)
+        assert not torch.equal(first.landmarks, second.landmarks)
 
 
 def test_targets_are_no_source_photos_unless_there_is_only_one_face():
@@ -164,7 +163,7 @@ def test_photos_and_targets_lie_at_all_angles_alike():
 def test_the_neutral_face_after_each_photo_is_the_one_the_pipeline_finds(shards, head_model):
     episode = Episodes(shards, head_model, EpisodeSizes(1, (3, 3)))[0]
     assert episode.neutrals.shape == (1, 3, 478, 3)
-    faces = [np.abs(shards.vertices.astype(np.float32) - v.numpy()).sum((1, 2)).argmin() for v in episode.vertices[0]]
+    faces = [np.abs(shards.vertices.astype(np.float32) - v.numpy()).sum((1, 2)).argmin() for v in episode.landmarks[0]]
     rest_sum = torch.zeros(478, 3)
     for count, face in enumerate(faces, 1):
         scores = torch.from_numpy(shards.expression[face] / 255).float()[None]

@@ -5,28 +5,30 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from invertavatar.camera import rotation_from_angles
+from invertavatar.driven import Drive
 from invertavatar.errors import InvertAvatarError
 from invertavatar.face.portrait import Portrait
 from invertavatar.head.head_model import HeadModel
-from invertavatar.inversion import Networks
-from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.inversion import Networks, posture_of
+from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA, InvertAvatarPipeline
 from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
 from invertavatar.scripts.train import StageName
 from invertavatar.training.checkpoint import load_networks, renew_weights_id, save_pipeline
-from invertavatar.training.episodes import Episode
-from invertavatar.training.reconstruction import Reconstruction, real_pixels, target_views, views
+from invertavatar.training.episodes import Episodes, EpisodeSizes
+from invertavatar.training.reconstruction import Reconstruction, photo_crops, target_crops
 from invertavatar.training.runs import train_stage
-from invertavatar.training.shards import Shards
+from invertavatar.training.shards import Shards, encode_picture, pack
 from invertavatar.training.stages import STAGES, ReconstructionStage
 from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
 from tests.conftest import CHECKPOINTS
 from tests.landmarks import mean_landmarks
 from tests.tiny import tiny_networks
+from tests.training.test_shards import made_face
 
 ROOT = Path(__file__).parents[2]
 # A training machine need have none of these: in the process that trains they are not to be found.
@@ -122,56 +124,72 @@ def test_resuming_another_stage_is_an_error_that_says_how_to_go_on(shard_folder,
 
 
 def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
+    def learning(name):
+        stage = ReconstructionStage(networks, STAGES[name], None, None)
+        return {key for key, parameter in stage.networks.named_parameters() if parameter.requires_grad}
+
     for name, learns in {
         "oneshot": {"texture_encoder", "triplane_encoder"},
         "latent": {"latent_encoder"},
         "prior": {"generator"},
-        "relief": {"triplane_encoder"},
         "posture": {"triplane_encoder"},
+        "compositor": {"generator"},
         "joint": {"latent_encoder", "texture_encoder", "triplane_encoder", "generator"},
     }.items():
-        stage = ReconstructionStage(networks, STAGES[name], None, None, None)
-        assert {key.split(".")[0] for key, p in stage.networks.named_parameters() if p.requires_grad} == learns
-    for alone in ("relief", "posture"):
-        stage = ReconstructionStage(networks, STAGES[alone], None, None, None)
-        assert all(alone in key for key, p in stage.networks.named_parameters() if p.requires_grad)
-    stage = ReconstructionStage(networks, STAGES["recurrent"], None, None, None)
-    learning = {key for key, p in stage.networks.named_parameters() if p.requires_grad}
-    assert any(".gru." in key for key in learning)
-    assert not any(".encoder." in key or ".conv_in." in key for key in learning)
+        assert {key.split(".")[0] for key in learning(name)} == learns
+    assert all("posture" in key for key in learning("posture"))
+    assert {key.split(".")[1] for key in learning("compositor")} == {"compositor"}
+    assert any(".gru." in key for key in learning("recurrent"))
+    assert not any(".encoder." in key or ".conv_in." in key for key in learning("recurrent"))
 
 
-def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, head_model):
-    size, generator = PICTURE_SIZE, torch.Generator().manual_seed(0)
-    photos = torch.randint(0, 256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
-    vertices = mean_landmarks(head_model) + 0.01 * torch.randn(2, 478, 3, generator=generator)
-    rotations = rotation_from_angles(torch.tensor([5.0, 20.0]))
-    rectangles, sharpness = torch.tensor([[0, 0, size, size], [6, 0, size, 50]]), torch.tensor([1.0, 0.5])
-    mattes = (real_pixels(rectangles, size) > 0).to(torch.uint8) * 255
-    # Without expression a face at rest is the tracked one.
-    at_rest = head_model.unbiased(vertices, rotations).cumsum(0)
-    shapes = [head_model.shape(total, i + 1) for i, total in enumerate(at_rest)]
-    neutrals = torch.stack([shape.landmarks for shape in shapes])
-    sources = (photos, mattes, rectangles, vertices, rotations, neutrals, sharpness)
-    target = (photos[:1], mattes[:1], rectangles[:1], vertices[:1], vertices[:1], rotations[1:])
-    episode = Episode(*(x[None] for x in sources + target))
+@torch.enable_grad()
+def test_a_picture_teaches_all_that_joint_trains_but_the_mapping(shard_folder, networks, head_model):
+    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0)
+    stage = ReconstructionStage(networks, replace(STAGES["joint"], weights=weights), None, None)
+    episode = Episodes(Shards([shard_folder]), head_model, EpisodeSizes(2, (2, 2), 1))[0]
+    weights.total(stage(episode, False).terms).backward()
+    moved = {}
+    for name, parameter in stage.networks.named_parameters():
+        if parameter.requires_grad:
+            part = ".".join(name.split(".")[:2])
+            moved[part] = moved.get(part, False) or (parameter.grad is not None and bool(parameter.grad.any()))
+    still = {part for part, learns in moved.items() if not learns}
+    assert still == {"generator.mapping_network"}
+    assert {"generator.compositor", "generator.renderer", "triplane_encoder.unet", "texture_encoder.unet"} < set(moved)
 
-    pipe = InvertAvatarPipeline(**networks._asdict())
-    avatar, scores = None, torch.zeros(1, 52)
-    for i, view in enumerate(views(episode)):
-        scale, thumbnail = float(sharpness[i]) * size / 2, torch.zeros(3, 96, 96, dtype=torch.uint8)
-        portrait = Portrait("", *view[:4], scores, view.rotation, scale, thumbnail)
-        avatar = pipe.add_portrait(avatar, portrait)
-    residual = torch.zeros(1, len(head_model.residual_region))
+
+def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, head_model, tmp_path):
+    size, noise = PICTURE_SIZE, torch.Generator().manual_seed(0)
+    round_head = np.hypot(*(np.mgrid[:size, :size] - np.array([30, 32]).reshape(2, 1, 1))) < 25
+    faces = [made_face("p", f"v{k}", k, "views", yaw, seed=1) for k, yaw in enumerate((5.0, 20.0, 35.0))]
+    for face in faces:
+        face.vertices[:] = mean_landmarks(head_model) + 0.01 * torch.randn(478, 3, generator=noise)
+    matte = encode_picture(round_head.astype(np.uint8) * 255)
+    pack([replace(face, matte=matte) for face in faces], tmp_path)
+    episode = Episodes(Shards([tmp_path]), head_model, EpisodeSizes(1, (2, 2), 1))[0]
+    scores = torch.from_numpy(faces[0].expression / np.float32(255))[None]  # of all of them
+    reconstruction = Reconstruction(networks)
+
+    pipe, avatar = InvertAvatarPipeline(**networks._asdict()), None
+    for i, crop in enumerate(photo_crops(episode)):
+        scale, thumbnail = float(episode.sharpness[0, i]) * size / 2, torch.zeros(3, 96, 96, dtype=torch.uint8)
+        track = (episode.landmarks[:, i], scores, crop.rotation)
+        avatar = pipe.add_portrait(avatar, Portrait("", *crop[:3], *track, scale, thumbnail))
     with torch.no_grad():
-        canonical, turned = pipe.canonical_features(avatar, size), rotations[1:]
-        reconstruction = Reconstruction(networks, networks.generator.config.detail_resolution)
-        moved = {"turn": turned, "posture": reconstruction.posed(target_views(episode)).posture}
-        expected = pipe.render_frames(avatar, *canonical, scores, residual, turned, size, **moved)
-        state = reconstruction.fuse([reconstruction.posed(view) for view in views(episode)], episode.sharpness)
-        features, detail = reconstruction.features(state)
-        driven = head_model.driven_landmarks(shapes[-1].landmarks, scores, residual, turned), neutrals[1:], turned
-        drawn = reconstruction.draw(state.ws, features, detail, *driven, size, posture=moved["posture"])
+        turn = episode.target_rotations[0]
+        tracked = head_model.unbiased(episode.tracked[0], turn)
+        residual = head_model.residual(tracked, avatar.shape.landmarks, scores)
+        posture = posture_of(networks, *target_crops(episode))
+        clip = Drive(scores, residual, turn, turn, posture=posture)
+        expected = pipe.render_frames(avatar, pipe.canonical_features(avatar, size), clip, OWN_CAMERA, size)
+        state, head = (
+            reconstruction.fuse(reconstruction.views(episode), episode.sharpness),
+            reconstruction.driven(episode),
+        )
+        features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+        drawn = reconstruction.draw(state.ws, features, head, reconstruction.camera(head), size)
+    assert expected[1].std() > 0.1
     torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(drawn.opacity, expected[1], atol=1e-4, rtol=0)
 
@@ -206,7 +224,7 @@ def test_the_shipped_weights_are_named_by_what_lies_there_and_another_head_model
     head.save_pretrained(tmp_path / "copy" / "head_model")
     assert renew_weights_id(tmp_path / "copy") != shipped["weights_id"]
     config = load_networks(tmp_path / "copy").generator.config
-    assert config.weights_id != shipped["weights_id"] and config.observed_face == shipped["observed_face"]
+    assert config.weights_id != shipped["weights_id"] and config.behind == shipped["behind"]
 
 
 def test_a_state_written_by_the_program_can_be_resumed(shard_folder, tmp_path, networks):

@@ -98,7 +98,7 @@ class SyntheticPerson:
         straight = model(self.shape, scores, gaze=torch.zeros(1, 2, 2))
         driven = model.turn_eyes(straight, model.gaze_of(scores))
         base = self._driven_base(straight[0].double().numpy())
-        neck = [x.double() for x in model.neck(self.shape, torch.from_numpy(turn)[None].float())]
+        neck = [x.double() for x in model.neck(self.shape.joints, torch.from_numpy(turn)[None].float())]
         landmarks = model.landmarks(driven)[0].numpy()
         head = studio.template.laid_on(landmarks)  # head space -> scene
 
