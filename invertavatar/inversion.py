@@ -112,18 +112,15 @@ def invert_step(
         ws = networks.latent_encoder(resize(view.photo, networks.latent_encoder.config.image_size).to(dtype))
     else:
         ws = state.ws
-    closed = chart.close(head.landmarks, head.neutral)
-    window = face_window(closed, chart, config.window, generator.window_resolution)
     with torch.no_grad():  # w+ learns from a loss of its own
-        surface = head_surface(networks.head_model, head, camera, generator.coarse_resolution)
-        coarse = generator(ws.to(dtype), window, surface, head, camera)
+        coarse = coarse_rendering(networks, ws.to(dtype), head, camera)
     small = coarse.opacity.shape[-1]
     person = resize(matte, small)
     residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
     maps = observe(crop, atlas, chart)
-    openness = chart.openness(head.landmarks)
+    closed, openness = chart.close(head.landmarks, head.neutral), chart.openness(head.landmarks)
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
     seen = maps.texture * maps.visibility
     _, texture_state = networks.texture_encoder(
@@ -159,6 +156,21 @@ def invert_step(
     return Inversion(ws, texture_state, triplane_state, texture, views), maps
 
 
+def coarse_rendering(networks: Networks, ws: Tensor, head: DrivenHead, camera: Camera) -> Rendering:
+    """The raw rendering of w+ [B, L, w_dim] alone, at `AvatarGenerator.coarse_resolution` where there is a surface."""
+    generator, surface = networks.generator, None
+    if generator.config.surface_rendering:
+        surface = head_surface(networks.head_model, head, camera, generator.coarse_resolution)
+    return generator(ws, driven_window(networks, head), surface, head, camera)
+
+
+def driven_window(networks: Networks, head: DrivenHead) -> FaceWindow:
+    """The window that G_face paints of driven heads."""
+    generator, chart = networks.generator, networks.head_model.chart
+    closed = chart.close(head.landmarks, head.neutral)
+    return face_window(closed, chart, generator.config.window, generator.window_resolution)
+
+
 def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """A photo in the frontal plane, through the head model at rest.
 
@@ -178,7 +190,7 @@ def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int)
     still = Camera(torch.eye(3, device=picture.device).expand_as(view.rotation))
     surface = head_surface(head_model, view.head._replace(vertices=view.head.rest), still, size)
     blend = view.photo.new_ones(len(view.photo), 1)
-    looks = reproject(head_model, shown, None, blend, surface, settings)
+    looks = looked_closer(head_model, shown, blend, surface, settings)
     # The residual is looked up likewise, but is no colour that light falls on.
     residual = resize(residual, shown.picture.shape[-1])[:, None]
     unlit = shown._replace(
@@ -186,7 +198,7 @@ def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int)
         light=torch.zeros_like(shown.light),
         shade=torch.zeros_like(shown.shade),
     )
-    left = reproject(head_model, unlit, None, blend, surface, settings)
+    left = looked_closer(head_model, unlit, blend, surface, settings)
     # Of the head only what the photo sees is there, and what lies beside that.
     inside = looks.inside * continued(looks.seen, surface.mask, settings.flow_size)
     return front_picture(looks.colour, looks.matte, inside), left.colour, looks.seen
@@ -304,10 +316,7 @@ def driven_face(
     networks: Networks, ws: Tensor, features: CanonicalFeatures, head: DrivenHead, camera: Camera
 ) -> tuple[DrivenHead, FaceWindow, Tensor]:
     """Heads with the blend of their photos, their face windows, and G_face's features of these."""
-    generator, chart = networks.generator, networks.head_model.chart
-    window = face_window(
-        chart.close(head.landmarks, head.neutral), chart, generator.config.window, generator.window_resolution
-    )
+    generator, window = networks.generator, driven_window(networks, head)
     face = generator.face(ws.to(generator.dtype), features, window)
     if head.blend is None and features.views is not None:
         head = head._replace(blend=nearness(features.views, camera.rotation, head.posture, generator.fusion))

@@ -274,9 +274,8 @@ class AvatarGenerator(Network):
     def forward(
         self, ws: Tensor, window: FaceWindow, surface: HeadSurface | None, head: DrivenHead, camera: Camera
     ) -> Rendering:
-        """The prior alone: w+ -> raw rendering, as the coarse stage needs it; the surface has `coarse_resolution`."""
+        """The prior alone: w+ -> raw rendering, as the coarse stage needs it; see `inversion.coarse_rendering`."""
         features = self.canonical(ws)
-        surface = surface if self.config.surface_rendering else None
         return self.render(features, self.face(ws, features, window), window, surface, head, camera)
 
 

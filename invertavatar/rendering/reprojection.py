@@ -188,7 +188,7 @@ class Seen(NamedTuple):
 def reproject(
     head_model: HeadModel,
     shown: Sources,
-    fill: Tensor | None,
+    fill: Tensor,
     blend: Tensor,
     surface: HeadSurface,
     settings: ReprojectionSettings,
@@ -198,13 +198,12 @@ def reproject(
     Args:
         head_model: The head model.
         shown: Of B avatars, or of one.
-        fill: [B, V, 3] from `filled`, or of one; None where that is not asked for.
+        fill: [B, V, 3] from `filled`, or of one.
         blend: [B, N] how much each photo counts, the most 1.
         surface: Of B frames.
         settings: Of reprojection.
     """
     shown, blend = _chosen(shown, blend, settings)
-    fill = shown.albedo[:, 0, :, :3] if fill is None else fill
     own = _ways(shown)
     ways = torch.cat([own, own[:, :, head_model.mirror.long()]], 1)  # [B, 2 N, V, 5]
     drawn = _interpolated(head_model, ways, surface, fill)

@@ -137,7 +137,7 @@ def nearness(views: SourceViews, rotation: Tensor, posture: Tensor | None, setti
     Returns:
         [B, N], the most 1.
     """
-    cosine = (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
+    cosine = _cosine(views, rotation)
     if posture is not None:
         cosine = cosine - settings.posture_share * (views.posture - posture[:, None]).square().sum(-1)
     cosine = 1 - (1 - cosine) * views.by_pose
@@ -149,9 +149,14 @@ def angle_between(views: SourceViews, blend: Tensor, rotation: Tensor) -> Tensor
     """Degrees [B] between frames' heads [B, 3, 3] and those of the photos that they are made of, as `blend` [B, N] has
     it.
     """
-    cosine = (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
+    cosine = _cosine(views, rotation)
     angle = torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))
     return (angle * blend).sum(1) / blend.sum(1)
+
+
+def _cosine(views: SourceViews, rotation: Tensor) -> Tensor:
+    """Of the angles [B, N] between frames' heads [B, 3, 3] and those of the photos."""
+    return (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
 
 
 def crossfaded(share: Tensor, frames: float) -> Tensor:

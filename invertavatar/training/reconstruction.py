@@ -11,11 +11,18 @@ from torch import Tensor
 from ..camera import Camera
 from ..face.portrait import FEATHER
 from ..head.driven_head import DrivenHead, dressed_head
-from ..inversion import Frame, Inversion, Networks, canonical_features, invert_step, posture_of, render_frame
+from ..inversion import (
+    Frame,
+    Inversion,
+    Networks,
+    canonical_features,
+    coarse_rendering,
+    invert_step,
+    posture_of,
+    render_frame,
+)
 from ..models.generator import CanonicalFeatures
-from ..rendering.face_window import face_window
 from ..rendering.observation import View
-from ..rendering.surface import head_surface
 from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
 from .episodes import Episode, real_pixels
@@ -125,11 +132,8 @@ class Reconstruction:
         return self.draw(ws, self.networks.generator.canonical(ws), head, self.camera(head), size)
 
     def coarse_rendering(self, ws: Tensor, head: DrivenHead) -> Rendering:
-        """The same without R's last step, at `AvatarGenerator.coarse_resolution`."""
-        generator, head_model, camera = self.networks.generator, self.networks.head_model, self.camera(head)
-        closed = head_model.chart.close(head.landmarks, head.neutral)
-        window = face_window(closed, head_model.chart, generator.config.window, generator.window_resolution)
-        return generator(ws, window, head_surface(head_model, head, camera, generator.coarse_resolution), head, camera)
+        """The same without R's last step: see `inversion.coarse_rendering`."""
+        return coarse_rendering(self.networks, ws, head, self.camera(head))
 
     def atlas(self, size: int) -> UVAtlas:
         """The UV atlas of a size, made once for each device."""

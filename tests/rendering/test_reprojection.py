@@ -34,6 +34,11 @@ def paint(head_model) -> torch.Tensor:
     return 0.4 * hue.exp()
 
 
+def blank(head_model):
+    """What unseen places look like, where that is not asked for."""
+    return torch.zeros_like(head_model.mean)[None]
+
+
 def lit(head_model, paint, camera, light, turned=False):
     """[1, V, 3] colours in 0..1 under a light that is fixed to the camera."""
     vertices = mean_head(head_model, camera, turned).vertices
@@ -80,7 +85,7 @@ def test_what_a_photo_saw_has_its_colours_in_another_view(head_model, paint, yaw
     camera = camera_at(yaw, pitch=5.0)
     first = shown(head_model, photo(head_model, paint, turned=turned), turned=turned)
     surface = at(head_model, camera, turned)
-    looks = reproject(head_model, first, None, ONE, surface, SETTINGS)
+    looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
     seen = looks.seen > 0.9
     assert seen.sum() > surface.mask.sum() * (0.88 - abs(yaw) / 150)
     assert apart(looks.colour, drawn(head_model, paint, surface), seen) < 0.01
@@ -90,7 +95,7 @@ def test_what_a_photo_saw_has_its_colours_in_another_view(head_model, paint, yaw
 @pytest.mark.parametrize("yaw", [40.0, -75.0, 150.0])
 def test_what_a_photo_did_not_see_is_not_seen(head_model, paint, yaw):
     first, surface = shown(head_model, photo(head_model, paint)), at(head_model, camera_at(yaw))
-    looks = reproject(head_model, first, None, ONE, surface, SETTINGS)
+    looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
     before = at(head_model, FRONT, size=256).depth  # what the photo shows in front of each place
     place = surface.rest.permute(0, 2, 3, 1)
     there = F.grid_sample(before, torch.stack([place[..., 0], -place[..., 1]], -1), mode="nearest", align_corners=False)
@@ -104,7 +109,7 @@ def test_what_a_photo_did_not_see_is_not_seen(head_model, paint, yaw):
 def test_neither_background_nor_missing_pixels_nor_a_matte_s_edge_are_seen(head_model, paint, mask):
     picture = photo(head_model, paint)
     picture[:, mask, :, SIZE // 2 :] = 0
-    looks = reproject(head_model, shown(head_model, picture), None, ONE, at(head_model, FRONT), SETTINGS)
+    looks = reproject(head_model, shown(head_model, picture), blank(head_model), ONE, at(head_model, FRONT), SETTINGS)
     assert looks.seen[..., SIZE // 2 - 1 :].max() < 1e-4
     assert looks.seen[..., SIZE // 4 : SIZE // 2 - 3].max() == 1
     assert looks.matte[..., SIZE // 2 :].max() < 1e-4
@@ -117,7 +122,7 @@ def test_the_other_side_is_mirrored_where_that_was_seen_and_clothes_never_are(he
         shown(head_model, photo(head_model, paint, camera_at(30.0)), camera_at(30.0)),
         at(head_model, camera),
     )
-    looks = reproject(head_model, first, None, ONE, surface, SETTINGS)
+    looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
     mirrored = drawn(head_model, paint[head_model.mirror.long()], surface)
     seen = looks.mirrored_seen > 0.9
     assert apart(looks.mirrored, mirrored, seen) < 0.01
@@ -245,7 +250,12 @@ def test_a_photo_in_its_own_view_is_the_photo_within_the_head_and_beside_it(head
         picture = photo(head_model, paint, camera, turned)
         picture[:, :3] = texture()
         looks = reproject(
-            head_model, shown(head_model, picture, camera, turned), None, ONE, at(head_model, camera, turned), SETTINGS
+            head_model,
+            shown(head_model, picture, camera, turned),
+            blank(head_model),
+            ONE,
+            at(head_model, camera, turned),
+            SETTINGS,
         )
         assert apart(looks.colour, picture[:, :3], looks.inside > -1) < 0.02
         assert apart(looks.matte, picture[:, 3:4], looks.inside > -1) < 0.01
@@ -258,7 +268,7 @@ def test_just_beside_the_head_a_photo_goes_on_as_it_is_at_the_outline(head_model
     picture[:, :3] = torch.stack([right, up, torch.zeros_like(up)])
     zoomed = camera_at(0.0, zoom=1.25)
     surface = at(head_model, zoomed)
-    looks = reproject(head_model, shown(head_model, picture), None, ONE, surface, SETTINGS)
+    looks = reproject(head_model, shown(head_model, picture), blank(head_model), ONE, surface, SETTINGS)
     beside = (F.max_pool2d(surface.mask, 9, 1, 4) > 0) & (surface.mask == 0)
     place = torch.stack([right, up])[None] / 1.25
     assert beside.sum() > 300
@@ -271,7 +281,7 @@ def test_strands_beside_the_head_come_along_when_it_turns_a_little(head_model, p
     strand = slice(int(column) + 3, int(column) + 7)
     picture[:, :3, :, strand], picture[:, 3, :, strand] = 1, 1
     surface = at(head_model, camera_at(6.0))
-    looks = reproject(head_model, shown(head_model, picture), None, ONE, surface, SETTINGS)
+    looks = reproject(head_model, shown(head_model, picture), blank(head_model), ONE, surface, SETTINGS)
     row = slice(SIZE // 4 - 2, SIZE // 4 + 3)
     white = (looks.colour[0, 0, row] > 0.5) * looks.matte[0, 0, row] * (surface.mask[0, 0, row] == 0)
     found = white.sum(1)
@@ -289,8 +299,8 @@ def test_photos_are_mixed_by_how_much_they_count(head_model):
             shown(head_model, photo(head_model, torch.tensor(colour).expand(len(head_model.mean), -1), camera), camera)
         )
     surface = at(head_model, FRONT)
-    both = reproject(head_model, together(*views), None, torch.tensor([[1.0, 0.5]]), surface, SETTINGS)
-    apiece = [reproject(head_model, view, None, ONE, surface, SETTINGS) for view in views]
+    both = reproject(head_model, together(*views), blank(head_model), torch.tensor([[1.0, 0.5]]), surface, SETTINGS)
+    apiece = [reproject(head_model, view, blank(head_model), ONE, surface, SETTINGS) for view in views]
     seen = torch.minimum(*(looks.seen for looks in apiece)) > 0.99
     assert seen.sum() > 0.5 * surface.mask.sum()
     assert apart(both.colour, (apiece[0].colour + 0.5 * apiece[1].colour) / 1.5, seen) < 0.01
@@ -302,8 +312,8 @@ def test_a_place_that_the_nearest_photo_does_not_show_comes_from_another(head_mo
         for yaw, part in ((-70.0, 1.0), (70.0, 0.5))
     ]
     surface = at(head_model, FRONT)
-    looks = reproject(head_model, together(*views), None, torch.tensor([[1.0, 0.05]]), surface, SETTINGS)
-    near, far = (reproject(head_model, view, None, ONE, surface, SETTINGS) for view in views)
+    looks = reproject(head_model, together(*views), blank(head_model), torch.tensor([[1.0, 0.05]]), surface, SETTINGS)
+    near, far = (reproject(head_model, view, blank(head_model), ONE, surface, SETTINGS) for view in views)
     only = (near.seen == 0) & (far.seen > 0.9)
     assert only.sum() > 100
     assert apart(looks.colour, drawn(head_model, 0.5 * paint, surface), only) < 0.3
@@ -321,7 +331,7 @@ def three(head_model, paint):
 def test_a_photo_of_negligible_weight_does_not_matter(head_model, paint):
     views, surface = three(head_model, paint), at(head_model, camera_at(10.0))
     little, none, some = (
-        reproject(head_model, views, None, torch.tensor([[1.0, 0.0, share]]), surface, SETTINGS)
+        reproject(head_model, views, blank(head_model), torch.tensor([[1.0, 0.0, share]]), surface, SETTINGS)
         for share in (0.009, 0.0, 0.1)
     )
     assert all(torch.equal(a, b) for a, b in zip(little, none, strict=True))
@@ -412,7 +422,7 @@ def test_frames_of_any_size(head_model, paint, size):
 def test_of_no_photos_nothing_is_seen_and_all_colours_are_those_of_the_tri_plane(head_model, paint):
     surface = at(head_model, camera_at(15.0))
     looks = nothing_shown(surface, torch.full((1, 3, SIZE // 4, SIZE // 4), 0.3))
-    some = reproject(head_model, shown(head_model, photo(head_model, paint)), None, ONE, surface, SETTINGS)
+    some = reproject(head_model, shown(head_model, photo(head_model, paint)), blank(head_model), ONE, surface, SETTINGS)
     assert [x.shape for x in looks] == [x.shape for x in some]
     assert looks.seen.max() == looks.matte.max() == looks.inside.max() == looks.mirrored_seen.max() == 0
     for colour in (looks.colour, looks.mirrored, looks.fill):
