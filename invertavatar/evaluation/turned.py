@@ -6,13 +6,13 @@ which mostly lie a few degrees apart; these pairs reach as far as the clip turns
 """
 
 import logging
-from bisect import bisect_right
 from collections import defaultdict
 
 import numpy as np
 
 from ..errors import NoFaceError
 from ..face.tracker import Track
+from ..training.angles import BUCKETS, bucket
 from . import metrics
 from .clips import Clip
 from .protocols import SAME_METRICS, Evaluation, Outcome, Scores, average
@@ -20,8 +20,6 @@ from .protocols import SAME_METRICS, Evaluation, Outcome, Scores, average
 logger = logging.getLogger(__name__)
 
 NUM_FRAMES = 14  # compared, of each clip
-BOUNDS = (5, 10, 15, 20, 30)  # degrees between the buckets of angles
-BUCKETS = ("< 5", "5-10", "10-15", "15-20", "20-30", "> 30")
 TURNED = 20.0  # degrees of yaw beyond which the photo itself counts as turned
 METRICS = ("angle", *SAME_METRICS)
 
@@ -86,8 +84,3 @@ def yaw(track: Track) -> float:
     """Degrees by which the direction in which the face looks leaves the camera's, to the image's right if positive."""
     x, _, z = track.rotation[:, 2]  # where the head's z axis, out of the face, points
     return float(np.degrees(np.arctan2(x, z)))
-
-
-def bucket(angle: float) -> str:
-    """The name of the bucket that an angle in degrees is in; a bound is in the upper one."""
-    return BUCKETS[bisect_right(BOUNDS, angle)]

@@ -28,7 +28,7 @@ CLASSES = {
     "head_model": HeadModel,
 }
 MAX_FILE = "15MB"  # weights are carried to machines and repositories that take no larger files
-STATE_FILE, STATE_FORMAT = "state.pt", 1
+STATE_FILE, BEST_FILE, STATE_FORMAT = "state.pt", "best.pt", 2
 
 
 def save_pipeline(networks: Networks, folder: str | Path) -> None:
@@ -121,28 +121,34 @@ def fresh_networks(preset: str | dict, head_model_folder: str | Path, seed: int 
     return Networks(**build_networks(preset), head_model=HeadModel.from_pretrained(head_model_folder))
 
 
-def save_state(state: dict, folder: Path) -> None:
+def save_state(state: dict, folder: Path, file: str = STATE_FILE) -> None:
     """Write a run's state; a run that is killed meanwhile leaves the one before."""
-    temporary = folder / f"{STATE_FILE}.partial"
+    temporary = folder / f"{file}.partial"
     torch.save({"format": STATE_FORMAT, **state}, temporary)
-    temporary.replace(folder / STATE_FILE)
+    temporary.replace(folder / file)
 
 
-def load_state(folder: Path, stage: str) -> dict:
+def load_state(folder: Path, stage: str, file: str = STATE_FILE) -> dict:
     """Read a run's state.
 
     Args:
         folder: Output of the run that is to go on.
         stage: It must have been of this one.
+        file: `STATE_FILE`, or `BEST_FILE` for its best checkpoint.
 
     Raises:
         InvertAvatarError: There is no state, or one of another stage.
     """
-    path = folder / STATE_FILE
+    path = folder / file
     if not path.is_file():
         raise InvertAvatarError(f"There is no run to resume in {folder}; leave --resume out to begin one.")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if (state["format"], state["stage"]) != (STATE_FORMAT, stage):
+    if state["format"] != STATE_FORMAT:
+        raise InvertAvatarError(
+            f"The state in {folder} was written by another version of this program. To go on from its weights give "
+            f"another --output and --init {folder / 'pipeline'}."
+        )
+    if state["stage"] != stage:
         raise InvertAvatarError(
             f"The run in {folder} was of stage {state['stage']}, not {stage}. To begin the next stage from its weights "
             f"give another --output and --init {folder / 'pipeline'}."

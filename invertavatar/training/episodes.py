@@ -22,6 +22,7 @@ from ..face.portrait import FEATHER
 from ..head.driven_head import driven_skin
 from ..head.head_model import HeadModel
 from ..head.known_head import unknown_head, with_outline
+from .angles import angles_between
 from .augment import Augmentation, Observation
 from .shards import KINDS, Shards, Source, held_out
 
@@ -279,9 +280,3 @@ def draw_faces(
     if sources[0].kind == "clip":
         photos = np.sort(photos)
     return faces[photos], faces[np.array(chosen)[np.arange(targets) % apart]]
-
-
-def angles_between(rotation: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Degrees [n] by which rotations [n, 3, 3] differ from one [3, 3]."""
-    cosine = (np.einsum("ij,nij->n", rotation, others) - 1) / 2
-    return np.degrees(np.arccos(cosine.clip(-1, 1)))

@@ -15,6 +15,7 @@ from ..camera import project
 from ..face.arkit import ARKIT_NAMES
 from ..head.driven_head import driven_head
 from ..inversion import Networks
+from .angles import BUCKETS, angles_between, bucket
 from .episodes import Episode
 from .reconstruction import Reconstruction, repeat, truth
 
@@ -29,7 +30,13 @@ class Validation:
     psnr: float  # dB, over grey, on real pixels
     l1: float  # in 0..1
     lpips: float | None
+    by_angle: dict[str, float]  # LPIPS, L1 without, of targets by degrees from the nearest photo; buckets in order
     sheet: Image.Image  # a row for each person: photos, target, picture, the coarse picture
+
+    @property
+    def score(self) -> float:
+        """The lower the better: near and far targets count alike, however many of each there are."""
+        return sum(self.by_angle.values()) / len(self.by_angle)
 
 
 @torch.no_grad()
@@ -48,7 +55,7 @@ def validate(
         coarse_only: Measure the picture of w+ alone.
     """
     reconstruction, device = Reconstruction(networks), networks.head_model.mean.device
-    measures, rows = [], []
+    measures, rows, buckets = [], [], []
     for episode in episodes:
         episode = episode.to(device)
         times, size = episode.driven.shape[1], episode.targets.shape[-1]
@@ -69,16 +76,23 @@ def validate(
             "l1": error.abs().mean((1, 2, 3)) / share,
             "lpips": lpips(picture, target) if lpips is not None else error.new_zeros(0),
         })  # fmt: skip
+        for photos, targets in zip(
+            episode.rotations.cpu().numpy(), episode.target_rotations.cpu().numpy(), strict=True
+        ):
+            buckets += map(bucket, np.min([angles_between(photo, targets) for photo in photos], 0))
         shown = episode.photos[:, :SHOWN_PHOTOS].float() / 127.5 - 1
         blank = shown.new_zeros(len(shown), SHOWN_PHOTOS - shown.shape[1], *shown.shape[2:])
         ghost = goal.over_background(coarse.colour, coarse.opacity)
         first = (x.unflatten(0, (-1, times))[:, :1] for x in (target, picture, ghost))
         rows.append(torch.cat([shown, blank, *first], 1).cpu())
     means = {name: torch.cat([m[name] for m in measures]) for name in measures[0]}
+    compared = means["l1" if lpips is None else "lpips"].tolist()
+    found = {name: [x for x, there in zip(compared, buckets, strict=True) if there == name] for name in BUCKETS}
     return Validation(
         psnr=float(means["psnr"].mean()),
         l1=float(means["l1"].mean()),
         lpips=float(means["lpips"].mean()) if lpips is not None else None,
+        by_angle={name: float(np.mean(values)) for name, values in found.items() if values},
         sheet=contact_sheet(torch.cat(rows)[:SHOWN_PEOPLE]),
     )
 

@@ -8,23 +8,26 @@ import csv
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InvertAvatarError
 from ..inversion import Networks
-from .checkpoint import load_state, save_pipeline, save_state
+from .angles import BUCKETS
+from .checkpoint import BEST_FILE, load_state, save_pipeline, save_state
 from .critics import needs_penalty
 from .episodes import Episodes
 from .losses import LossWeights
 from .precision import mixed_precision_dtype, use_mixed_precision
 from .previews import sample_sheet, validate
 from .stages import Stage
+from .watch import Verdict, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ CRITIC_BETAS = (0.0, 0.99)  # as in StyleGAN2
 COLUMNS = (
     "step", "episodes", "minutes", "episodes_per_second", "learning_rate", "gradient_norm", "bad_steps", "loss",
     *(field.name for field in fields(LossWeights)), "critic", "val_psnr", "val_l1", "val_lpips",
+    *BUCKETS, "verdict",
 )  # fmt: skip
 
 
@@ -48,7 +52,7 @@ class RunSettings:
         steps: The step to stop at, counted from the run's first beginning; None for no limit.
         minutes: Stop, with everything written, within so many minutes of the call; None for no limit.
         interval: Steps between two checkpoints, previews and lines of the log.
-        warmup: Steps over which the learning rate rises from 0.
+        warmup: Steps over which the learning rate rises from 0, at the beginning and after each return.
         anneal: Steps before the last one over which it falls back to 0; needs `steps`.
         ema_decay: Of the averaged weights, which are what is exported.
         workers: Processes that prepare episodes.
@@ -67,11 +71,10 @@ class RunSettings:
     validation_steps: int = 4
     seed: int = 0
 
-    def pace(self, step: int) -> float:
+    def pace(self, step: int, watch: Watch) -> float:
         """Share of the full learning rate at a step: it depends on nothing else, so that a run can go on exactly."""
-        rise = (step + 1) / max(self.warmup, 1)
         fall = (self.steps - step) / self.anneal if self.anneal and self.steps is not None else 1.0
-        return min(1.0, rise, max(fall, 0.0))
+        return min(watch.pace(step, self.warmup), max(fall, 0.0))
 
 
 class Trainer:
@@ -102,7 +105,7 @@ class Trainer:
         self.device = accelerator.device
         self.validation = [validation[i] for i in range(settings.validation_steps)] if validation is not None else []
         self.step = self.bad_steps = self._bad_in_a_row = 0
-        self.seconds = 0.0
+        self.seconds, self.watch = 0.0, Watch()
         self.ema = AveragedModel(stage.networks, multi_avg_fn=_average(settings.ema_decay), use_buffers=True)
         rate = stage.settings.learning_rate
         self.optimizer = torch.optim.AdamW(stage.learning(), rate, BETAS, weight_decay=WEIGHT_DECAY)
@@ -123,6 +126,11 @@ class Trainer:
         """
         state = load_state(self.settings.output, self.name)
         self.step, self.bad_steps, self.seconds = state["step"], state["bad_steps"], state["seconds"]
+        self.watch = Watch(**state["watch"])
+        self._take(state)
+
+    def _take(self, state: dict) -> None:
+        """Networks and what goes with them, from a run's state."""
         self.stage.networks.load_state_dict(state["networks"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -131,7 +139,8 @@ class Trainer:
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
 
     def run(self) -> None:
-        """Train until the step or the minute that the settings name.
+        """Train until the step or the minute that the settings name, or until nothing is to be gained: a run that gets
+        lost goes back to its best checkpoint and on from there half as fast, a few times (`Watch`).
 
         Raises:
             InvertAvatarError: The loss stays infinite or undefined.
@@ -143,7 +152,9 @@ class Trainer:
         last_step = ENDLESS if settings.steps is None else settings.steps
         deadline = float("inf") if settings.minutes is None else begun + settings.minutes * 60
         reserve = 10.0  # seconds that ending an interval takes; measured from the first one on
-        log, interval_begun, longest = _Log(), begun, 0.0
+        if self.step == 0 and self.accelerator.is_main_process:
+            self._measure({})  # a run that only gets worse goes back to what it began with
+        log, interval_begun, longest = _Log(), time.monotonic(), 0.0
         for episode in self.training.loader(self.step, last_step, settings.workers):
             step_begun = time.monotonic()
             log.add(self._train_step(learner, critic, episode.to(self.device)))
@@ -157,9 +168,12 @@ class Trainer:
             if self.step % settings.interval == 0 or self.step == last_step or out_of_time:
                 spent = time.monotonic() - interval_begun
                 self.seconds += spent
-                if self.accelerator.is_main_process:
-                    self._finish_interval(log, spent)
-                self.accelerator.wait_for_everyone()
+                verdict = self._finish_interval(log, spent) if self.accelerator.is_main_process else None
+                verdict, self.watch = broadcast_object_list([verdict, self.watch])
+                if verdict in (Verdict.lost, Verdict.hopeless):
+                    self._go_back(verdict)
+                    if verdict == Verdict.hopeless:
+                        break
                 reserve = max(reserve, time.monotonic() - interval_begun - spent)
                 log, interval_begun = _Log(), time.monotonic()
             if out_of_time:
@@ -169,7 +183,7 @@ class Trainer:
         settings, stage = self.settings, self.stage.settings
         torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)))
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * settings.pace(self.step)
+            group["lr"] = stage.learning_rate * settings.pace(self.step, self.watch)
         adversarial = critic is not None and self.step >= stage.adversarial_from
         learner.train()
         output = learner(episode, adversarial)
@@ -177,9 +191,9 @@ class Trainer:
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.stage.learning(), MAX_GRADIENT_NORM)
-        if not norm.isfinite():
+        if self.watch.unusual(float(norm)):
             self.bad_steps += 1
-            self._bad_in_a_row += 1
+            self._bad_in_a_row = 0 if norm.isfinite() else self._bad_in_a_row + 1
             if self._bad_in_a_row >= MAX_BAD_STEPS:
                 raise InvertAvatarError(
                     f"The loss has been infinite or undefined for {MAX_BAD_STEPS} steps up to step {self.step}. "
@@ -203,24 +217,37 @@ class Trainer:
         """The averaged networks, in eval mode."""
         return Networks(**dict(self.ema.module.eval().items()), head_model=self.head_model)
 
-    def _finish_interval(self, log: "_Log", seconds: float) -> None:
+    def _state(self) -> dict:
+        critic, critic_optimizer = self.stage.critic, self.critic_optimizer
+        return {
+            "stage": str(self.name),
+            "step": self.step,
+            "bad_steps": self.bad_steps,
+            "seconds": self.seconds,
+            "watch": asdict(self.watch),
+            "networks": self.stage.networks.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "critic": critic and critic.state_dict(),
+            "critic_optimizer": critic_optimizer and critic_optimizer.state_dict(),
+        }
+
+    def _go_back(self, verdict: Verdict) -> None:
+        """All of the networks are as they were at the best checkpoint, and so is what is written of them."""
+        best = load_state(self.settings.output, self.name, BEST_FILE)
+        self._take(best)
+        self.watch.went_back(self.step)
+        rest = "goes on from there half as fast" if verdict == Verdict.lost else "ends there"
+        logger.warning("The run got worse up to step %d than it was at %d, and %s.", self.step, best["step"], rest)
+        if self.accelerator.is_main_process:
+            save_state(self._state(), self.settings.output)
+            save_pipeline(self.averaged(), self.settings.output / "pipeline")
+        self.accelerator.wait_for_everyone()
+
+    def _finish_interval(self, log: "_Log", seconds: float) -> Verdict:
         """State, export, preview and a line of the log, in this order: the state matters most."""
         output, averaged = self.settings.output, self.averaged()
-        critic, critic_optimizer = self.stage.critic, self.critic_optimizer
-        save_state(
-            {
-                "stage": str(self.name),
-                "step": self.step,
-                "bad_steps": self.bad_steps,
-                "seconds": self.seconds,
-                "networks": self.stage.networks.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "critic": critic and critic.state_dict(),
-                "critic_optimizer": critic_optimizer and critic_optimizer.state_dict(),
-            },
-            output,
-        )
+        save_state(self._state(), output)
         save_pipeline(averaged, output / "pipeline")
         episodes = log.steps * self.training.sizes.people * self.accelerator.num_processes
         line = {
@@ -232,18 +259,32 @@ class Trainer:
             "bad_steps": self.bad_steps,
             **{name: f"{value:.5g}" for name, value in log.means().items()},
         }
-        if self.name == "prior":
-            size = self.training.shards.picture_size
-            sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
-        elif self.validation:
-            result = validate(averaged, self.validation, self.stage.lpips, self.name == "latent")
-            result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
-            line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
-            line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}
+        verdict = self._measure(line)
         append_line(output / f"metrics_{self.name}.csv", line)
         logger.info(
             "step %d: %s", self.step, ", ".join(f"{name} {value}" for name, value in line.items() if name != "step")
         )
+        return verdict
+
+    def _measure(self, line: dict) -> Verdict:
+        """A preview of the averaged networks, what is measured of them for a line of the log, and what that says."""
+        output, averaged = self.settings.output, self.averaged()
+        if self.name == "prior":
+            size = self.training.shards.picture_size
+            sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
+        if self.name == "prior" or not self.validation:
+            return Verdict.fine
+        result = validate(averaged, self.validation, self.stage.lpips, self.name == "latent")
+        result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
+        line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
+        line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}
+        verdict = self.watch.judge(result.score)
+        line |= {name: f"{value:.4f}" for name, value in result.by_angle.items()} | {"verdict": str(verdict)}
+        if verdict == Verdict.best:
+            save_state(self._state(), output)  # which knows it now
+            save_state(self._state(), output, BEST_FILE)
+            save_pipeline(averaged, output / "best")
+        return verdict
 
 
 class _Log:

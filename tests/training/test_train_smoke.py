@@ -22,9 +22,10 @@ from invertavatar.training.checkpoint import load_networks, renew_weights_id, sa
 from invertavatar.training.episodes import Episodes, EpisodeSizes
 from invertavatar.training.reconstruction import Reconstruction, photo_crops, target_crops
 from invertavatar.training.runs import train_stage
-from invertavatar.training.shards import Shards, encode_picture, pack
+from invertavatar.training.shards import Shards, encode_picture, held_out, pack
 from invertavatar.training.stages import STAGES, ReconstructionStage
 from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
+from invertavatar.training.watch import Watch
 from tests.conftest import CHECKPOINTS
 from tests.landmarks import mean_landmarks
 from tests.tiny import tiny_networks
@@ -108,7 +109,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_ne
 
 
 def test_resuming_another_stage_is_an_error_that_says_how_to_go_on(shard_folder, tmp_path, networks):
-    torch.save({"format": 1, "stage": "latent"}, tmp_path / "state.pt")
+    torch.save({"format": 2, "stage": "latent"}, tmp_path / "state.pt")
     with pytest.raises(InvertAvatarError, match=r"was of stage latent, not joint.*--init"):
         train_stage(
             "joint",
@@ -244,9 +245,10 @@ def test_a_run_resumes_from_its_own_folder_with_the_order_of_weights_it_began_wi
 
 def test_the_learning_rate_rises_at_first_and_falls_to_nothing_at_last():
     run = RunSettings(Path("run"), steps=100, warmup=10, anneal=20)
-    assert [run.pace(step) for step in (0, 9, 50, 80, 90, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.05])
-    assert replace(run, anneal=0).pace(99) == replace(run, steps=None).pace(99) == 1
-    assert run.pace(120) == 0  # a run that is resumed beyond its end
+    watch = Watch()
+    assert [run.pace(step, watch) for step in (0, 9, 50, 80, 90, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.05])
+    assert replace(run, anneal=0).pace(99, watch) == replace(run, steps=None).pace(99, watch) == 1
+    assert run.pace(120, watch) == 0  # a run that is resumed beyond its end
 
 
 def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, networks):
@@ -271,3 +273,26 @@ def test_annealing_needs_an_end(shard_folder, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "--anneal counts back from the last step: give --steps too." in " ".join(done.stderr.split())
+
+
+def test_a_run_that_gets_worse_goes_back_to_its_best_checkpoint_and_ends_with_it(
+    shard_folder, tmp_path, networks, caplog
+):
+    weights = replace(STAGES["latent"].weights, lpips=0.0, face=0.0, latent_adversarial=0.0)
+    settings = replace(STAGES["latent"], weights=weights, learning_rate=30.0, parts=("latent_encoder", "generator"))
+    run = RunSettings(tmp_path, 40, interval=1, workers=0, warmup=1, ema_decay=0.0, validation_steps=1)
+    before = {name: tensor.clone() for name, tensor in networks.trainable.state_dict().items()}
+    shards = Shards([shard_folder])
+    share = next(x / 1000 for x in range(1000) if sum(held_out(who, x / 1000) for who in shards.people) == 1)
+    train_stage("latent", settings, networks, shards, 1, run, held_out=share, on_cpu=True)
+    lines = list(read_log(tmp_path / "metrics_latent.csv"))
+    assert [line["verdict"] for line in lines] == ["lost"] * 3 + ["hopeless"]
+    rates = [float(line["learning_rate"]) for line in lines]
+    assert rates == pytest.approx([30, 15, 7.5, 3.75])
+    assert "worse up to step 4 than it was at 0, and ends there" in caplog.text
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    for name, tensor in before.items():
+        if "w_avg" not in name:
+            assert torch.equal(state["networks"][name], tensor), name
+    written, best = (load_networks(tmp_path / name).trainable.state_dict() for name in ("pipeline", "best"))
+    assert all(torch.equal(tensor, written[name]) for name, tensor in best.items())
