@@ -37,6 +37,10 @@ class Protocol(StrEnum):
     FUSION = "fusion"
     ABLATIONS = "ablations"
     TURNED = "turned"
+    SYNTHETIC = "synthetic"
+
+
+OF_CLIPS = [protocol for protocol in Protocol if protocol != Protocol.SYNTHETIC]
 
 
 class SpreadingCommand(TyperCommand):
@@ -57,9 +61,11 @@ class SpreadingCommand(TyperCommand):
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of clips of one person each; its index.json is heeded.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of clips of one person each; its index.json is heeded. synthetic: of shards.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, metrics.md and sheets.")],
-    protocol: Annotated[list[Protocol], typer.Option(help="What to measure.")] = list(Protocol),  # noqa: B006
+    protocol: Annotated[list[Protocol], typer.Option(help="What to measure; all of clips by default.")] = OF_CLIPS,
     photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos, as in --photos 1 2 4 8.")] = [1, 2, 4, 8],  # noqa: B006
     frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned has its own 14.")] = 10,
     only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
@@ -75,11 +81,16 @@ def evaluate(
 ) -> None:
     """Measure how well a model makes and moves avatars of people in video clips.
 
+    `synthetic` measures on drawn people, whose shards scripts/make_synthetic_heads.py makes.
+
     Example: python scripts/evaluate.py --data clips --output outputs/evaluation --photos 1 2 4 8 --frames 5
     """
     check_inputs([data])
     if not data.is_dir():
-        raise typer.TyperException(f"{data} is no folder; give the folder that holds the clips.")
+        raise typer.TyperException(f"{data} is no folder; give the folder that holds the clips or shards.")
+    drawn = Protocol.SYNTHETIC in protocol
+    if drawn and len(set(protocol)) > 1:
+        raise typer.TyperException("synthetic wants a folder of shards and the others one of clips: run it by itself.")
     check_outputs([output / "metrics.json"], [], overwrite=True)
 
     with error_sentences(debug, quiet):
@@ -88,37 +99,41 @@ def evaluate(
         from invertavatar.evaluation.metrics import FaceRecognizer
         from invertavatar.evaluation.protocols import Evaluation, Judge
         from invertavatar.evaluation.report import markdown, write_report
+        from invertavatar.evaluation.synthetic import synthetic
         from invertavatar.evaluation.turned import turned
         from invertavatar.training.perceptual import LPIPS
+        from invertavatar.training.shards import Shards
 
-        paths = find_clips(data, only)[:limit]
-        perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
-        pipe = load_pipeline(model, device, quiet)
-        tracker = pipe.face_tracker or FaceTracker.from_pretrained()
         started = time.perf_counter()
-        progress = pipe.progress_bar(paths)
-        progress.set_description("Tracking")
-        clips = list(load_clips(progress, tracker, pipe.head_model))
-        evaluation = Evaluation(pipe, clips, Judge(tracker, perceptual.to(pipe.device), recognizer), frames)
-        measures = {
-            Protocol.SAME_IDENTITY: partial(evaluation.same_identity, photos),
-            Protocol.CROSS_IDENTITY: evaluation.cross_identity,
-            Protocol.JITTER: evaluation.jitter,
-            Protocol.SHARPNESS: evaluation.sharpness,
-            Protocol.FUSION: evaluation.fusion,
-            Protocol.ABLATIONS: evaluation.ablations,
-            Protocol.TURNED: partial(turned, evaluation),
-        }
+        perceptual = LPIPS.from_file(lpips)
+        if drawn:
+            shards = Shards([data])
+            pipe = load_pipeline(model, device, quiet)
+            measures = {Protocol.SYNTHETIC: partial(synthetic, pipe, shards, perceptual.to(pipe.device))}
+            what = {"people": len(shards.people), "pictures": len(shards)}
+        else:
+            paths, recognizer = find_clips(data, only)[:limit], FaceRecognizer(sface)
+            pipe = load_pipeline(model, device, quiet)
+            tracker = pipe.face_tracker or FaceTracker.from_pretrained()
+            progress = pipe.progress_bar(paths)
+            progress.set_description("Tracking")
+            clips = list(load_clips(progress, tracker, pipe.head_model))
+            evaluation = Evaluation(pipe, clips, Judge(tracker, perceptual.to(pipe.device), recognizer), frames)
+            measures = {
+                Protocol.SAME_IDENTITY: partial(evaluation.same_identity, photos),
+                Protocol.CROSS_IDENTITY: evaluation.cross_identity,
+                Protocol.JITTER: evaluation.jitter,
+                Protocol.SHARPNESS: evaluation.sharpness,
+                Protocol.FUSION: evaluation.fusion,
+                Protocol.ABLATIONS: evaluation.ablations,
+                Protocol.TURNED: partial(turned, evaluation),
+            }
+            people = len({clip.person for clip in clips})
+            what = {"clips": len(clips), "people": people, "test frames of a clip": frames}
         outcomes = {}
         for name in dict.fromkeys(protocol):
             outcomes[str(name)] = measures[name]()
-            about = {
-                "model": model or "shipped",
-                "clips": len(clips),
-                "people": len({clip.person for clip in clips}),
-                "test frames of a clip": frames,
-                "seconds": round(time.perf_counter() - started),
-            }
+            about = {"model": model or "shipped", **what, "seconds": round(time.perf_counter() - started)}
             write_report(output, outcomes, about)  # after each, so that what is measured is not lost
         if not quiet:
             print(markdown(outcomes, about))

@@ -22,6 +22,8 @@ COLUMNS = {
     "avatar": ("avatar", 4),
     "photo": ("photo", 4),
     "ratio": ("ratio", 2),
+    "iou": ("outline IoU ↑", 3),
+    "depth": ("depth ↓", 3),
     "count": ("compared", 0),
     "missed": ("missed", 0),
 }
@@ -32,6 +34,7 @@ TITLES = {
     "sharpness": ("Fine structure of the face at 512 px, one photo", ""),
     "fusion": ("Fusion of four photos", "fusion"),
     "turned": ("By the angle between photo and frame, one photo", "degrees"),
+    "synthetic": ("Drawn people, by the angle between photo and frame, one photo", "degrees"),
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,
@@ -42,8 +45,10 @@ Pose: angle between the tracked head rotations. Expression: mean difference of t
 acceleration of the landmarks. Fine structure: mean magnitude of the Laplacian within the landmarks' hull. Fusion:
 "mean" has all photos count alike, "first" takes features and colours of the first photo; the head's shape is
 that of all photos in each mode. Turned: the least, the middle and the most turned frame of each clip as the only photo,
-14 frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. "missed" counts what lacks
-the metrics of a face because the tracker found none."""
+14 frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. Synthetic: the most
+frontal picture of each drawn person as the only photo, then the one nearest to 30 degrees of yaw; angles rounded to 15
+degrees; of what lies above the chin; depth in head units (half the side of the crop) where both have a head. "missed"
+counts what lacks the metrics of a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 
