@@ -34,7 +34,7 @@ app: environment
 
 test: environment
 	@$(PYTHON) scripts/setup_environment.py --for-tests
-	$(IN_ENVIRONMENT)python -m pytest $(PYTEST)
+	$(IN_ENVIRONMENT)python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: environment
 	$(IN_ENVIRONMENT)ruff check .
