@@ -117,7 +117,7 @@ def copy_modules(source: Path, target: Path, versions: dict[str, str]) -> None:
 
 
 def policy(importmap: str, elsewhere: str) -> str:
-    """The content security policy: code and data from the page's own server and the CDN only, and nothing sent elsewhere."""
+    """The content security policy: all comes from the page's own server and the CDN, and nothing goes elsewhere."""
     digest = base64.b64encode(hashlib.sha256(importmap.encode()).digest()).decode()
     own = f"'self' {elsewhere}".strip()
     rules = {
