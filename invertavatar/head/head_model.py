@@ -531,17 +531,22 @@ class HeadModel(Float32Island, Network):
         Returns:
             [B, J, 3, 3] and [B, J, 3].
         """
-        step = matrix_root(turn, len(NECK_CHAIN)).mT  # each neck joint takes its share
-        rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
-        moved = torch.zeros_like(turn[:, :, 0])
-        bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
-        for above, below in pairwise((*NECK_CHAIN, "torso")):
-            pivot = joints[..., JOINTS.index(above), :, None]
-            moved = moved + ((rotation - rotation @ step) @ pivot)[..., 0]
-            rotation = rotation @ step
-            bones[below] = rotation, moved
-        rotations, shifts = zip(*bones.values(), strict=True)
-        return torch.stack(rotations, 1), torch.stack(shifts, 1)
+        return bent_neck(joints, turn)
+
+
+def bent_neck(joints: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """See `HeadModel.neck`."""
+    step = matrix_root(turn, len(NECK_CHAIN)).mT  # each neck joint takes its share
+    rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
+    moved = torch.zeros_like(turn[:, :, 0])
+    bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
+    for above, below in pairwise((*NECK_CHAIN, "torso")):
+        pivot = joints[..., JOINTS.index(above), :, None]
+        moved = moved + ((rotation - rotation @ step) @ pivot)[..., 0]
+        rotation = rotation @ step
+        bones[below] = rotation, moved
+    rotations, shifts = zip(*bones.values(), strict=True)
+    return torch.stack(rotations, 1), torch.stack(shifts, 1)
 
 
 def irises(landmarks: Tensor) -> Tensor:

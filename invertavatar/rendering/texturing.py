@@ -1,9 +1,9 @@
-"""Colours for a mesh: a texture baked from rendered views of the avatar.
+"""Colours for a mesh: a texture baked from rendered views of the avatar, in one even light.
 
 Shapes: V vertices, F triangles, M surface points, H W texture or picture.
 
-The views look at the head from the front and from both sides. What none of them sees squarely, such as the back of the
-head, no photo has shown either: there the surface takes the colours of its surroundings.
+What no view sees squarely, such as the back of the head, no photo has shown either: there the surface takes colours
+that are given to its vertices, or those of its surroundings.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,6 @@ SOLID_OPACITY = 0.9  # thinner pixels hold no colour of the surface
 SEEN_WEIGHT = 0.05  # from which weight on a baked colour stands alone
 SURROUNDINGS = 1e-3  # weight of a vertex' neighbours beside its own, barely seen, colour
 
-# Yaw and pitch in degrees of the pictures that a texture is baked from, and how much each counts: what several of them
-# show is sharpest from the front. What is seen from the side only takes the colours around it, not stretched ones.
-BAKING_ANGLES = ((0, 0, 1.0), (-30, 0, 0.3), (30, 0, 0.3), (0, 30, 0.1), (0, -30, 0.1))
-
 
 class BakingView(NamedTuple):
     """A rendered picture of the avatar, perhaps in an expression that shows what is to be coloured."""
@@ -42,9 +38,22 @@ class BakingView(NamedTuple):
     weight: float  # how much it counts beside the others
     vertices: Tensor  # [V, 3] the mesh as it is in this picture, head space
     vertex_weight: Tensor  # [V, 1] how much it counts for each place of the mesh
+    light: Tensor  # [3] logarithm of the light in it over the unit sphere of normals, in camera space
+    most: float  # logarithm of the largest change by light
 
 
-def paint(triangles: np.ndarray, views: Sequence[BakingView], texture_size: int, layout: np.ndarray) -> np.ndarray:
+def even_light(light: Tensor) -> Tensor:
+    """The logarithm of the light that a texture is in: the mean over all that faces the viewer; [..., 3] -> [...]."""
+    return light[..., 2] * (2 / 3)
+
+
+def paint(
+    triangles: np.ndarray,
+    views: Sequence[BakingView],
+    texture_size: int,
+    layout: np.ndarray,
+    unseen: np.ndarray | None = None,
+) -> np.ndarray:
     """Colour a mesh.
 
     Args:
@@ -52,6 +61,7 @@ def paint(triangles: np.ndarray, views: Sequence[BakingView], texture_size: int,
         views: Of the avatar.
         texture_size: H = W, a power of two.
         layout: [F, 3, 2] where the corners lie in the texture, in -1..1 with v down.
+        unseen: [V, 3] float32 in -1..1, colours of vertices where no view shows them; by default those around them.
 
     Returns:
         [H, H, 3] uint8.
@@ -60,8 +70,9 @@ def paint(triangles: np.ndarray, views: Sequence[BakingView], texture_size: int,
     faces = torch.from_numpy(triangles).to(device)
     poses = [_posed(triangles, view) for view in views]
     surfaces = [_depth(view, pose[:, :3], faces) for view, pose in zip(views, poses, strict=True)]
-    colour, weight = _bake(poses, views, surfaces)
-    at_vertices = spread_colours(colour.cpu().numpy(), weight.cpu().numpy(), triangles)
+    if unseen is None:
+        colour, weight = _bake(poses, views, surfaces)
+        unseen = spread_colours(colour.cpu().numpy(), weight.cpu().numpy(), triangles)
 
     # Each corner is a vertex of its own in the texture; what it carries there is its vertex' own.
     flat = F.pad(torch.from_numpy(layout).float().to(device).reshape(1, -1, 2), (0, 1))
@@ -72,7 +83,7 @@ def paint(triangles: np.ndarray, views: Sequence[BakingView], texture_size: int,
         return interpolate(carried, drawn, faces)[0].flatten(1).T[covered]
 
     colour, weight = _bake([at_texels(pose) for pose in poses], views, surfaces)
-    around = at_texels(torch.from_numpy(at_vertices).to(device))
+    around = at_texels(torch.from_numpy(unseen).to(device))
     trust = (weight / SEEN_WEIGHT).clamp(max=1)
     texture = torch.zeros(texture_size**2, 3, device=device)
     texture[covered] = around + trust * (colour - around)
@@ -113,11 +124,13 @@ def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequen
             return F.grid_sample(picture, grid, mode=mode, align_corners=False)[0, :, 0].T  # [M, C]
 
         looked = sampled(torch.cat([view.colour, view.opacity], 1), "bilinear")
-        facing = (F.normalize(normals, dim=-1) @ view.rotation[0, 2])[:, None].clamp(min=0)
+        normals = F.normalize(normals, dim=-1) @ view.rotation[0].T  # in camera space
+        facing, shade = normals[:, 2:].clamp(min=0), (normals @ view.light)[:, None] - even_light(view.light)
         solid = ((looked[:, 3:] - SOLID_OPACITY) / (1 - SOLID_OPACITY)).clamp(0, 1)
         visible = sampled(surface, "nearest") - seen[0, :, 2:] < DEPTH_TOLERANCE
         weight = share * view.weight * facing**FACING_POWER * solid * visible
-        total += torch.cat([looked[:, :3] / looked[:, 3:].clamp(min=1e-3), torch.ones_like(weight)], 1) * weight
+        colour = (looked[:, :3] / looked[:, 3:].clamp(min=1e-3) + 1) * (-shade.clamp(-view.most, view.most)).exp() - 1
+        total += torch.cat([colour.clamp(-1, 1), torch.ones_like(weight)], 1) * weight
     return total[:, :3] / total[:, 3:].clamp(min=1e-8), total[:, 3:]
 
 
