@@ -34,18 +34,21 @@ export class Avatar {
     this.orbit = new OrbitControls(this.camera, canvas);
     this.orbit.enablePan = false;
     this.orbit.addEventListener("change", () => (this.dirty = true));
-    this.pose = this.wanted = { scores: settings.names.map(() => 0), quaternion: STILL };
+    this.rest = { scores: settings.names.map(() => 0), quaternion: STILL };
     this.dirty = true;
     new ResizeObserver(() => this.fit()).observe(canvas);
   }
 
   /** Fetches the head and shows it. */
   async load(address, progress) {
-    const { scene } = await new GLTFLoader().loadAsync(address, progress);
+    const { scene, asset } = await new GLTFLoader().loadAsync(address, progress);
+    const { rest, light, most = 0 } = asset.extras?.invertavatar ?? {};
+    if (rest) this.rest = { scores: rest.expression, quaternion: STILL }; // the first photo's expression, looking ahead
+    this.pose = this.wanted = this.rest;
     this.blends = [];
     scene.traverse((part) => {
       if (!part.isMesh) return;
-      part.material = asPhotographed(part.material, this.software);
+      part.material = asPhotographed(part.material, light, most, this.software);
       part.frustumCulled = false; // its bounds are those of the head at rest
       if (part.morphTargetDictionary) this.blends.push(new Blend(part, this.settings.names));
     });
@@ -130,13 +133,26 @@ export class Avatar {
   }
 }
 
-/** The material without light, as the texture holds all of it: its colours come out as they are. */
-function asPhotographed({ map, side, transparent, alphaTest, depthWrite }, software) {
+/**
+ * The material in the photos' own light, which stays where the viewer is while the head turns, as `BakedAvatar.frame` has
+ * it; without one, as it is. No lamp of the scene adds to it, and colours come out as they lie in the texture.
+ */
+function asPhotographed({ map, side, transparent, alphaTest, depthWrite }, light, most, software) {
   if (map) map.colorSpace = THREE.NoColorSpace;
   if (map && software) map.minFilter = THREE.LinearMipmapNearestFilter;
   // What is seen from behind is half of the work, and of a whole head nothing to see.
   if (software && !transparent && !alphaTest) side = THREE.FrontSide;
-  return new THREE.MeshBasicMaterial({ map, side, transparent, alphaTest, depthWrite });
+  const material = new THREE.MeshBasicMaterial({ map, side, transparent, alphaTest, depthWrite });
+  if (!light) return material;
+  const even = (2 / 3) * light[2]; // the texture is in the mean light of all that faces the viewer
+  const gain = `exp(clamp(dot(normalize(transformedNormal), vec3(${light})) - float(${even}), -float(${most}), float(${most})))`;
+  material.onBeforeCompile = (shader) => {
+    shader.vertexShader = `varying float gain;\n${shader.vertexShader.replace(
+      "#include <project_vertex>", `#include <project_vertex>\n  gain = ${gain};`)}`;
+    shader.fragmentShader = `varying float gain;\n${shader.fragmentShader.replace(
+      "#include <map_fragment>", "#include <map_fragment>\n  diffuseColor.rgb *= gain;")}`;
+  };
+  return material;
 }
 
 /** Whether WebGL is drawn by the processor. */

@@ -3,14 +3,13 @@
 import { Avatar } from "./avatar.js";
 import { Camera, Tracker } from "./camera.js";
 import { Film, MotionTape, savingLink } from "./keeping.js";
-import { capped, mirrored, Neutral, OneEuro, relative, scaled, STILL } from "./motion.js";
+import { added, capped, mirrored, Neutral, OneEuro, relative, scaled } from "./motion.js";
 import { anglesOf, quaternionOf } from "./pose.js";
 import { Sliders } from "./sliders.js";
 import { poseAt, readRecording, writeRecording } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
 const settings = await (await fetch("settings.json")).json();
-const at_rest = { scores: settings.names.map(() => 0), quaternion: STILL };
 const tracker = new Tracker(settings);
 const camera = new Camera($("camera_picture"));
 const neutral = new Neutral(settings.neutralSeconds);
@@ -120,7 +119,8 @@ function follow(face, captured) {
   neutral.watch(face, time);
   say(neutral.pose ? "Follows your face." : "Look straight ahead with a calm face…", "good");
   const raw = relative(face, neutral.sofar());
-  const pose = oneEuro.filter(scaled(raw, Number($("strength").value)), time, Number($("smooth").value));
+  const strong = added(avatar.rest, scaled(raw, Number($("strength").value)));
+  const pose = oneEuro.filter(strong, time, Number($("smooth").value));
   state.face = face;
   state.captured = captured;
   move($("mirror").checked ? mirrored(pose, settings) : pose);
@@ -220,7 +220,7 @@ function frame(now) {
   state.before = now;
   if (state.driver === "recording" && state.recording) {
     const { times } = state.recording;
-    move(poseAt(state.recording, ((now - state.playing) / 1000) % (times.at(-1) + 1 / 60)));
+    move(added(avatar.rest, poseAt(state.recording, ((now - state.playing) / 1000) % (times.at(-1) + 1 / 60))));
   }
   if (avatar.draw(dt)) {
     state.frames.push(performance.now());
@@ -291,7 +291,7 @@ try {
   Object.assign(globalThis.invertavatar, { avatar, choose, move });
   attach();
   await choose("mouse");
-  move(at_rest);
+  move(avatar.rest);
   requestAnimationFrame(frame);
   setInterval(showPace, 500);
 } catch (error) {

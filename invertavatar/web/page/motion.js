@@ -55,6 +55,11 @@ export function relative({ scores, quaternion }, neutral) {
   };
 }
 
+/** A departure from the avatar's own rest. */
+export function added(rest, { scores, quaternion }) {
+  return { scores: scores.map((score, k) => rest.scores[k] + score), quaternion: multiply(quaternion, rest.quaternion) };
+}
+
 /** A pose times a strength; rotations in angle. */
 export function scaled({ scores, quaternion }, strength) {
   return {
