@@ -101,8 +101,8 @@ class Live:
         latencies = sorted(1000 * late for _, late in settled)
         return (
             f"{len(settled)} frames, {rate:.1f} a second; latency {median(latencies):.0f} ms in the median, "
-            f"{latencies[int(0.95 * len(latencies))]:.0f} ms at 95 %; {self._pictures.dropped} pictures came too soon to "
-            f"be tracked, {self._motions.dropped} of {self.tracks} tracks to be drawn."
+            f"{latencies[int(0.95 * len(latencies))]:.0f} ms at 95 %; {self._pictures.dropped} pictures came too soon "
+            f"to be tracked, {self._motions.dropped} of {self.tracks} tracks to be drawn."
         )
 
     def _read(self) -> None:
