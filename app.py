@@ -1,4 +1,4 @@
-"""The app: photos -> avatar, avatar and driver -> video, avatar and sliders -> pictures. One page, three tabs.
+"""The app: photos -> avatar, avatar and driver -> video, avatar and sliders -> pictures. One page, four tabs.
 
 It runs locally (`make app`), as a Space and on ZeroGPU as it stands. First the handlers as plain functions, each an
 endpoint for `gradio_client`, then the page; what they ask for is done in `invertavatar.app`. A handler that takes long
@@ -23,7 +23,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from invertavatar import InvertAvatarError
-from invertavatar.app import arguments, building, films, model, people, sliders, style, uploads, views
+from invertavatar.app import arguments, building, films, live, model, people, sliders, style, uploads, views
 from invertavatar.app.doorkeeper import Doorkeeper
 from invertavatar.app.drivers import PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.progress import Job
@@ -314,6 +314,19 @@ def still(ticket, show, background, together, turn_body, values, size):
     return render(ticket, *camera, background, expression, size, turn_body), expression
 
 
+# Tab 4: live
+
+
+def bake(ticket):
+    """The avatar as a .glb for browsers, 3D programs and capture programs: textured, rigged, with ARKit's 52 shapes."""
+    person = VISITORS.person(ticket)
+    yield gr.skip(), status("Baking the avatar: some seconds.")
+    baked = model.bake(person.avatar)
+    with workspace() as folder:
+        baked.save(Path(folder) / "avatar.glb")
+        yield str(Path(folder) / "avatar.glb"), status("Ready: allow the camera, or point with the mouse.")
+
+
 # The page
 
 HEAVY = {"concurrency_id": "gpu", "concurrency_limit": 1, "show_progress": "hidden"}
@@ -334,6 +347,8 @@ def build() -> gr.Blocks:
             animate_tab(ticket)
         with gr.Tab("Explore"):
             explore_tab(ticket, changes)
+        with gr.Tab("Live"):
+            live_tab(ticket, changes)
         gr.Markdown(style.KEPT.format(hours=2 * LIFETIME // 3600))
     return page
 
@@ -606,6 +621,20 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
 
 
+def live_tab(ticket: gr.State, changes: list) -> None:
+    """The avatar follows the visitor's own camera, in the visitor's own browser."""
+    gr.Markdown(style.LIVE, elem_classes="explanation")
+    start = gr.Button("Go live", variant="primary", elem_id="go_live")
+    note = gr.HTML()
+    glb = gr.File(label="Download: the avatar for 3D and capture programs", interactive=False, visible=False)
+    shown = gr.HTML()
+    baked = listen(start.click, bake, ticket, [glb, note], **HEAVY)
+    look = baked.success(lambda file: live.frame(file), glb, shown, queue=False, show_progress="hidden", **OWN)
+    look.then(lambda: gr.update(visible=True), None, glb, queue=False, show_progress="hidden", **OWN)
+    for change in changes:  # another avatar, or none: what is shown is an old one
+        change.success(lambda: ("", "", None), None, [shown, note, glb], queue=False, show_progress="hidden", **OWN)
+
+
 def preset(name):
     """The sliders of an expression; each side by itself."""
     return [False, *(sliders.PRESETS[name].get(slider, 0.0) for slider in sliders.SLIDERS)]
@@ -663,7 +692,7 @@ def launch_options(page: gr.Blocks) -> dict:
         "footer_links": ["api", "settings"],
         "ssr_mode": False,
         "state_session_capacity": SESSIONS_PER_AVATAR * VISITORS.most,
-        "app_kwargs": {"middleware": [Middleware(Doorkeeper, **door)]},
+        "app_kwargs": {"middleware": [Middleware(Doorkeeper, **door)], "routes": [live.route()]},
     }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import invertavatar
 
 from ..avatar import Avatar
+from ..baked_avatar import BakedAvatar
 from ..devices import best_device
 from ..face.motion import Motion
 from ..face.portrait import Portrait
@@ -103,6 +104,12 @@ def pictures(avatar: Avatar, **options) -> tuple[np.ndarray, np.ndarray]:
 def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
     """`pipe.animate_stream`: uint8 [S, S, C], one at a time."""
     yield from load().pipe.animate_stream(avatar, motion=motion, **options)
+
+
+@gpu(60)
+def bake(avatar: Avatar) -> BakedAvatar:
+    """`pipe.bake`."""
+    return load().pipe.bake(avatar)
 
 
 @gpu(60)

@@ -30,7 +30,9 @@ class CameraSource:
 
     def __init__(self, index: int):
         self.name = f"camera {index}"
+        told = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it writes paragraphs of its own
         self._capture = cv2.VideoCapture(index)
+        cv2.utils.logging.setLogLevel(told)
         if not self._capture.isOpened():
             raise MediaError(
                 f"There is no camera {index} here, or another program uses it. Connect it, close the other program, "

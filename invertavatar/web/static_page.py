@@ -5,7 +5,6 @@ import hashlib
 import html
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..app import sliders
@@ -101,12 +100,22 @@ def write_page(
         shutil.copyfile(avatar, folder / AVATAR)
 
 
+def modules_installed() -> bool:
+    """Whether `make web` has installed the modules of others, so that a page can be written `offline`."""
+    versions = json.loads((PAGE / PACKAGE).read_text(encoding="utf-8"))["dependencies"]
+    return all(version_of(PAGE / MODULES / name) == version for name, version in versions.items())
+
+
+def version_of(module: Path) -> str | None:
+    """Of a module in a folder, None where there is none."""
+    described = module / "package.json"
+    return json.loads(described.read_text(encoding="utf-8"))["version"] if described.is_file() else None
+
+
 def copy_modules(source: Path, target: Path, versions: dict[str, str]) -> None:
     """Copy what the page needs of others' modules, and nothing else."""
     for name, files in NEEDED.items():
-        described = source / name / "package.json"
-        found = json.loads(described.read_text(encoding="utf-8"))["version"] if described.is_file() else None
-        if found != versions[name]:
+        if version_of(source / name) != versions[name]:
             raise InvertAvatarError(
                 f"{name} {versions[name]} is not in {source}. Run `make web`, or in {PAGE} `npm install`; or leave the "
                 "page to fetch its modules from a CDN."
@@ -164,8 +173,3 @@ def settings() -> dict:
             "sameFace": tracker.SAME_FACE,
         },
     }
-
-
-def files_of(folder: Path) -> Iterator[Path]:
-    """All files below a folder."""
-    return (file for file in sorted(folder.rglob("*")) if file.is_file())

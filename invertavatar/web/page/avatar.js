@@ -11,6 +11,9 @@ import { quaternionOfVector, vectorOf } from "./pose.js";
 const GLIDE = 0.025; // seconds in which what is shown covers two thirds of the way to what is wanted
 const SETTLED = 1e-3; // of a score, and of a rotation in radians
 const FIELD_OF_VIEW = 20; // degrees; the pictures of the package are seen from far away
+const BELOW = 0.9; // of what is above the head's joint, that is shown below it
+const MARGIN = 0.12; // above the head, of what is shown
+const NARROWEST = 0.95; // width over height of a canvas, in which the shoulders fit
 const SLOW = 1 / 32; // seconds between frames, beyond which fewer pixels are drawn
 const FEWEST_PIXELS = 0.5; // of a canvas' own, along each side
 
@@ -67,11 +70,11 @@ export class Avatar {
     const { min, max } = this.bounds;
     if (head) head.getWorldPosition(place);
     else place.set(0, (min.y + max.y) / 2, 0);
-    const top = max.y, bottom = Math.max(min.y, place.y - 1.25 * (top - place.y));
-    const height = top - bottom;
-    const distance = (0.56 * height) / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
-    this.orbit.target.set(0, (top + bottom) / 2, place.z);
-    this.camera.position.set(0, (top + bottom) / 2, place.z + distance * Math.max(1, 0.8 / this.camera.aspect));
+    const top = max.y, bottom = Math.max(min.y, place.y - BELOW * (top - place.y));
+    const height = top - bottom, middle = bottom + (0.5 + MARGIN / 2) * height; // the margin is above the head only
+    const distance = (0.5 * (1 + MARGIN) * height) / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+    this.orbit.target.set(0, middle, place.z);
+    this.camera.position.set(0, middle, place.z + distance * Math.max(1, NARROWEST / this.camera.aspect));
     this.orbit.minDistance = distance / 4;
     this.orbit.maxDistance = 3 * distance;
     this.orbit.update();

@@ -288,10 +288,10 @@ try {
     $("loading").textContent = `Loading the avatar… ${total ? `${Math.round((100 * loaded) / total)} %` : ""}`;
   });
   $("loading").hidden = true;
-  Object.assign(globalThis.invertavatar, { avatar, choose, move });
+  Object.assign(globalThis.invertavatar, { avatar, camera, tracker, choose, move });
   attach();
-  await choose("mouse");
   move(avatar.rest);
+  choose(document.querySelector("input[name=driver]:checked").value); // a click may have come before the avatar
   requestAnimationFrame(frame);
   setInterval(showPace, 500);
 } catch (error) {
