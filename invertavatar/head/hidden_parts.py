@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from ..rendering.rasterizer import interpolate, rasterize
 from .head_model import LABELS, HeadModel
 
-# Degrees: the band's middle, lower than the eye's as upper lids hang, its half, and over how much it fades out.
-BAND, HALF, FADE = -9.0, 6.0, 4.0
+# Degrees: the band's middle above the pupil's, the half of it that is surely eye, the half that
+# is kept, with the shade of lids and lashes in it, and over how much that fades out.
+BAND, HALF, KEPT, FADE = 2.0, 6.0, 24.0, 6.0
 IRIS, SCLERA = 24.0, (26.0, 34.0)  # from the middle: to where the iris reaches, and between which the sclera is seen
 STEP = 3.0  # degrees of a ring whose colours are taken together
-TONGUE = 0.85  # brightness beside the lips'
-WHITE = 85  # percentile of what is seen there that is taken for the sclera's colour: the rest is lashes and corners
+ASIDE = 42.0  # to where what is seen is kept
+TONGUE = 0.6  # brightness beside the lips'
+WHITE = 60  # percentile of what is seen there that is taken for the sclera's colour: the rest is lashes and corners
 
 
 @torch.no_grad()
@@ -55,7 +57,7 @@ def whole_eyes(texture: np.ndarray, head_model: HeadModel) -> np.ndarray:
         bright = sides.mean(1) >= np.percentile(sides.mean(1), WHITE)
         knots, profile = [*rings, SCLERA[0] + STEP], np.array([*profile, sides[bright].mean(0)])
         around = np.stack([np.interp(away, knots, channel) for channel in profile.T], -1)
-        kept = _fading(off, HALF) * _fading(away, SCLERA[0])
+        kept = _fading(off, KEPT) * _fading(away, ASIDE)
         whole[mask] = around + kept[:, None] * (colours - around)
     return whole.round().clip(0, 255).astype(np.uint8)
 
