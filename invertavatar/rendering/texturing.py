@@ -53,7 +53,7 @@ def paint(
     texture_size: int,
     layout: np.ndarray,
     unseen: Tensor | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Colour a mesh.
 
     Args:
@@ -65,7 +65,7 @@ def paint(
             is the colours around them.
 
     Returns:
-        [H, H, 3] uint8.
+        [H, H, 3] uint8, and [H, H] float32 in 0..1 how well the views show each place.
     """
     device = views[0].colour.device
     faces = torch.from_numpy(triangles).to(device)
@@ -91,7 +91,9 @@ def paint(
     texture[covered] = around + trust * (colour - around)
     texture = texture.T.unflatten(1, (texture_size, texture_size))[None]
     texture = fill_unseen(texture, drawn.mask[:, None].float())  # so that no seam shows through a coarser mip level
-    return to_bytes(texture[0].permute(1, 2, 0).cpu().numpy())
+    seen = torch.zeros(texture_size**2, device=device)
+    seen[covered] = trust[:, 0]
+    return to_bytes(texture[0].permute(1, 2, 0).cpu().numpy()), seen.view(texture_size, -1).cpu().numpy()
 
 
 def _posed(triangles: np.ndarray, view: BakingView) -> Tensor:

@@ -1,4 +1,4 @@
-"""Export a head as a textured mesh for other programs: photos of one person in, .glb, .obj or .ply out."""
+"""Export an avatar for other programs: photos of one person, or an avatar, in, .glb, .obj or .ply out."""
 
 import sys
 import time
@@ -27,15 +27,18 @@ from invertavatar.scripts.console import (
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 
-def mesh(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Photos of one person; a folder or a video too.")] = None,
+def export(
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photos of one person, a folder or a video; or the folder or .zip of a saved avatar."),
+    ] = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
             "--output", "-o", help=".glb (animatable), .obj (textured) or .ply (vertex colours). Repeat it for more."
         ),
     ] = None,
-    avatar: Annotated[Path | None, typer.Option(help="Folder or .zip of a saved avatar, instead of photos.")] = None,
+    avatar: Annotated[Path | None, typer.Option(help="A saved avatar, if you would rather name it.")] = None,
     expression: Annotated[
         list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
     ] = None,
@@ -47,14 +50,16 @@ def mesh(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Export a head as a textured mesh, in metres, y up, looking along +z.
+    """Export an avatar as a textured mesh, in metres, y up, looking along +z.
 
     A .glb can be animated in other programs: it has 52 morph targets named as ARKit's, neck, jaw and eye
     joints, and skinning; .obj and .ply hold the neutral head only.
 
-    Example: invertavatar mesh photo1.jpg photo2.jpg -e jawOpen=0.4 -o me.glb
+    Example: invertavatar export me/ -o me.glb
     """
     photos, outputs = photos or [], output or []
+    if not avatar and len(photos) == 1 and is_avatar(photos[0]):
+        avatar, photos = photos[0], []
     check_request(photos, outputs, avatar)
     scores = dict(map(parse_score, expression)) if expression else None
     inputs = [*photos, *([avatar] if avatar else [])]
@@ -67,12 +72,17 @@ def mesh(
         pipe = load_pipeline(model, device, quiet)
         person = Avatar.from_pretrained(avatar) if avatar else pipe.reconstruct(image=photos, face_index=face_index)
         started = time.perf_counter()
-        head = pipe.extract_mesh(person, scores, texture_size)
+        head = pipe.bake(person, texture_size) if scores is None else pipe.extract_mesh(person, scores, texture_size)
         for path in outputs:
             head.save(path)
             if not quiet:
-                seconds = time.perf_counter() - started
-                print(f"{path}: {len(head.vertices)} vertices, {len(head.triangles)} triangles, in {seconds:.1f} s")
+                seconds, size = time.perf_counter() - started, path.stat().st_size / 1e6
+                print(f"{path}: {size:.1f} MB, in {seconds:.1f} s")
+
+
+def is_avatar(path: Path) -> bool:
+    """Whether a path holds a saved avatar rather than photos."""
+    return path.suffix.lower() == ".zip" or (path / "avatar.json").is_file()
 
 
 def check_request(photos: list[Path], outputs: list[Path], avatar: Path | None) -> None:
@@ -82,9 +92,9 @@ def check_request(photos: list[Path], outputs: list[Path], avatar: Path | None) 
         typer.TyperException: With one sentence that says what to change.
     """
     if bool(photos) == bool(avatar):
-        raise typer.TyperException("Give either photos of a person or --avatar FOLDER (or its .zip).")
+        raise typer.TyperException("Give either photos of a person or the folder (or .zip) of a saved avatar.")
     if not outputs:
-        raise typer.TyperException("--output FILE is missing; for example: mesh photo.jpg -o me.glb")
+        raise typer.TyperException("--output FILE is missing; for example: export photo.jpg -o me.glb")
     for path in outputs:
         if path.suffix.lower() not in MESH_SUFFIXES:
             raise typer.TyperException(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
@@ -107,5 +117,5 @@ def parse_score(text: str) -> tuple[str, float]:
 
 if __name__ == "__main__":
     app = new_app()
-    app.command()(mesh)
+    app.command()(export)
     run(app)
