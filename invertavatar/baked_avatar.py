@@ -7,7 +7,7 @@ in no surface (strands of hair, the outline of photos near the frame) and what c
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -227,6 +227,10 @@ class BakedAvatar:
         arrays = places.numpy(), shown.triangles, shown.part, shown.uv, shown.uv_triangles, gain, shown.levels[level]
         picture = fast_numba.draw(*arrays, size)
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
+
+    def with_expression(self, expression: Tensor) -> RiggedMesh:
+        """The mesh as it stands with ARKit scores [52]."""
+        return replace(self.mesh, vertices=self.posed(expression)[0].numpy())
 
     def posed(self, expression: Tensor, turn: Tensor | None = None, posture: Tensor | None = None) -> Tensor:
         """The mesh with an expression, the neck bent: [1, V, 3] in head space.

@@ -20,10 +20,13 @@ from .driven import Drive
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
 from .head.driven_head import driven_head, worn
+from .head.head_model import HeadModel
 from .head.hidden_parts import whole_eyes, with_tongue
-from .head.rig import PaintingPose, painting_poses, rigged_mesh
+from .head.outline import outlined
+from .head.rig import PaintingPose, inside_of_mouth, neutral_head, painting_poses, rigged_mesh, teeth_shift
 from .inversion import Networks
 from .models.generator import CanonicalFeatures
+from .rendering.reprojection import Sources
 from .rendering.source_views import angle_between, nearness
 from .rendering.texturing import BakingView, even_light, paint
 
@@ -58,10 +61,13 @@ def baked(
     """
     head_model, config = networks.head_model, networks.generator.config
     poses = painting_poses(head_model)
-    rotations = looked_from(avatar)
+    skin = neutral_head(head_model, avatar.shape)
+    further, rotations = teeth_shift(head_model, skin[0]), looked_from(avatar)
+    if features.sources is not None:
+        further = further + on_outlines(head_model, avatar, features.sources)
     steps = [(pose, x) for pose in poses for x in rotations[: OF_PARTS if pose.expression else None]]
     views = [
-        baking_view(networks, avatar, features, render, pose, rotation)
+        baking_view(networks, avatar, features, render, pose, rotation, further)
         for pose, rotation in progress(steps, len(steps), "Baking")
     ]
     light = views[0].light  # of the front
@@ -69,21 +75,27 @@ def baked(
     layout = head_model.uv[head_model.uv_triangles].cpu().numpy() * 2 - 1
     unseen = None
     if features.fill is not None:
-        unseen = ((features.fill[0] + even_light(light)).exp() * 2 - 1).clamp(-1, 1).cpu().numpy()
-    texture = paint(triangles, views, texture_size, layout, unseen)
-    texture = with_tongue(whole_eyes(texture, head_model), head_model)
+        unseen = ((features.fill[0] + even_light(light)).exp() * 2 - 1).clamp(-1, 1)
+        unseen[head_model.eye_part.any(0) | inside_of_mouth(head_model)[:, 0].bool()] = torch.nan
+    texture, seen = paint(triangles, views, texture_size, layout, unseen)
+    texture = with_tongue(whole_eyes(texture, seen, head_model), head_model)
     texture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
-    skin = head_model(avatar.shape, torch.zeros(1, len(ARKIT_NAMES), device=avatar.device))
     posture = avatar.rest.posture.to(avatar.device)
     _, vertices = worn(head_model, skin, features.off, avatar.shape.joints, None, posture if posture.numel() else None)
     return BakedAvatar(
-        mesh=rigged_mesh(head_model, avatar.shape, vertices[0], texture),
+        mesh=rigged_mesh(head_model, avatar.shape, vertices[0] + further, texture),
         light=light.cpu().numpy(),
         most=networks.generator.reprojection.largest_gain,
         rest=without_residual(avatar),
         field_of_view=config.field_of_view,
         backdrop=avatar.backdrop.cpu(),
     )
+
+
+def on_outlines(head_model: HeadModel, avatar: Avatar, shown: Sources) -> Tensor:
+    """[V, 3] what brings the mesh onto the outlines of the photos; see `outline`."""
+    _, _, _, matte, inside = avatar.views.picture[0].float().div(255).unbind(1)
+    return outlined(head_model, shown.place[0], shown.facing[0], avatar.views.rotation[0], matte, inside)
 
 
 def looked_from(avatar: Avatar) -> list[Tensor]:
@@ -109,6 +121,7 @@ def baking_view(
     render: Render,
     pose: PaintingPose,
     rotation: Tensor,
+    further: Tensor,
 ) -> BakingView:
     """What the full renderer shows of a head with an expression from one side, and how much that counts."""
     head_model, generator, device = networks.head_model, networks.generator, avatar.device
@@ -125,7 +138,9 @@ def baking_view(
         weight = FAR_WEIGHT + (1 - FAR_WEIGHT) * float(np.exp(-((angle / NEAR) ** 2)))
         light = (blend[0, :, None] * features.sources.light[0]).sum(0) / blend.sum()
     seen = colour, opacity, rotation, generator.config.field_of_view
-    return BakingView(*seen, weight, head.vertices[0], pose.weight, light, generator.reprojection.largest_gain)
+    return BakingView(
+        *seen, weight, head.vertices[0] + further, pose.weight, light, generator.reprojection.largest_gain
+    )
 
 
 def without_residual(avatar: Avatar) -> Motion:

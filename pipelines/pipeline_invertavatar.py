@@ -664,8 +664,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         self._check_avatar(avatar)
         scores, _ = posed_expression(avatar, expression or {})
-        head = self.bake(avatar, texture_size)
-        return replace(head.mesh, vertices=head.posed(scores[0])[0].numpy())
+        return self.bake(avatar, texture_size).with_expression(scores[0])
 
     @torch.no_grad()
     def __call__(

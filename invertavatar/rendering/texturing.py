@@ -52,8 +52,8 @@ def paint(
     views: Sequence[BakingView],
     texture_size: int,
     layout: np.ndarray,
-    unseen: np.ndarray | None = None,
-) -> np.ndarray:
+    unseen: Tensor | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Colour a mesh.
 
     Args:
@@ -61,18 +61,20 @@ def paint(
         views: Of the avatar.
         texture_size: H = W, a power of two.
         layout: [F, 3, 2] where the corners lie in the texture, in -1..1 with v down.
-        unseen: [V, 3] float32 in -1..1, colours of vertices where no view shows them; by default those around them.
+        unseen: [V, 3] in -1..1, colours of vertices where no view shows them. Where they are NaN, and by default, it
+            is the colours around them.
 
     Returns:
-        [H, H, 3] uint8.
+        [H, H, 3] uint8, and [H, H] float32 in 0..1 how well the views show each place.
     """
     device = views[0].colour.device
     faces = torch.from_numpy(triangles).to(device)
     poses = [_posed(triangles, view) for view in views]
     surfaces = [_depth(view, pose[:, :3], faces) for view, pose in zip(views, poses, strict=True)]
-    if unseen is None:
-        colour, weight = _bake(poses, views, surfaces)
-        unseen = spread_colours(colour.cpu().numpy(), weight.cpu().numpy(), triangles)
+    colour, weight = _bake(poses, views, surfaces)
+    at_vertices = torch.from_numpy(spread_colours(colour.cpu().numpy(), weight.cpu().numpy(), triangles)).to(device)
+    if unseen is not None:
+        at_vertices = at_vertices.where(unseen.isnan(), unseen)
 
     # Each corner is a vertex of its own in the texture; what it carries there is its vertex' own.
     flat = F.pad(torch.from_numpy(layout).float().to(device).reshape(1, -1, 2), (0, 1))
@@ -83,13 +85,15 @@ def paint(
         return interpolate(carried, drawn, faces)[0].flatten(1).T[covered]
 
     colour, weight = _bake([at_texels(pose) for pose in poses], views, surfaces)
-    around = at_texels(torch.from_numpy(unseen).to(device))
+    around = at_texels(at_vertices)
     trust = (weight / SEEN_WEIGHT).clamp(max=1)
     texture = torch.zeros(texture_size**2, 3, device=device)
     texture[covered] = around + trust * (colour - around)
     texture = texture.T.unflatten(1, (texture_size, texture_size))[None]
     texture = fill_unseen(texture, drawn.mask[:, None].float())  # so that no seam shows through a coarser mip level
-    return to_bytes(texture[0].permute(1, 2, 0).cpu().numpy())
+    seen = torch.zeros(texture_size**2, device=device)
+    seen[covered] = trust[:, 0]
+    return to_bytes(texture[0].permute(1, 2, 0).cpu().numpy()), seen.view(texture_size, -1).cpu().numpy()
 
 
 def _posed(triangles: np.ndarray, view: BakingView) -> Tensor:

@@ -6,6 +6,7 @@ import html
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..app import sliders
 from ..errors import InvertAvatarError
@@ -16,10 +17,15 @@ from ..face.retargeting import EXPRESSION_RANGE
 from ..head.head_model import NECK_CHAIN
 from ..media.mark import MARK
 
+if TYPE_CHECKING:
+    from ..baked_avatar import BakedAvatar
+    from ..rendering.rigged_mesh import RiggedMesh
+
 PAGE = Path(__file__).parent / "page"
 PACKAGE = "package.json"  # names the modules of others, their versions, and where they are fetched
 MODULES = "node_modules"
 AVATAR = "avatar.glb"
+LARGE_FILES = ("glb", "task", "wasm")
 NEUTRAL_SECONDS = 1.0  # of the driver's face, whose median is neutral
 # Of each module what the page imports: the name by which it does, the file or folder.
 IMPORTS = {
@@ -44,6 +50,20 @@ NEEDED = {
         "wasm/vision_wasm_module_internal.wasm",
     ),
 }
+CARD = """\
+---
+title: {title}
+emoji: 🙂
+colorFrom: indigo
+colorTo: pink
+sdk: static
+app_file: index.html
+short_description: A 3D head avatar that follows your face, in your browser
+---
+
+A page for any web server: `python -m http.server` in this folder, then http://localhost:8000. As it stands it is a static
+Space too. Cameras are given to pages from https or from localhost only.
+"""
 PRIVACY = (
     "Your camera's pictures stay in this browser: this page has no server that takes them, and its content security "
     "policy forbids it to send anything {elsewhere}."
@@ -52,7 +72,7 @@ PRIVACY = (
 
 def write_page(
     folder: str | Path,
-    avatar: str | Path | None = None,
+    avatar: "str | Path | BakedAvatar | RiggedMesh | None" = None,
     title: str = "Live avatar",
     offline: bool = False,
     modules: str | Path | None = None,
@@ -61,7 +81,7 @@ def write_page(
 
     Args:
         folder: Where to.
-        avatar: A .glb with ARKit's morph targets, which is copied; None writes a page that shows what its address names
+        avatar: What is shown, or its .glb, which is copied; None writes a page that shows what its address names
             (`?avatar=...`).
         title: What stands above the controls.
         offline: Copy the modules of others beside the page, instead of having browsers fetch them from a CDN.
@@ -71,16 +91,15 @@ def write_page(
         InvertAvatarError: `offline`, and the modules are not there.
     """
     folder = Path(folder)
-    package = json.loads((PAGE / PACKAGE).read_text(encoding="utf-8"))
-    versions = package["dependencies"]
-    folder.mkdir(parents=True, exist_ok=True)
+    cdn = json.loads((PAGE / PACKAGE).read_text(encoding="utf-8"))["config"]["cdn"]
     if offline:
-        copy_modules(Path(modules or PAGE / MODULES), folder / MODULES, versions)
-        base = {name: f"./{MODULES}/{name}/" for name in versions}
+        copy_modules(Path(modules or PAGE / MODULES), folder / MODULES)
+        base = {name: f"./{MODULES}/{name}/" for name in versions()}
     else:
-        base = {name: f"{package['config']['cdn']}{name}@{version}/" for name, version in versions.items()}
+        base = {name: f"{cdn}{name}@{version}/" for name, version in versions().items()}
+    folder.mkdir(parents=True, exist_ok=True)
     importmap = json.dumps({"imports": {name: base[package] + file for name, (package, file) in IMPORTS.items()}})
-    elsewhere = "" if offline else package["config"]["cdn"].split("/npm")[0]
+    elsewhere = "" if offline else cdn
     filled = {
         "title": html.escape(title),
         "importmap": importmap,
@@ -96,14 +115,38 @@ def write_page(
     (folder / "settings.json").write_text(json.dumps(settings()), encoding="utf-8")
     for name in (tracker.TrackerConfig.landmarker, TEMPLATE_FILE):
         shutil.copyfile(tracker.DEFAULT_FOLDER / name, folder / name)
-    if avatar is not None:
+    if isinstance(avatar, (str, Path)):
         shutil.copyfile(avatar, folder / AVATAR)
+    elif avatar is not None:
+        avatar.save(folder / AVATAR)
+    (folder / "README.md").write_text(CARD.format(title=json.dumps(title)), encoding="utf-8")
+    large = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_FILES)
+    (folder / ".gitattributes").write_text(large, encoding="utf-8")
+
+
+def check_modules(modules: str | Path | None = None) -> None:
+    """Refuse to write an `offline` page without the modules of others.
+
+    Raises:
+        InvertAvatarError: One of them is not there, or of another version.
+    """
+    source = Path(modules or PAGE / MODULES)
+    for name, version in versions().items():
+        if version_of(source / name) != version:
+            raise InvertAvatarError(
+                f"{name} {version} is not in {source}. Run `make web`, or `npm install` in {PAGE}; or let browsers fetch "
+                "it from a CDN, without --offline."
+            )
+
+
+def versions() -> dict[str, str]:
+    """Of the modules that the page takes from others."""
+    return json.loads((PAGE / PACKAGE).read_text(encoding="utf-8"))["dependencies"]
 
 
 def modules_installed() -> bool:
     """Whether `make web` has installed the modules of others, so that a page can be written `offline`."""
-    versions = json.loads((PAGE / PACKAGE).read_text(encoding="utf-8"))["dependencies"]
-    return all(version_of(PAGE / MODULES / name) == version for name, version in versions.items())
+    return all(version_of(PAGE / MODULES / name) == version for name, version in versions().items())
 
 
 def version_of(module: Path) -> str | None:
@@ -112,14 +155,10 @@ def version_of(module: Path) -> str | None:
     return json.loads(described.read_text(encoding="utf-8"))["version"] if described.is_file() else None
 
 
-def copy_modules(source: Path, target: Path, versions: dict[str, str]) -> None:
+def copy_modules(source: Path, target: Path) -> None:
     """Copy what the page needs of others' modules, and nothing else."""
+    check_modules(source)
     for name, files in NEEDED.items():
-        if version_of(source / name) != versions[name]:
-            raise InvertAvatarError(
-                f"{name} {versions[name]} is not in {source}. Run `make web`, or in {PAGE} `npm install`; or leave the "
-                "page to fetch its modules from a CDN."
-            )
         for file in files:
             (target / name / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name / file, target / name / file)
