@@ -1,4 +1,4 @@
-"""Export an avatar: photos of one person, or an avatar, in; .glb, .obj or .ply for other programs, or a live page out."""
+"""Export an avatar: photos or an avatar in, .glb, .obj or .ply for other programs or a live page for browsers out."""
 
 import sys
 import time

@@ -61,8 +61,9 @@ app_file: index.html
 short_description: A 3D head avatar that follows your face, in your browser
 ---
 
-A page for any web server: `python -m http.server` in this folder, then http://localhost:8000. As it stands it is a static
-Space too. Cameras are given to pages from https or from localhost only.
+A page for any web server: `python -m http.server` in this folder, then http://localhost:8000. As it stands it is a
+static Space too. Cameras are given to pages from https or from localhost only. The folder holds the avatar, which is
+biometric data: give it to nobody who may not have the person's photos.
 """
 PRIVACY = (
     "Your camera's pictures stay in this browser: this page has no server that takes them, and its content security "
@@ -134,8 +135,8 @@ def check_modules(modules: str | Path | None = None) -> None:
     for name, version in versions().items():
         if version_of(source / name) != version:
             raise InvertAvatarError(
-                f"{name} {version} is not in {source}. Run `make web`, or `npm install` in {PAGE}; or let browsers fetch "
-                "it from a CDN, without --offline."
+                f"{name} {version} is not in {source}. Run `make web`, or `npm install` in {PAGE}; or let browsers "
+                "fetch it from a CDN, without --offline."
             )
 
 
@@ -172,7 +173,7 @@ def policy(importmap: str, elsewhere: str) -> str:
         "default-src": "'none'",
         "script-src": f"{own} 'wasm-unsafe-eval' 'sha256-{digest}'",
         "connect-src": f"{own} blob:",
-        "worker-src": own,
+        "worker-src": f"{own} blob:",
         "style-src": "'self'",
         "img-src": "'self' blob: data:",
         "media-src": "'self' blob:",

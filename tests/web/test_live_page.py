@@ -59,6 +59,11 @@ def test_the_avatar_follows_the_camera_and_nothing_leaves_the_browser(visit, fra
     assert np.corrcoef(shown, wanted)[0, 1] > 0.6  # and the avatar moves so, a little later and smoother
     page.locator("#pace", has_text=re.compile(r"frames/s · tracked \d+/s · \d+ ms")).wait_for()
     assert page.complaints == []
+    forbidden = page.workers[0].evaluate("""() => new Promise((done) => {
+        addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+        fetch("http://localhost:9/").catch(() => {});
+    })""")
+    assert forbidden == "connect-src"  # also where pictures are tracked
 
 
 def test_a_refused_camera_is_a_sentence(visit):

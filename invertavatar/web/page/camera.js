@@ -23,7 +23,10 @@ export class Tracker {
   /** Starts on first use; waits until it can look at pictures. */
   start() {
     this.started ??= new Promise((done, fail) => {
-      this.worker = new Worker(new URL("tracking_worker.js", import.meta.url), { type: "module" });
+      // As a blob it is under the page's own content security policy, which a file of a server would not be.
+      const program = `import ${JSON.stringify(new URL("tracking_worker.js", import.meta.url).href)};`;
+      const address = URL.createObjectURL(new Blob([program], { type: "text/javascript" }));
+      this.worker = new Worker(address, { type: "module" });
       this.worker.onerror = (event) => fail(new Error(event.message || "The face tracker could not be started."));
       this.worker.onmessage = ({ data }) => {
         if (data.ready) return done();
