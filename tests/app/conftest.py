@@ -32,6 +32,7 @@ def server(tiny_pipeline, tmp_path_factory):
         patch.setattr(app.tempfile, "tempdir", str(scratch))
         patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
         patch.setattr(model, "mesh", functools.partial(coarse_mesh, tiny_pipeline))
+        patch.setattr(model, "bake", lambda avatar: tiny_pipeline.bake(avatar, texture_size=256))
         patch.setattr(views, "ORBIT_RATE", ORBIT_RATE)
         patch.setattr(views, "TURNTABLE", (-20, 20))
         patch.setattr(app, "LIVE_SIZE", SIZES[0])
