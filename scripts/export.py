@@ -112,7 +112,7 @@ def check_request(photos: list[Path], outputs: list[Path], web: Path | None, ava
     if bool(photos) == bool(avatar):
         raise typer.TyperException("Give either photos of a person or the folder (or .zip) of a saved avatar.")
     if not outputs and not web:
-        raise typer.TyperException("--output FILE or --web FOLDER is missing; for example: export photo.jpg -o me.glb")
+        raise typer.TyperException("--output FILE is missing, or --web FOLDER; for example: export photo.jpg -o me.glb")
     for path in outputs:
         if path.suffix.lower() not in MESH_SUFFIXES:
             raise typer.TyperException(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")

@@ -65,8 +65,10 @@ class Live:
         self._start = time.perf_counter()
         try:
             tracked = False
-            while not self._motions.closed:
+            while True:
                 news = self._motions.take(LOOK_AROUND)
+                if news is None and self._motions.closed:
+                    return
                 taken, motion = news or (0.0, None)
                 if news is not None:
                     tracked = motion is not None

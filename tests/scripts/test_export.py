@@ -92,3 +92,17 @@ def test_each_program_starts_as_a_file(name, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     started = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
+
+
+def test_a_page_is_written_and_only_over_a_page(export, saved, tmp_path):
+    page, other = tmp_path / "page", tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    assert "holds no page" in export(PHOTO, "--web", other)[2]
+    status, out, err = export(*saved, "--web", page, "--title", "Anna", *QUICK)
+    assert status == 0, err
+    assert "http.server" in out and "<h1>Anna</h1>" in (page / "index.html").read_text()
+    assert BakedAvatar.load(page / "avatar.glb").still(size=64).std() > 5
+    assert "holds a page" in export(*saved, "--web", page, "--no-overwrite")[2]
+    console_free = export(*saved, "--web", page, "-q", *QUICK)  # an older page is replaced
+    assert console_free == (0, "", "")
