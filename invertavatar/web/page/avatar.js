@@ -59,9 +59,8 @@ export class Avatar {
     this.scene.add(scene);
     const bounds = new THREE.Box3().setFromObject(scene, true);
     this.bounds = bounds;
-    this.renderer.compile(this.scene, this.camera);
-    this.lookFromFront();
     this.fit();
+    this.lookFromFront();
   }
 
   /** The camera back to where it began. */
@@ -71,10 +70,11 @@ export class Avatar {
     if (head) head.getWorldPosition(place);
     else place.set(0, (min.y + max.y) / 2, 0);
     const top = max.y, bottom = Math.max(min.y, place.y - BELOW * (top - place.y));
-    const height = top - bottom, middle = bottom + (0.5 + MARGIN / 2) * height; // the margin is above the head only
-    const distance = (0.5 * (1 + MARGIN) * height) / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
+    const height = (1 + MARGIN) * (top - bottom) * Math.max(1, NARROWEST / this.camera.aspect);
+    const middle = bottom + height / 2; // what is left is above the head
+    const distance = height / 2 / Math.tan((FIELD_OF_VIEW * Math.PI) / 360);
     this.orbit.target.set(0, middle, place.z);
-    this.camera.position.set(0, middle, place.z + distance * Math.max(1, NARROWEST / this.camera.aspect));
+    this.camera.position.set(0, middle, place.z + distance);
     this.orbit.minDistance = distance / 4;
     this.orbit.maxDistance = 3 * distance;
     this.orbit.update();

@@ -37,7 +37,7 @@ function showPace() {
     if (state.latency.length) parts.push(`${Math.round(state.latency.reduce((a, b) => a + b) / state.latency.length)} ms`);
     state.latency = [];
   }
-  if (avatar.software) parts.push("drawn by the processor");
+  if (avatar.software) parts.push("no GPU");
   $("pace").textContent = state.frames.length ? parts.join(" · ") : "";
 }
 
