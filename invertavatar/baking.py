@@ -88,6 +88,8 @@ def baked(
         most=networks.generator.reprojection.largest_gain,
         rest=without_residual(avatar),
         field_of_view=config.field_of_view,
+        bias=head_model.warp(head_model.tracker_bias).cpu().numpy().astype(np.float16),
+        reach=tuple(head_model.config.bias_reach),
         backdrop=avatar.backdrop.cpu(),
     )
 
