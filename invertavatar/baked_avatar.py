@@ -22,7 +22,7 @@ from .camera import Camera, angles_from_rotation, rotation_from_angles
 from .errors import InvertAvatarError, MediaError
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
-from .face.retargeting import retarget
+from .face.retargeting import named_scores, retarget
 from .head.head_model import JOINTS, bent_neck, bias_terms, capped
 from .head.skinning import skinned
 from .rendering import fast_numba
@@ -180,12 +180,7 @@ class BakedAvatar:
         """
         still, rotation = torch.eye(3), rotation_from_angles(yaw, pitch, roll)
         turn, view = (still, rotation) if turn_body else (rotation, still)
-        scores = self.rest.expression[0]
-        if expression is not None:
-            unknown = sorted(set(expression) - set(ARKIT_NAMES))
-            if unknown:
-                raise InvertAvatarError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names.")
-            scores = torch.tensor([float(expression.get(name, 0.0)) for name in ARKIT_NAMES])
+        scores = self.rest.expression[0] if expression is None else named_scores(expression)
         behind = self.behind(background, size)
         return self.frame(scores, turn, view, behind, size, field_of_view=field_of_view, zoom=zoom)
 
@@ -241,9 +236,9 @@ class BakedAvatar:
         picture = fast_numba.draw(*arrays, size)
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
 
-    def with_expression(self, expression: Tensor) -> RiggedMesh:
-        """The mesh as it stands with ARKit scores [52]."""
-        return replace(self.mesh, vertices=self.posed(expression)[0].numpy())
+    def with_expression(self, expression: Mapping[str, float]) -> RiggedMesh:
+        """The mesh as it stands with an expression, ARKit name -> score; it is no avatar to be driven any more."""
+        return replace(self.mesh, vertices=self.posed(named_scores(expression))[0].numpy())
 
     def posed(
         self,
