@@ -6,7 +6,6 @@ It needs no network, and no photo: what the full renderer knows of a person is i
 in no surface (strands of hair, the outline of photos near the frame) and what changes with the view.
 """
 
-from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +24,7 @@ from .face.motion import Motion
 from .face.retargeting import named_scores, retarget
 from .head.head_model import JOINTS, bent_neck, bias_terms, capped
 from .head.skinning import skinned
+from .head.smooth_bias import field
 from .rendering import fast_numba
 from .rendering.background import resolve_background
 from .rendering.gltf_reader import read_glb
@@ -48,8 +48,8 @@ class BakedAvatar:
         most: Logarithm of the most that light may change a colour, either way.
         rest: One frame: pose, expression and posture of the first photo, from which relative motion departs.
         field_of_view: Degrees of the camera, where none is asked for.
-        bias: [7, V, 3] float16 by what terms of yaw and pitch (`HeadModel.bias_terms`) a tracker would see vertices
-            elsewhere; pictures have them there.
+        bias: [7, 10, 3] float32 how much elsewhere a tracker would see a turned head, where pictures have it; see
+            `head.smooth_bias`.
         reach: Degrees of yaw and pitch beyond which that grows no more.
         backdrop: [3, r, r] uint8 background of the first photo. Files leave it out: they are made to be given away.
     """
@@ -75,8 +75,7 @@ class BakedAvatar:
         light = {"light": np.asarray(self.light, float).tolist(), "most": self.most}
         extras = {"rest": rest, **light, "field_of_view": self.field_of_view, "unit": self.mesh.metres_per_unit}
         if self.bias is not None:
-            numbers = np.ascontiguousarray(self.bias, "<f2")
-            extras |= {"bias": b64encode(numbers.tobytes()).decode(), "reach": list(self.reach)}
+            extras |= {"bias": np.asarray(self.bias, float).tolist(), "reach": list(self.reach)}
         self.mesh.save(path, {EXTRAS: extras})
 
     @classmethod
@@ -97,7 +96,7 @@ class BakedAvatar:
                 raise ValueError
             further = {}
             if "bias" in extras:
-                bias = np.frombuffer(b64decode(extras["bias"], validate=True), "<f2").reshape(7, len(mesh.vertices), 3)
+                bias = np.array(extras["bias"], np.float32).reshape(7, 10, 3)
                 further = {"bias": bias, "reach": tuple(map(float, extras["reach"]))}
             return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:
@@ -304,13 +303,14 @@ class Drawn:
         eyes = [weights[:, JOINTS.index(f"eye{side}")] > 0.5 for side in ("Left", "Right")]
         blinks = [morphs[f"eyeBlink{side}"].norm(dim=1) > LIDS for side in ("Left", "Right")]
         lids = [blink & ~eyes[0] & ~eyes[1] for blink in blinks]
+        vertices = torch.from_numpy(np.asarray(mesh.vertices, np.float32))
         count, (a, b, c) = len(mesh.vertices), mesh.triangles.T
         pairs = np.concatenate([a, b]), np.concatenate([b, c])
         _, piece = connected_components(coo_array((np.ones(2 * len(a)), pairs), (count, count)))
         return cls(
-            vertices=torch.from_numpy(np.asarray(mesh.vertices, np.float32))[None],
+            vertices=vertices[None],
             morphs=torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]),
-            bias=None if bias is None else torch.from_numpy(bias.astype(np.float32)).flatten(1),
+            bias=None if bias is None else field(torch.from_numpy(bias), vertices).flatten(1),
             joints=torch.from_numpy(np.asarray(mesh.joint_positions, np.float32)),
             weights=weights,
             eyes=tuple(part.nonzero()[:, 0] for part in eyes),

@@ -19,11 +19,20 @@ from .camera import rotation_from_angles
 from .driven import Drive
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
+from .head import smooth_bias
 from .head.driven_head import driven_head, worn
 from .head.head_model import HeadModel
 from .head.hidden_parts import whole_eyes, with_tongue
 from .head.outline import outlined
-from .head.rig import PaintingPose, inside_of_mouth, neutral_head, painting_poses, rigged_mesh, teeth_shift
+from .head.rig import (
+    PaintingPose,
+    inside_of_mouth,
+    lips_shut,
+    neutral_head,
+    painting_poses,
+    rigged_mesh,
+    teeth_shift,
+)
 from .inversion import Networks
 from .models.generator import CanonicalFeatures
 from .rendering.reprojection import Sources
@@ -31,7 +40,7 @@ from .rendering.source_views import angle_between, nearness
 from .rendering.texturing import BakingView, even_light, paint
 
 # Yaw and pitch in degrees from which a head is looked at beside the photos' own poses. Farther round nobody learned it.
-ANGLES = ((0, 0), (-30, 0), (30, 0), (-60, 0), (60, 0), (0, 30), (0, -30))
+ANGLES = ((0, 0), (-30, 0), (30, 0), (-45, 0), (45, 0), (0, 30), (0, -30))
 OF_PARTS = 1  # so many of them show what is inside of a mouth and on lids
 NEAR = 20.0  # degrees from the photos over which a picture's weight falls
 FAR_WEIGHT = 0.1  # and what it falls to
@@ -83,12 +92,12 @@ def baked(
     posture = avatar.rest.posture.to(avatar.device)
     _, vertices = worn(head_model, skin, features.off, avatar.shape.joints, None, posture if posture.numel() else None)
     return BakedAvatar(
-        mesh=rigged_mesh(head_model, avatar.shape, vertices[0] + further, texture),
+        mesh=rigged_mesh(head_model, avatar.shape, vertices[0] + further + lips_shut(head_model, skin[0]), texture),
         light=light.cpu().numpy(),
         most=networks.generator.reprojection.largest_gain,
         rest=without_residual(avatar),
         field_of_view=config.field_of_view,
-        bias=head_model.warp(head_model.tracker_bias).cpu().numpy().astype(np.float16),
+        bias=smooth_bias.fitted(head_model).numpy(),
         reach=tuple(head_model.config.bias_reach),
         backdrop=avatar.backdrop.cpu(),
     )
