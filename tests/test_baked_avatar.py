@@ -36,13 +36,13 @@ def driven(pipe, avatar, scores, rotation):
     [(0, 0, {}), (25, 0, {"jawOpen": 0.5}), (-30, 10, {"mouthSmileLeft": 1}), (10, -15, {"browInnerUp": 0.8})],
 )
 def test_frames_lie_on_those_of_the_full_renderer(yaw, pitch, expression, baked, tiny_pipeline, tiny_avatar):
-    """Landmarks to a pixel of 256, outlines but for what photos' outlines have moved."""
+    """Landmarks to one and a half pixels of 256, outlines but for what photos' outlines have moved."""
     rotation, scores = rotation_from_angles(yaw, pitch)[None], named_scores(expression)
     head_model, camera = tiny_pipeline.head_model, Camera(rotation)
     full = driven(tiny_pipeline, tiny_avatar, scores, rotation)
     fast = baked.posed(scores, rotation[0], rotation=rotation)
     off = head_model.landmarks(camera.project(full) - camera.project(fast))[0, :468, :2]
-    assert off.norm(dim=-1).mean() < 1 / 128
+    assert off.norm(dim=-1).mean() < 1.5 / 128
     mask = rasterize(camera.project(full), head_model.triangles, SIZE).mask[0].numpy()
     shown = baked.still(yaw, pitch, expression=expression, size=SIZE, background="transparent")[..., 3] > 127
     assert (mask & shown).sum() / (mask | shown).sum() > 0.93

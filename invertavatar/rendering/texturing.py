@@ -138,7 +138,7 @@ def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequen
         seen = torch.maximum(seen, shown * (view.weight / WELL_PLACED * (facing / GRAZING) ** 2).clamp(max=1))
         colour = (looked[:, :3] / looked[:, 3:].clamp(min=1e-3) + 1) * (-shade.clamp(-view.most, view.most)).exp() - 1
         total += torch.cat([colour.clamp(-1, 1), torch.ones_like(weight)], 1) * weight
-    return total[:, :3] / total[:, 3:].clamp(min=1e-8), seen
+    return total[:, :3] / total[:, 3:].clamp(min=1e-20), seen
 
 
 def spread_colours(colour: np.ndarray, weight: np.ndarray, triangles: np.ndarray) -> np.ndarray:
