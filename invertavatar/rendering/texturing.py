@@ -153,7 +153,7 @@ def spread_colours(colour: np.ndarray, weight: np.ndarray, triangles: np.ndarray
         [V, 3] float32.
     """
     unseen = weight[:, 0] < UNSEEN
-    neighbours = SURROUNDINGS * _adjacency(triangles, len(colour))[unseen]
+    neighbours = SURROUNDINGS * adjacency(triangles, len(colour))[unseen]
     held = weight[unseen].astype(np.float64) + 1e-9  # where a whole mesh is unseen it keeps some colour
     system = sparse.diags_array(held[:, 0] + neighbours.sum(1)) - neighbours[:, unseen]
     symmetric = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
@@ -164,7 +164,7 @@ def spread_colours(colour: np.ndarray, weight: np.ndarray, triangles: np.ndarray
     return spread.astype(np.float32)
 
 
-def _adjacency(triangles: np.ndarray, count: int) -> sparse.csr_array:
+def adjacency(triangles: np.ndarray, count: int) -> sparse.csr_array:
     """[V, V] with 1 for each pair of vertices that share an edge."""
     pairs = triangles[:, [0, 1, 1, 2, 2, 0, 1, 0, 2, 1, 0, 2]].reshape(-1, 2)
     matrix = sparse.coo_array((np.ones(len(pairs)), pairs.T), (count, count)).tocsr()
