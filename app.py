@@ -282,21 +282,36 @@ def export_mesh(ticket, expression=None, kind="glb"):
     person, scores = VISITORS.person(ticket), arguments.expression(expression)
     kind = arguments.choice("the file", kind, MESH_KINDS, "glb")
     yield gr.skip(), gr.skip(), status("Baking the texture: some seconds.")
-    mesh = model.mesh(person.avatar, scores)
+    head = model.baked(person.avatar)
+    mesh = head.with_expression(scores) if scores else head
     with workspace() as folder:
         files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
         for file in files.values():
             file.parent.mkdir()
             mesh.save(file)
         wanted = [str(file) for file in sorted(files[kind].parent.iterdir())]
-        yield str(files["glb"]), wanted, status(f"{len(mesh.triangles)} triangles, in metres, y up.")
+        yield str(files["glb"]), wanted, status(f"{len(head.mesh.triangles)} triangles, in metres, y up.")
 
 
 def slide(ticket, settled, show, background, together, turn_body, *values):
-    """The live still while a slider moves: small where that is faster."""
+    """The live still while a slider moves: of the baked avatar, or small where that is faster than a full one."""
     if ticket is None or list(values) == settled:  # a last movement may be answered after the slider was let go
         return gr.skip(), gr.skip()
+    head = model.baked_already(VISITORS.person(ticket).avatar)
+    if show == "Picture" and head is not None:
+        scores = sliders.expression_of(values[4:], together)
+        options = arguments.camera(*values[:4]) | {"turn_body": arguments.switch("turn_body", turn_body)}
+        behind = views.checked_background(background)
+        return head.still(
+            expression=arguments.expression(scores), background=behind, size=STILL_SIZE, **options
+        ), scores
     return still(ticket, show, background, together, turn_body, values, LIVE_SIZE)
+
+
+def prepare(ticket):
+    """The baked avatar of whoever opens the tab, so that sliders are answered at once."""
+    if ticket is not None:
+        model.baked(VISITORS.person(ticket).avatar)
 
 
 def settle(ticket, show, background, together, turn_body, *values):
@@ -321,7 +336,7 @@ def bake(ticket):
     """The avatar as a .glb for browsers, 3D programs and capture programs: textured, rigged, with ARKit's 52 shapes."""
     person = VISITORS.person(ticket)
     yield gr.skip(), status("Baking the avatar: some seconds.")
-    baked = model.bake(person.avatar)
+    baked = model.baked(person.avatar)
     with workspace() as folder:
         baked.save(Path(folder) / "avatar.glb")
         yield str(Path(folder) / "avatar.glb"), status("Ready: allow the camera, or point with the mouse.")
@@ -345,8 +360,8 @@ def build() -> gr.Blocks:
             changes = avatar_tab(ticket, who)
         with gr.Tab("Animate"):
             animate_tab(ticket)
-        with gr.Tab("Explore"):
-            explore_tab(ticket, changes)
+        with gr.Tab("Explore") as tab:
+            explore_tab(ticket, changes, tab)
         with gr.Tab("Live"):
             live_tab(ticket, changes)
         gr.Markdown(style.KEPT.format(hours=2 * LIFETIME // 3600))
@@ -542,7 +557,7 @@ def animate_tab(ticket: gr.State) -> None:
         clip.click(lambda file=file: file, None, drivers, api_name=f"example_{name}", **OWN)
 
 
-def explore_tab(ticket: gr.State, changes: list) -> None:
+def explore_tab(ticket: gr.State, changes: list, tab: gr.Tab) -> None:
     """Sliders in, pictures out."""
     settled = gr.State(None, time_to_live=LIFETIME)
     expression = gr.JSON({}, visible=False)  # what the sliders say, for the handlers that make files
@@ -602,6 +617,7 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     )
     for change in changes:
         listen(change.success, settle, **rest)
+    listen(tab.select, prepare, ticket, None, **HEAVY, **OWN)
     listen(together.input, sides, together, faces, queue=False, **OWN)
     for button, name in zip(presets, sliders.PRESETS, strict=True):
         chosen = button.click(functools.partial(preset, name), None, [together, *faces], api_name="preset", **OWN)

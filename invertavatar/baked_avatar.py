@@ -17,13 +17,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from .camera import Camera, rotation_from_angles
+from .camera import Camera, angles_from_rotation, rotation_from_angles
 from .errors import InvertAvatarError, MediaError
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
-from .face.retargeting import retarget
-from .head.head_model import JOINTS, bent_neck, capped
+from .face.retargeting import named_scores, retarget
+from .head.head_model import JOINTS, bent_neck, bias_terms, capped
 from .head.skinning import skinned
+from .head.smooth_bias import field
 from .rendering import fast_numba
 from .rendering.background import resolve_background
 from .rendering.gltf_reader import read_glb
@@ -47,6 +48,9 @@ class BakedAvatar:
         most: Logarithm of the most that light may change a colour, either way.
         rest: One frame: pose, expression and posture of the first photo, from which relative motion departs.
         field_of_view: Degrees of the camera, where none is asked for.
+        bias: [7, 10, 3] float32 how much elsewhere a tracker would see a turned head, where pictures have it; see
+            `head.smooth_bias`.
+        reach: Degrees of yaw and pitch beyond which that grows no more.
         backdrop: [3, r, r] uint8 background of the first photo. Files leave it out: they are made to be given away.
     """
 
@@ -55,6 +59,8 @@ class BakedAvatar:
     most: float
     rest: Motion
     field_of_view: float = 0.0
+    bias: np.ndarray | None = None
+    reach: tuple[float, float] = (35.0, 25.0)
     backdrop: Tensor | None = None
 
     # Files
@@ -68,6 +74,8 @@ class BakedAvatar:
         rest = {name: getattr(self.rest, name)[0].tolist() for name in ("rotation", "expression", "posture")}
         light = {"light": np.asarray(self.light, float).tolist(), "most": self.most}
         extras = {"rest": rest, **light, "field_of_view": self.field_of_view, "unit": self.mesh.metres_per_unit}
+        if self.bias is not None:
+            extras |= {"bias": np.asarray(self.bias, float).tolist(), "reach": list(self.reach)}
         self.mesh.save(path, {EXTRAS: extras})
 
     @classmethod
@@ -86,7 +94,11 @@ class BakedAvatar:
             light, most = np.array(extras["light"], np.float32), float(extras["most"])
             if light.shape != (3,) or tuple(mesh.joint_names) != JOINTS or tuple(mesh.morphs) != ARKIT_NAMES:
                 raise ValueError
-            return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]))
+            further = {}
+            if "bias" in extras:
+                bias = np.array(extras["bias"], np.float32).reshape(7, 10, 3)
+                further = {"bias": bias, "reach": tuple(map(float, extras["reach"]))}
+            return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:
             raise MediaError(
                 f"{name} is no baked avatar of this version; write it anew with `invertavatar export`."
@@ -167,12 +179,7 @@ class BakedAvatar:
         """
         still, rotation = torch.eye(3), rotation_from_angles(yaw, pitch, roll)
         turn, view = (still, rotation) if turn_body else (rotation, still)
-        scores = self.rest.expression[0]
-        if expression is not None:
-            unknown = sorted(set(expression) - set(ARKIT_NAMES))
-            if unknown:
-                raise InvertAvatarError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names.")
-            scores = torch.tensor([float(expression.get(name, 0.0)) for name in ARKIT_NAMES])
+        scores = self.rest.expression[0] if expression is None else named_scores(expression)
         behind = self.behind(background, size)
         return self.frame(scores, turn, view, behind, size, field_of_view=field_of_view, zoom=zoom)
 
@@ -215,7 +222,7 @@ class BakedAvatar:
             See `render`.
         """
         rotation = (view @ turn)[None]
-        vertices = self.posed(expression, turn, posture)
+        vertices = self.posed(expression, turn, posture, rotation)
         camera = Camera(rotation, self.field_of_view if field_of_view is None else field_of_view, zoom)
         places = camera.project(vertices)[0]
         if moved is not None:
@@ -228,20 +235,30 @@ class BakedAvatar:
         picture = fast_numba.draw(*arrays, size)
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
 
-    def with_expression(self, expression: Tensor) -> RiggedMesh:
-        """The mesh as it stands with ARKit scores [52]."""
-        return replace(self.mesh, vertices=self.posed(expression)[0].numpy())
+    def with_expression(self, expression: Mapping[str, float]) -> RiggedMesh:
+        """The mesh as it stands with an expression, ARKit name -> score; it is no avatar to be driven any more."""
+        return replace(self.mesh, vertices=self.posed(named_scores(expression))[0].numpy())
 
-    def posed(self, expression: Tensor, turn: Tensor | None = None, posture: Tensor | None = None) -> Tensor:
+    def posed(
+        self,
+        expression: Tensor,
+        turn: Tensor | None = None,
+        posture: Tensor | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
         """The mesh with an expression, the neck bent: [1, V, 3] in head space.
 
         Args:
             expression: [52] ARKit scores.
             turn: See `frame`, as is `posture`.
             posture: [12].
+            rotation: [1, 3, 3] head -> camera, where vertices shall lie as a tracker would see them; see `bias`.
         """
         shown = self._drawn
         moved = capped(expression[None]) @ shown.morphs  # [1, 3 V]
+        if rotation is not None and shown.bias is not None:
+            yaw, pitch, _ = angles_from_rotation(rotation).unbind(-1)
+            moved = moved + bias_terms(yaw, pitch, self.reach) @ shown.bias
         vertices = shown.vertices + moved.unflatten(1, (-1, 3))
         for eye, lid in zip(shown.eyes, shown.lids, strict=True):
             middle = vertices[:, eye].mean(1, keepdim=True)
@@ -258,7 +275,7 @@ class BakedAvatar:
 
     @cached_property
     def _drawn(self) -> "Drawn":
-        return Drawn.of(self.mesh)
+        return Drawn.of(self.mesh, self.bias)
 
 
 @dataclass(frozen=True)
@@ -267,6 +284,7 @@ class Drawn:
 
     vertices: Tensor  # [1, V, 3]
     morphs: Tensor  # [52, 3 V]
+    bias: Tensor | None  # [7, 3 V]
     joints: Tensor  # [J, 3]
     weights: Tensor  # [V, J]
     eyes: tuple[Tensor, ...]  # left and right: the vertices of each
@@ -278,19 +296,21 @@ class Drawn:
     levels: tuple[np.ndarray, ...]  # the texture [H, H, 4] uint8, and halves of it
 
     @classmethod
-    def of(cls, mesh: RiggedMesh) -> "Drawn":
+    def of(cls, mesh: RiggedMesh, bias: np.ndarray | None) -> "Drawn":
         """Prepare a mesh."""
         weights = torch.from_numpy(np.asarray(mesh.skin_weights, np.float32))
         morphs = {name: torch.from_numpy(np.asarray(moved, np.float32)) for name, moved in mesh.morphs.items()}
         eyes = [weights[:, JOINTS.index(f"eye{side}")] > 0.5 for side in ("Left", "Right")]
         blinks = [morphs[f"eyeBlink{side}"].norm(dim=1) > LIDS for side in ("Left", "Right")]
         lids = [blink & ~eyes[0] & ~eyes[1] for blink in blinks]
+        vertices = torch.from_numpy(np.asarray(mesh.vertices, np.float32))
         count, (a, b, c) = len(mesh.vertices), mesh.triangles.T
         pairs = np.concatenate([a, b]), np.concatenate([b, c])
         _, piece = connected_components(coo_array((np.ones(2 * len(a)), pairs), (count, count)))
         return cls(
-            vertices=torch.from_numpy(np.asarray(mesh.vertices, np.float32))[None],
+            vertices=vertices[None],
             morphs=torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]),
+            bias=None if bias is None else field(torch.from_numpy(bias), vertices).flatten(1),
             joints=torch.from_numpy(np.asarray(mesh.joint_positions, np.float32)),
             weights=weights,
             eyes=tuple(part.nonzero()[:, 0] for part in eyes),

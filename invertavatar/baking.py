@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from .avatar import Avatar
@@ -19,22 +20,32 @@ from .camera import rotation_from_angles
 from .driven import Drive
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
+from .head import smooth_bias
 from .head.driven_head import driven_head, worn
 from .head.head_model import HeadModel
 from .head.hidden_parts import whole_eyes, with_tongue
 from .head.outline import outlined
-from .head.rig import PaintingPose, inside_of_mouth, neutral_head, painting_poses, rigged_mesh, teeth_shift
+from .head.rig import (
+    PaintingPose,
+    inside_of_mouth,
+    lips_shut,
+    neutral_head,
+    painting_poses,
+    rigged_mesh,
+    teeth_shift,
+)
 from .inversion import Networks
 from .models.generator import CanonicalFeatures
 from .rendering.reprojection import Sources
 from .rendering.source_views import angle_between, nearness
-from .rendering.texturing import BakingView, even_light, paint
+from .rendering.texturing import BakingView, adjacency, even_light, paint
 
 # Yaw and pitch in degrees from which a head is looked at beside the photos' own poses. Farther round nobody learned it.
-ANGLES = ((0, 0), (-30, 0), (30, 0), (-60, 0), (60, 0), (0, 30), (0, -30))
+ANGLES = ((0, 0), (-30, 0), (30, 0), (-45, 0), (45, 0), (0, 30), (0, -30))
 OF_PARTS = 1  # so many of them show what is inside of a mouth and on lids
 NEAR = 20.0  # degrees from the photos over which a picture's weight falls
 FAR_WEIGHT = 0.1  # and what it falls to
+SOFTENING = 12  # rounds in which colours nobody has seen mix with their neighbours'
 APART = 8.0  # degrees by which poses must differ to be looked at both
 
 Render = Callable[[Drive], tuple[Tensor, Tensor, Tensor]]
@@ -76,6 +87,7 @@ def baked(
     unseen = None
     if features.fill is not None:
         unseen = ((features.fill[0] + even_light(light)).exp() * 2 - 1).clamp(-1, 1)
+        unseen = softened(unseen, triangles)
         unseen[head_model.eye_part.any(0) | inside_of_mouth(head_model)[:, 0].bool()] = torch.nan
     texture, seen = paint(triangles, views, texture_size, layout, unseen)
     texture = with_tongue(whole_eyes(texture, seen, head_model), head_model)
@@ -83,13 +95,27 @@ def baked(
     posture = avatar.rest.posture.to(avatar.device)
     _, vertices = worn(head_model, skin, features.off, avatar.shape.joints, None, posture if posture.numel() else None)
     return BakedAvatar(
-        mesh=rigged_mesh(head_model, avatar.shape, vertices[0] + further, texture),
+        mesh=rigged_mesh(head_model, avatar.shape, vertices[0] + further + lips_shut(head_model, skin[0]), texture),
         light=light.cpu().numpy(),
         most=networks.generator.reprojection.largest_gain,
         rest=without_residual(avatar),
         field_of_view=config.field_of_view,
+        bias=smooth_bias.fitted(head_model).numpy(),
+        reach=tuple(head_model.config.bias_reach),
         backdrop=avatar.backdrop.cpu(),
     )
+
+
+def softened(colours: Tensor, triangles: np.ndarray) -> Tensor:
+    """Colours [V, 3] of vertices that nobody has seen, without the edges between kinds of surface that were filled in
+    each by itself.
+    """
+    beside = adjacency(triangles, len(colours))
+    mean = sparse.diags_array(1 / np.maximum(beside.sum(1), 1)) @ beside
+    values = colours.cpu().numpy()
+    for _ in range(SOFTENING):
+        values = (values + mean @ values) / 2
+    return torch.from_numpy(values).to(colours)
 
 
 def on_outlines(head_model: HeadModel, avatar: Avatar, shown: Sources) -> Tensor:

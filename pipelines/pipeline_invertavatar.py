@@ -34,7 +34,7 @@ from invertavatar.face.capture import capture
 from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
-from invertavatar.face.retargeting import check_retargeting, retarget
+from invertavatar.face.retargeting import check_retargeting, named_scores, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.half_precision import finite
 from invertavatar.head.driven_head import driven_head
@@ -663,8 +663,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             InvertAvatarError: An input cannot be used.
         """
         self._check_avatar(avatar)
-        scores, _ = posed_expression(avatar, expression or {})
-        return self.bake(avatar, texture_size).with_expression(scores[0])
+        named_scores(expression or {})  # all that can be wrong is said before anything is rendered
+        return self.bake(avatar, texture_size).with_expression(expression or {})
 
     @torch.no_grad()
     def __call__(

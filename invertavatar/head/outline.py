@@ -17,6 +17,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ..rendering.rasterizer import Fragments, rasterize
+from ..rendering.texturing import adjacency
 from .head_model import HeadModel
 
 ROUNDS = 3
@@ -60,10 +61,7 @@ def outlined(
 
 def stiffness(triangles: np.ndarray, count: int) -> sparse.csr_array:
     """[V, V] what bending costs: the square of the mesh's Laplacian."""
-    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    beside = sparse.coo_array((np.ones(len(pairs)), pairs.T), (count, count)).tocsr()
-    beside.data[:] = 1
+    beside = adjacency(triangles, count)
     mean = sparse.diags_array(1 / np.maximum(beside.sum(1), 1)) @ beside
     laplacian = sparse.eye_array(count) - mean
     return laplacian.T @ laplacian

@@ -22,9 +22,13 @@ SMILE = {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0, "mouthUpperUpLeft": 0.3,
          "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "jawOpen": 0.1}  # fmt: skip
 LESSER = 0.1  # what a pose counts for vertices of which another shows more
 INSIDE_OF_MOUTH = ("mouth", "teeth", "tongue")
+# Inner edges of upper and lower lip, landmark by landmark.
+LIP_PAIRS = ((191, 95), (80, 88), (81, 178), (82, 87), (13, 14), (312, 317), (311, 402), (310, 318), (415, 324))
+LIPS_OVERLAP = 0.002  # head units by which they are pressed together
 UPPER_LIP = 13  # MediaPipe's landmark on the inner edge of the upper lip
-# Head units: how far below it incisors end, how far they cover the lower ones, and how deep they reach.
-TEETH_BELOW_LIP, BITE, INCISORS = 0.014, 0.006, 0.1
+# Head units: how far below it incisors end, how far they cover the lower ones, how deep they reach, and how much
+# farther back than the model's they lie, so as not to stick out of lips that move.
+TEETH_BELOW_LIP, BITE, INCISORS, TEETH_BEHIND = 0.014, 0.006, 0.1, 0.02
 PUPIL_DISTANCE = 0.063  # metres, of an average adult
 
 
@@ -57,6 +61,15 @@ def inside_of_mouth(head_model: HeadModel) -> Tensor:
     return weight
 
 
+def lips_shut(head_model: HeadModel, vertices: Tensor) -> Tensor:
+    """[V, 3] what closes the lips of a neutral head [V, 3]: by landmarks they lie apart a little, and teeth shine."""
+    upper, lower = torch.tensor(LIP_PAIRS, device=vertices.device).T
+    landmarks, moved = head_model.landmarks(vertices), torch.zeros_like(head_model.landmarks(vertices))
+    gap = (landmarks[upper, 1] - landmarks[lower, 1] + LIPS_OVERLAP) / 2
+    moved[upper, 1], moved[lower, 1] = -gap, gap
+    return head_model.warp(moved[None])[0] * (1 - head_model.eye_part.any(0).to(moved)[:, None])
+
+
 def teeth_shift(head_model: HeadModel, vertices: Tensor) -> Tensor:
     """[V, 3] what brings teeth and tongue of a neutral head [V, 3] to where lips open before them.
 
@@ -70,6 +83,7 @@ def teeth_shift(head_model: HeadModel, vertices: Tensor) -> Tensor:
         front = row & (vertices[:, 2] > vertices[row, 2].max() - INCISORS)
         shift[row, 1] = edge + overlap - pick(vertices[front, 1], 0)
     shift[tongue, 1] = shift[teeth & jaw, 1][0]
+    shift[teeth | tongue, 2] = -TEETH_BEHIND
     return shift
 
 

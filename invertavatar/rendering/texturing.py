@@ -24,7 +24,9 @@ from .uv import fill_unseen
 DEPTH_TOLERANCE = 0.02  # head units by which a point may lie behind the drawn surface and still count as seen
 FACING_POWER = 6  # how strongly the view that sees a place most squarely decides
 SOLID_OPACITY = 0.9  # thinner pixels hold no colour of the surface
-SEEN_WEIGHT = 0.05  # from which weight on a baked colour stands alone
+GRAZING = 0.5  # cosine to the line of sight from which on a place is seen as well as any
+WELL_PLACED = 0.3  # weight of a view from which on the same holds of it
+UNSEEN = 0.05  # of how well a vertex is seen, below which it takes the colours around it
 SURROUNDINGS = 1e-3  # weight of a vertex' neighbours beside its own, barely seen, colour
 
 
@@ -71,8 +73,8 @@ def paint(
     faces = torch.from_numpy(triangles).to(device)
     poses = [_posed(triangles, view) for view in views]
     surfaces = [_depth(view, pose[:, :3], faces) for view, pose in zip(views, poses, strict=True)]
-    colour, weight = _bake(poses, views, surfaces)
-    at_vertices = torch.from_numpy(spread_colours(colour.cpu().numpy(), weight.cpu().numpy(), triangles)).to(device)
+    at_vertices = spread_colours(*(x.cpu().numpy() for x in _bake(poses, views, surfaces)), triangles)
+    at_vertices = torch.from_numpy(at_vertices).to(device)
     if unseen is not None:
         at_vertices = at_vertices.where(unseen.isnan(), unseen)
 
@@ -84,9 +86,8 @@ def paint(
     def at_texels(carried):  # [V, C] -> [M, C]
         return interpolate(carried, drawn, faces)[0].flatten(1).T[covered]
 
-    colour, weight = _bake([at_texels(pose) for pose in poses], views, surfaces)
+    colour, trust = _bake([at_texels(pose) for pose in poses], views, surfaces)
     around = at_texels(at_vertices)
-    trust = (weight / SEEN_WEIGHT).clamp(max=1)
     texture = torch.zeros(texture_size**2, 3, device=device)
     texture[covered] = around + trust * (colour - around)
     texture = texture.T.unflatten(1, (texture_size, texture_size))[None]
@@ -115,14 +116,14 @@ def _depth(view: BakingView, points: Tensor, faces: Tensor) -> Tensor:
 
 
 def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """What each view shows at surface points [M, 7] (position, normal, weight) as they are in it: colours [M, 3] in
-    -1..1 and their weights [M, 1], 0 where unseen.
+    """What the views show at surface points [M, 7] (position, normal, weight) as they are in each: colours [M, 3] in
+    -1..1, and in 0..1 how well they are seen [M, 1].
     """
-    total = poses[0].new_zeros(len(poses[0]), 4)
+    total, seen = poses[0].new_zeros(len(poses[0]), 4), poses[0].new_zeros(len(poses[0]), 1)
     for pose, view, surface in zip(poses, views, surfaces, strict=True):
         points, normals, share = pose.split([3, 3, 1], 1)
-        seen = project(points[None], view.rotation, view.field_of_view)
-        grid = seen[:, None, :, :2]  # [1, 1, M, 2]
+        place = project(points[None], view.rotation, view.field_of_view)
+        grid = place[:, None, :, :2]  # [1, 1, M, 2]
 
         def sampled(picture, mode, grid=grid):
             return F.grid_sample(picture, grid, mode=mode, align_corners=False)[0, :, 0].T  # [M, C]
@@ -131,11 +132,13 @@ def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequen
         normals = F.normalize(normals, dim=-1) @ view.rotation[0].T  # in camera space
         facing, shade = normals[:, 2:].clamp(min=0), (normals @ view.light)[:, None] - even_light(view.light)
         solid = ((looked[:, 3:] - SOLID_OPACITY) / (1 - SOLID_OPACITY)).clamp(0, 1)
-        visible = sampled(surface, "nearest") - seen[0, :, 2:] < DEPTH_TOLERANCE
-        weight = share * view.weight * facing**FACING_POWER * solid * visible
+        visible = sampled(surface, "nearest") - place[0, :, 2:] < DEPTH_TOLERANCE
+        shown = share * solid * visible
+        weight = shown * view.weight * facing**FACING_POWER
+        seen = torch.maximum(seen, shown * (view.weight / WELL_PLACED * (facing / GRAZING) ** 2).clamp(max=1))
         colour = (looked[:, :3] / looked[:, 3:].clamp(min=1e-3) + 1) * (-shade.clamp(-view.most, view.most)).exp() - 1
         total += torch.cat([colour.clamp(-1, 1), torch.ones_like(weight)], 1) * weight
-    return total[:, :3] / total[:, 3:].clamp(min=1e-8), total[:, 3:]
+    return total[:, :3] / total[:, 3:].clamp(min=1e-20), seen
 
 
 def spread_colours(colour: np.ndarray, weight: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -149,8 +152,8 @@ def spread_colours(colour: np.ndarray, weight: np.ndarray, triangles: np.ndarray
     Returns:
         [V, 3] float32.
     """
-    unseen = weight[:, 0] < SEEN_WEIGHT
-    neighbours = SURROUNDINGS * _adjacency(triangles, len(colour))[unseen]
+    unseen = weight[:, 0] < UNSEEN
+    neighbours = SURROUNDINGS * adjacency(triangles, len(colour))[unseen]
     held = weight[unseen].astype(np.float64) + 1e-9  # where a whole mesh is unseen it keeps some colour
     system = sparse.diags_array(held[:, 0] + neighbours.sum(1)) - neighbours[:, unseen]
     symmetric = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
@@ -161,7 +164,7 @@ def spread_colours(colour: np.ndarray, weight: np.ndarray, triangles: np.ndarray
     return spread.astype(np.float32)
 
 
-def _adjacency(triangles: np.ndarray, count: int) -> sparse.csr_array:
+def adjacency(triangles: np.ndarray, count: int) -> sparse.csr_array:
     """[V, V] with 1 for each pair of vertices that share an edge."""
     pairs = triangles[:, [0, 1, 1, 2, 2, 0, 1, 0, 2, 1, 0, 2]].reshape(-1, 2)
     matrix = sparse.coo_array((np.ones(len(pairs)), pairs.T), (count, count)).tocsr()

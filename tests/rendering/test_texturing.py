@@ -12,6 +12,7 @@ RED, GREEN, BLUE = (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0)
 BALL = trimesh.creation.icosphere(3, 0.8)
 VERTICES, TRIANGLES = np.asarray(BALL.vertices, np.float32), np.asarray(BALL.faces)
 MIDDLES = VERTICES[TRIANGLES].mean(1)
+DARK = torch.zeros(3)
 
 
 def view(
@@ -23,13 +24,13 @@ def view(
     field_of_view=0.0,
     vertices=VERTICES,
     counts=1.0,
-    light=(0.0,) * 3,
+    light=DARK,
 ):
     """A picture, of one colour or of one for each column, of the ball or of other vertices."""
     opacity, vertices = torch.full((1, 1, 64, 64), opacity), torch.from_numpy(vertices)
     picture = torch.tensor(colour).view(1, 3, 1, -1) * opacity
     parts = (opacity, rotation_from_angles(yaw, pitch)[None], field_of_view, weight)
-    return BakingView(picture, *parts, vertices, torch.full((len(vertices), 1), counts), torch.tensor(light), 0.7)
+    return BakingView(picture, *parts, vertices, torch.full((len(vertices), 1), counts), light, 0.7)
 
 
 def painted(*views, triangles=TRIANGLES) -> np.ndarray:
