@@ -1,31 +1,36 @@
 """The page of a live avatar (`invertavatar.web`) beside the app's own: same server, other address."""
 
-import functools
 import html
-import tempfile
+import mimetypes
 from pathlib import Path
 from urllib.parse import quote
 
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
 
-from ..web import modules_installed, write_page
+from ..web import modules_installed, page_files, page_texts
 
 ADDRESS = "live"  # below the app's own
 TITLE = "Your avatar, live"
-
-
-@functools.cache
-def page_folder() -> tempfile.TemporaryDirectory:
-    """The page in a folder that goes with the app, without an avatar."""
-    folder = tempfile.TemporaryDirectory(prefix="invertavatar_live_")
-    write_page(folder.name, title=TITLE, offline=modules_installed())
-    return folder
+KINDS = {".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm"}  # systems differ on these
 
 
 def route() -> Mount:
-    """What the app's server must hand out."""
-    return Mount(f"/{ADDRESS}", StaticFiles(directory=page_folder().name, html=True))
+    """What the app's server hands out beside the app: the page without an avatar, which its address names."""
+    offline = modules_installed()
+    texts, files = page_texts(TITLE, offline), page_files(offline)
+
+    def answer(request: Request) -> Response:
+        name = request.path_params["name"] or "index.html"
+        kind = KINDS.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
+        if name in texts:
+            return Response(texts[name], media_type=kind)
+        if name in files:
+            return FileResponse(files[name], media_type=kind)
+        return PlainTextResponse("There is no such file.", status_code=404)
+
+    return Mount(f"/{ADDRESS}", routes=[Route("/{name:path}", answer)])
 
 
 def frame(file: str) -> str:

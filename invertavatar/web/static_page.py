@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "page"
 PACKAGE = "package.json"  # names the modules of others, their versions, and where they are fetched
 MODULES = "node_modules"
+INDEX = "index.html"
 AVATAR = "avatar.glb"
 LARGE_FILES = ("glb", "task", "wasm")
 NEUTRAL_SECONDS = 1.0  # of the driver's face, whose median is neutral
@@ -91,38 +92,56 @@ def write_page(
     Raises:
         InvertAvatarError: `offline`, and the modules are not there.
     """
-    folder = Path(folder)
+    texts, files = page_texts(title, offline), page_files(offline, modules)
+    for name, source in files.items():
+        target = Path(folder) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    for name, text in texts.items():
+        (Path(folder) / name).write_text(text, encoding="utf-8")
+    if isinstance(avatar, (str, Path)):
+        shutil.copyfile(avatar, Path(folder) / AVATAR)
+    elif avatar is not None:
+        avatar.save(Path(folder) / AVATAR)
+    (Path(folder) / "README.md").write_text(CARD.format(title=json.dumps(title)), encoding="utf-8")
+    large = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_FILES)
+    (Path(folder) / ".gitattributes").write_text(large, encoding="utf-8")
+
+
+def page_texts(title: str, offline: bool) -> dict[str, str]:
+    """File name -> text of what differs from page to page; for the arguments see `write_page`."""
     cdn = json.loads((PAGE / PACKAGE).read_text(encoding="utf-8"))["config"]["cdn"]
     if offline:
-        copy_modules(Path(modules or PAGE / MODULES), folder / MODULES)
         base = {name: f"./{MODULES}/{name}/" for name in versions()}
     else:
         base = {name: f"{cdn}{name}@{version}/" for name, version in versions().items()}
-    folder.mkdir(parents=True, exist_ok=True)
     importmap = json.dumps({"imports": {name: base[package] + file for name, (package, file) in IMPORTS.items()}})
-    elsewhere = "" if offline else cdn
     filled = {
         "title": html.escape(title),
         "importmap": importmap,
-        "policy": policy(importmap, elsewhere),
+        "policy": policy(importmap, "" if offline else cdn),
         "privacy": PRIVACY.format(elsewhere="elsewhere" if offline else "but requests for its program parts"),
     }
-    for file in (file for file in PAGE.iterdir() if file.suffix in (".js", ".css")):
-        shutil.copyfile(file, folder / file.name)
-    text = (PAGE / "index.html").read_text(encoding="utf-8")
+    text = (PAGE / INDEX).read_text(encoding="utf-8")
     for name, value in filled.items():
         text = text.replace(f"{{{name}}}", value)
-    (folder / "index.html").write_text(text, encoding="utf-8")
-    (folder / "settings.json").write_text(json.dumps(settings()), encoding="utf-8")
-    for name in (tracker.TrackerConfig.landmarker, TEMPLATE_FILE):
-        shutil.copyfile(tracker.DEFAULT_FOLDER / name, folder / name)
-    if isinstance(avatar, (str, Path)):
-        shutil.copyfile(avatar, folder / AVATAR)
-    elif avatar is not None:
-        avatar.save(folder / AVATAR)
-    (folder / "README.md").write_text(CARD.format(title=json.dumps(title)), encoding="utf-8")
-    large = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_FILES)
-    (folder / ".gitattributes").write_text(large, encoding="utf-8")
+    return {INDEX: text, "settings.json": json.dumps(settings())}
+
+
+def page_files(offline: bool, modules: str | Path | None = None) -> dict[str, Path]:
+    """Name in the page's folder -> the file here of all that is the same in each; for the arguments see `write_page`.
+
+    Raises:
+        InvertAvatarError: `offline`, and the modules are not there.
+    """
+    files = {file.name: file for file in PAGE.iterdir() if file.suffix in (".js", ".css")}
+    files |= {name: tracker.DEFAULT_FOLDER / name for name in (tracker.TrackerConfig.landmarker, TEMPLATE_FILE)}
+    if offline:
+        check_modules(modules)
+        source = Path(modules or PAGE / MODULES)
+        for name, parts in NEEDED.items():
+            files |= {f"{MODULES}/{name}/{part}": source / name / part for part in parts}
+    return files
 
 
 def check_modules(modules: str | Path | None = None) -> None:
@@ -154,15 +173,6 @@ def version_of(module: Path) -> str | None:
     """Of a module in a folder, None where there is none."""
     described = module / "package.json"
     return json.loads(described.read_text(encoding="utf-8"))["version"] if described.is_file() else None
-
-
-def copy_modules(source: Path, target: Path) -> None:
-    """Copy what the page needs of others' modules, and nothing else."""
-    check_modules(source)
-    for name, files in NEEDED.items():
-        for file in files:
-            (target / name / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name / file, target / name / file)
 
 
 def policy(importmap: str, elsewhere: str) -> str:
