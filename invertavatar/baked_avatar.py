@@ -48,7 +48,7 @@ class BakedAvatar:
         most: Logarithm of the most that light may change a colour, either way.
         rest: One frame: pose, expression and posture of the first photo, from which relative motion departs.
         field_of_view: Degrees of the camera, where none is asked for.
-        bias: [7, 10, 3] float32 how much elsewhere a tracker would see a turned head, where pictures have it; see
+        bias: [7, 20, 3] float32 how much elsewhere a tracker would see a turned head, where pictures have it; see
             `head.smooth_bias`.
         reach: Degrees of yaw and pitch beyond which that grows no more.
         backdrop: [3, r, r] uint8 background of the first photo. Files leave it out: they are made to be given away.
@@ -96,7 +96,7 @@ class BakedAvatar:
                 raise ValueError
             further = {}
             if "bias" in extras:
-                bias = np.array(extras["bias"], np.float32).reshape(7, 10, 3)
+                bias = np.array(extras["bias"], np.float32).reshape(7, 20, 3)
                 further = {"bias": bias, "reach": tuple(map(float, extras["reach"]))}
             return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:

@@ -93,7 +93,7 @@ def make_figures(
             labels += [f"baked, yaw {yaw}" for yaw in BAKED_VIEWS]
             cells.append(head.still(-20, expression=SPEAKING, size=256))
             labels.append("baked, moved")
-        save_image(output / "baked.webp", contact_sheet(cells, 9, labels, 120))
+        save_image(output / "baked.webp", contact_sheet(cells, 9, labels, 114))
 
         cells, labels = [], []
         for label, photos, view in FAILURES:
