@@ -12,11 +12,12 @@ export MALLOC_TOP_PAD_ := 268435456
 # Threads that wait by spinning slow each other down five-fold as soon as anything else wants a core.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: help environment demo test app lint format clean
+.PHONY: help environment demo test app web lint format clean
 
 help:
 	@echo "make demo    an animated mp4 and a contact sheet from the bundled examples, into outputs/"
 	@echo "make app     the app in the browser"
+	@echo "make web     what the live page takes from others, installed by npm, so that pages work without a network"
 	@echo "make test    the whole test suite; PYTEST='-k camera' passes arguments on"
 	@echo "make lint    ruff check and format check;  make format  applies both"
 	@echo "make clean   removes .venv and the caches"
@@ -31,6 +32,9 @@ demo: environment
 
 app: environment
 	$(IN_ENVIRONMENT)python app.py $(ARGS)
+
+web:
+	@$(PYTHON) scripts/setup_environment.py --for-page
 
 test: environment
 	@$(PYTHON) scripts/setup_environment.py --for-tests

@@ -1,4 +1,4 @@
-"""The app: photos -> avatar, avatar and driver -> video, avatar and sliders -> pictures. One page, three tabs.
+"""The app: photos -> avatar, avatar and driver -> video, avatar and sliders -> pictures. One page, four tabs.
 
 It runs locally (`make app`), as a Space and on ZeroGPU as it stands. First the handlers as plain functions, each an
 endpoint for `gradio_client`, then the page; what they ask for is done in `invertavatar.app`. A handler that takes long
@@ -23,7 +23,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from invertavatar import InvertAvatarError
-from invertavatar.app import arguments, building, films, model, people, sliders, style, uploads, views
+from invertavatar.app import arguments, building, films, live, model, people, sliders, style, uploads, views
 from invertavatar.app.doorkeeper import Doorkeeper
 from invertavatar.app.drivers import PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.progress import Job
@@ -282,21 +282,36 @@ def export_mesh(ticket, expression=None, kind="glb"):
     person, scores = VISITORS.person(ticket), arguments.expression(expression)
     kind = arguments.choice("the file", kind, MESH_KINDS, "glb")
     yield gr.skip(), gr.skip(), status("Baking the texture: some seconds.")
-    mesh = model.mesh(person.avatar, scores)
+    head = model.baked(person.avatar)
+    mesh = head.with_expression(scores) if scores else head
     with workspace() as folder:
         files = {suffix: Path(folder) / suffix / f"head.{suffix}" for suffix in {"glb", kind}}
         for file in files.values():
             file.parent.mkdir()
             mesh.save(file)
         wanted = [str(file) for file in sorted(files[kind].parent.iterdir())]
-        yield str(files["glb"]), wanted, status(f"{len(mesh.triangles)} triangles, in metres, y up.")
+        yield str(files["glb"]), wanted, status(f"{len(head.mesh.triangles)} triangles, in metres, y up.")
 
 
 def slide(ticket, settled, show, background, together, turn_body, *values):
-    """The live still while a slider moves: small where that is faster."""
+    """The live still while a slider moves: of the baked avatar, or small where that is faster than a full one."""
     if ticket is None or list(values) == settled:  # a last movement may be answered after the slider was let go
         return gr.skip(), gr.skip()
+    head = model.baked_already(VISITORS.person(ticket).avatar)
+    if show == "Picture" and head is not None:
+        scores = sliders.expression_of(values[4:], together)
+        options = arguments.camera(*values[:4]) | {"turn_body": arguments.switch("turn_body", turn_body)}
+        behind = views.checked_background(background)
+        return head.still(
+            expression=arguments.expression(scores), background=behind, size=STILL_SIZE, **options
+        ), scores
     return still(ticket, show, background, together, turn_body, values, LIVE_SIZE)
+
+
+def prepare(ticket):
+    """The baked avatar of whoever opens the tab, so that sliders are answered at once."""
+    if ticket is not None:
+        model.baked(VISITORS.person(ticket).avatar)
 
 
 def settle(ticket, show, background, together, turn_body, *values):
@@ -312,6 +327,19 @@ def still(ticket, show, background, together, turn_body, values, size):
     if show == "Depth":
         return depth(ticket, *camera, expression, size, turn_body), expression
     return render(ticket, *camera, background, expression, size, turn_body), expression
+
+
+# Tab 4: live
+
+
+def bake(ticket):
+    """The avatar as a .glb for browsers, 3D programs and capture programs: textured, rigged, with ARKit's 52 shapes."""
+    person = VISITORS.person(ticket)
+    yield gr.skip(), status("Baking the avatar: some seconds.")
+    baked = model.baked(person.avatar)
+    with workspace() as folder:
+        baked.save(Path(folder) / "avatar.glb")
+        yield str(Path(folder) / "avatar.glb"), status("Ready: allow the camera, or point with the mouse.")
 
 
 # The page
@@ -332,8 +360,10 @@ def build() -> gr.Blocks:
             changes = avatar_tab(ticket, who)
         with gr.Tab("Animate"):
             animate_tab(ticket)
-        with gr.Tab("Explore"):
-            explore_tab(ticket, changes)
+        with gr.Tab("Explore") as tab:
+            explore_tab(ticket, changes, tab)
+        with gr.Tab("Live"):
+            live_tab(ticket, changes)
         gr.Markdown(style.KEPT.format(hours=2 * LIFETIME // 3600))
     return page
 
@@ -527,7 +557,7 @@ def animate_tab(ticket: gr.State) -> None:
         clip.click(lambda file=file: file, None, drivers, api_name=f"example_{name}", **OWN)
 
 
-def explore_tab(ticket: gr.State, changes: list) -> None:
+def explore_tab(ticket: gr.State, changes: list, tab: gr.Tab) -> None:
     """Sliders in, pictures out."""
     settled = gr.State(None, time_to_live=LIFETIME)
     expression = gr.JSON({}, visible=False)  # what the sliders say, for the handlers that make files
@@ -587,6 +617,7 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     )
     for change in changes:
         listen(change.success, settle, **rest)
+    listen(tab.select, prepare, ticket, None, **HEAVY, **OWN)
     listen(together.input, sides, together, faces, queue=False, **OWN)
     for button, name in zip(presets, sliders.PRESETS, strict=True):
         chosen = button.click(functools.partial(preset, name), None, [together, *faces], api_name="preset", **OWN)
@@ -604,6 +635,20 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     made = listen(mesh_button.click, export_mesh, [ticket, expression, kind], outputs, **HEAVY)
     # What a generator yields last reaches the page twice, and at the second time Gradio's viewer drops the first.
     made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
+
+
+def live_tab(ticket: gr.State, changes: list) -> None:
+    """The avatar follows the visitor's own camera, in the visitor's own browser."""
+    gr.Markdown(style.LIVE, elem_classes="explanation")
+    start = gr.Button("Go live", variant="primary", elem_id="go_live")
+    note = gr.HTML()
+    shown = gr.HTML()
+    glb = gr.File(label="Download: the avatar for 3D and capture programs", interactive=False, visible=False)
+    baked = listen(start.click, bake, ticket, [glb, note], **HEAVY)
+    look = baked.success(lambda file: live.frame(file), glb, shown, queue=False, show_progress="hidden", **OWN)
+    look.then(lambda: gr.update(visible=True), None, glb, queue=False, show_progress="hidden", **OWN)
+    for change in changes:  # another avatar, or none: what is shown is an old one
+        change.success(lambda: ("", "", None), None, [shown, note, glb], queue=False, show_progress="hidden", **OWN)
 
 
 def preset(name):
@@ -663,7 +708,7 @@ def launch_options(page: gr.Blocks) -> dict:
         "footer_links": ["api", "settings"],
         "ssr_mode": False,
         "state_session_capacity": SESSIONS_PER_AVATAR * VISITORS.most,
-        "app_kwargs": {"middleware": [Middleware(Doorkeeper, **door)]},
+        "app_kwargs": {"middleware": [Middleware(Doorkeeper, **door)], "routes": [live.route()]},
     }
 
 

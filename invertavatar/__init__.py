@@ -11,6 +11,7 @@ _HOMES = {
     "InvertAvatarPipeline": "invertavatar.pipelines.pipeline_invertavatar",
     "InvertAvatarPipelineOutput": "invertavatar.pipelines.pipeline_output",
     "Avatar": "invertavatar.avatar",
+    "BakedAvatar": "invertavatar.baked_avatar",
     "Motion": "invertavatar.face.motion",
     "HeadModel": "invertavatar.head.head_model",
     "FaceTracker": "invertavatar.face.tracker",

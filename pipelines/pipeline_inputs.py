@@ -7,9 +7,8 @@ from torch import Tensor
 
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
-from invertavatar.errors import InvertAvatarError, MotionError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.retargeting import EXPRESSION_RANGE
+from invertavatar.errors import InvertAvatarError
+from invertavatar.face.retargeting import named_scores
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
@@ -55,13 +54,4 @@ def posed_expression(avatar: Avatar, expression: Mapping[str, float] | None) -> 
     """Scores [1, 52] and residual [1, K] of an expression by ARKit names; of the first photo for None."""
     if expression is None:
         return avatar.rest.expression, avatar.rest.residual
-    unknown = sorted(set(expression) - set(ARKIT_NAMES))
-    if unknown:
-        raise MotionError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names, such as jawOpen.")
-    try:
-        scores = torch.tensor([[float(expression.get(name, 0.0)) for name in ARKIT_NAMES]])
-    except (TypeError, ValueError):
-        scores = torch.tensor([[torch.nan]])
-    if scores.isnan().any():
-        raise MotionError("The scores of an expression are numbers from 0 to 1; one of those given is none.")
-    return scores.clamp(*EXPRESSION_RANGE), torch.zeros_like(avatar.rest.residual)
+    return named_scores(expression)[None], torch.zeros_like(avatar.rest.residual)

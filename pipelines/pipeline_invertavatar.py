@@ -24,7 +24,9 @@ import invertavatar
 from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.avatar_layout import Layout, layout_of, shortened
-from invertavatar.camera import Camera, rotation_from_angles
+from invertavatar.baked_avatar import BakedAvatar
+from invertavatar.baking import baked
+from invertavatar.camera import Camera
 from invertavatar.devices import best_device
 from invertavatar.driven import Drive, drive, frames_at_a_time, posture_of
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
@@ -32,13 +34,11 @@ from invertavatar.face.capture import capture
 from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
 from invertavatar.face.portrait import Portrait, prepare_portrait
 from invertavatar.face.recorder import Recorder
-from invertavatar.face.retargeting import check_retargeting, retarget
+from invertavatar.face.retargeting import check_retargeting, named_scores, retarget
 from invertavatar.face.tracker import FaceTracker
 from invertavatar.half_precision import finite
 from invertavatar.head.driven_head import driven_head
 from invertavatar.head.head_model import HeadModel
-from invertavatar.head.hidden_parts import whole_eyes, with_tongue
-from invertavatar.head.rig import painting_poses, rigged_mesh
 from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
 from invertavatar.media import VideoReader, check_driver, load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
@@ -54,7 +54,6 @@ from invertavatar.rendering.background import compose, resolve_background, shift
 from invertavatar.rendering.fixed_sizes import FixedSizes
 from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
-from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
@@ -617,14 +616,40 @@ class InvertAvatarPipeline(DiffusionPipeline):
         return frames, depth if output_type == "pt" else depth[:, 0].cpu().numpy()
 
     @torch.no_grad()
+    def bake(self, avatar: Avatar, texture_size: int = 1024) -> BakedAvatar:
+        """The avatar as a rigged mesh in one texture, which any 3D program moves and a CPU draws in milliseconds.
+
+        It is the head model fitted to the person, which the pictures are drawn on: skin, ears, eyeballs, teeth and
+        tongue, with 52 morph targets named as ARKit's, joints and skinning; hair and clothes stand off it as far as the
+        photos' mattes say (`head.displacement`). Its colours are those of rendered views, in one even light.
+
+        Args:
+            avatar: From `reconstruct`.
+            texture_size: Side of the texture in pixels, a power of two.
+
+        Raises:
+            InvertAvatarError: An input cannot be used.
+        """
+        self._check_avatar(avatar)
+        check_mesh(texture_size)
+        avatar, size = avatar.to(self._execution_device), max(texture_size // 2, 256)
+        features = self.canonical_features(avatar, size)
+        features = features._replace(off=self.head_model.stand_off(avatar.displacement))
+
+        def render(clip):
+            frame = self.render_frames(avatar, features, clip, OWN_CAMERA, size)
+            self._check_finite(frame[:2])
+            return frame
+
+        try:
+            return baked(self._networks(), avatar, features, render, texture_size, self._with_progress)
+        finally:
+            self.maybe_free_model_hooks()
+
     def extract_mesh(
         self, avatar: Avatar, expression: Mapping[str, float] | None = None, texture_size: int = 1024
     ) -> RiggedMesh:
-        """The head as a textured triangle mesh: the head model fitted to the person, which the pictures are drawn on.
-
-        It has skin, ears, eyeballs, teeth and tongue, with 52 morph targets named as ARKit's, joints and skinning; hair
-        and clothes stand off it as far as the photos' mattes say (`head.displacement`). Its colours are baked from
-        rendered views of front and sides. What none of them shows squarely takes the colours around it.
+        """The mesh of `bake` alone, to be saved as .glb, .obj or .ply, with an expression where one is asked for.
 
         Args:
             avatar: From `reconstruct`.
@@ -638,42 +663,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             InvertAvatarError: An input cannot be used.
         """
         self._check_avatar(avatar)
-        check_mesh(texture_size)
-        avatar = avatar.to(self._execution_device)
-        head_model, size = self.head_model, texture_size // 2
-        shape, off = avatar.shape, head_model.stand_off(avatar.displacement)
-
-        def posed(scores):
-            scores, residual = (x.to(avatar.device) for x in posed_expression(avatar, scores))
-            vertices = head_model.dressed(head_model(shape, scores), off)
-            return (scores, torch.zeros_like(residual)), vertices[0]
-
-        _, vertices = posed(expression or {})
-        features = self.canonical_features(avatar, size)
-        views = []
-        for pose in painting_poses(head_model):
-            face, painted = posed(pose.expression)
-            angles = BAKING_ANGLES[:1] if pose.expression else BAKING_ANGLES
-            views += self._baking_views(avatar, features, face, angles, size, (painted, pose.weight))
-        self.maybe_free_model_hooks()
-        triangles = head_model.triangles.cpu().numpy().astype(np.int64)
-        layout = head_model.uv[head_model.uv_triangles].cpu().numpy() * 2 - 1
-        texture = paint(triangles, views, texture_size, layout)
-        texture = with_tongue(whole_eyes(texture, head_model), head_model)
-        return rigged_mesh(head_model, shape, vertices, texture)
-
-    def _baking_views(self, avatar, features, face, angles, size, posed) -> list[BakingView]:
-        """Pictures of a head from `angles` (see `BAKING_ANGLES`), with scores and residual `face`; `posed` are its
-        vertices and their weights.
-        """
-        views = []
-        for yaw, pitch, weight in self._with_progress(angles, len(angles), "Baking"):
-            rotation = rotation_from_angles(yaw, pitch)[None].to(avatar.device)
-            clip = Drive(*face, rotation, torch.eye(3, device=avatar.device)[None])
-            colour, opacity, _ = self.render_frames(avatar, features, clip, OWN_CAMERA, size)
-            self._check_finite((colour, opacity))
-            views.append(BakingView(colour, opacity, rotation, self.generator.config.field_of_view, weight, *posed))
-        return views
+        named_scores(expression or {})  # all that can be wrong is said before anything is rendered
+        return self.bake(avatar, texture_size).with_expression(expression or {})
 
     @torch.no_grad()
     def __call__(

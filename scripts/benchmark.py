@@ -182,6 +182,7 @@ def rows(plan: Plan) -> dict[str, str]:
         }
         if not plan.stored:
             found |= {
+                f"baked_frame_ms{end}": "draw one of the baked avatar, on one core",
                 f"end_to_end_fps{end}": f"frames a second from video to video with sound, {size} px",
                 f"end_to_end_s{end}": f"{CLIP_SECONDS} seconds of such video ({CLIP_FPS} fps)",
             }

@@ -2,12 +2,14 @@
 
 from invertavatar.scripts.animate import animate
 from invertavatar.scripts.console import new_app, run
-from invertavatar.scripts.mesh import mesh
+from invertavatar.scripts.export import export
+from invertavatar.scripts.live import live
 from invertavatar.scripts.track import track
 
 app = new_app(no_args_is_help=True, help="One to N portrait photos in, an animatable 3D head avatar out.")
-for command in (animate, mesh, track):
+for command in (animate, export, live, track):
     app.command()(command)
+app.command("mesh", hidden=True)(export)  # what it was called first
 
 
 def main() -> None:

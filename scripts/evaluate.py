@@ -37,6 +37,7 @@ class Protocol(StrEnum):
     FUSION = "fusion"
     ABLATIONS = "ablations"
     TURNED = "turned"
+    BAKED = "baked"
     SYNTHETIC = "synthetic"
 
 
@@ -67,7 +68,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, metrics.md and sheets.")],
     protocol: Annotated[list[Protocol], typer.Option(help="What to measure; all of clips by default.")] = OF_CLIPS,
     photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos, as in --photos 1 2 4 8.")] = [1, 2, 4, 8],  # noqa: B006
-    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned has its own 14.")] = 10,
+    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned, baked have 14.")] = 10,
     only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first so many clips only.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
@@ -127,6 +128,7 @@ def evaluate(
                 Protocol.FUSION: evaluation.fusion,
                 Protocol.ABLATIONS: evaluation.ablations,
                 Protocol.TURNED: partial(turned, evaluation),
+                Protocol.BAKED: partial(turned, evaluation, baked=True),
             }
             people = len({clip.person for clip in clips})
             what = {"clips": len(clips), "people": people, "test frames of a clip": frames}

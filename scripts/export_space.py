@@ -15,7 +15,9 @@ from invertavatar.scripts.console import DebugOption, error_sentences, new_app, 
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("invertavatar", "pipelines", "assets/examples", "requirements.txt", "packages.txt", "LICENSE", "NOTICE")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "scripts", "__main__.py")  # a Space has no command line
+LEFT_OUT = shutil.ignore_patterns(
+    "__pycache__", "*.pyc", ".*", "scripts", "__main__.py", "node_modules"
+)  # a Space has no command line
 PYTHON_VERSION = "3.12"  # the newest that ZeroGPU offers and mediapipe has wheels for
 LARGE_FILES = ("safetensors", "task", "tflite", "jpg", "png", "mp4")
 

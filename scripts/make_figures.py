@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,11 +20,6 @@ from invertavatar.scripts.console import (
 )
 from invertavatar.scripts.demo import EXAMPLES
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from invertavatar.rendering.rigged_mesh import RiggedMesh
-
 PEOPLE = ("anna", "ben", "clara", "dan", "eva", "finn")
 FAILURES = (  # what the weights cannot do yet: label, photos, what is rendered
     ("far side at yaw 45", ("anna_1", "anna_2", "anna_3", "anna_4"), {"yaw": 45}),
@@ -34,6 +29,9 @@ FAILURES = (  # what the weights cannot do yet: label, photos, what is rendered
     ("above the photo's edge", ("finn_1",), {"pitch": -30}),
 )
 MESH_VIEWS = (0, -40, 90, 150)  # degrees
+BAKED_VIEWS = (0, 30, 60, 90, 180)
+SPEAKING = {"jawOpen": 0.3, "eyeBlinkLeft": 1, "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6}
+WITH = {"tongueOut": {"jawOpen": 0.5}, "mouthClose": {"jawOpen": 1}}  # what shows nothing by itself
 SEEN_ASLANT = ("jawForward", "cheekPuff", "mouthPucker", "mouthFunnel", "tongueOut")  # morph targets that go forward
 SEEDS, REENACTED, MOMENTS = 24, 4, 6  # of the prior: people shown, people who follow a motion, frames of it
 
@@ -45,7 +43,8 @@ def make_figures(
     debug: DebugOption = False,
 ) -> None:
     """Write people.webp (photo, avatar, expressions and views of each example person), expressions.webp (52 axes),
-    mesh.webp (the 52 morph targets of a mesh), samples.webp (people of the prior) and failures.webp.
+    mesh.webp (the 52 morph targets of a mesh), baked.webp (baked avatars beside full frames), samples.webp
+    (people of the prior) and failures.webp.
     """
     with error_sentences(debug):
         import numpy as np
@@ -74,11 +73,27 @@ def make_figures(
         cells = [(picture * 255).round().astype("uint8") for picture in cells]
         save_image(output / "expressions.webp", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
 
-        mesh = pipe.extract_mesh(avatar)
-        cells = [drawn(mesh, yaw) for yaw in MESH_VIEWS]
-        cells += [drawn(mesh, 25 if name in SEEN_ASLANT else 0, name) for name in ARKIT_NAMES]
+        head = pipe.bake(avatar)
+        cells = [head.still(yaw, expression={}, size=256, zoom=0.8, turn_body=True) for yaw in MESH_VIEWS]
+        cells += [
+            head.still(25 if name in SEEN_ASLANT else 0, expression={name: 1} | WITH.get(name, {}), size=256, zoom=1.3)
+            for name in ARKIT_NAMES
+        ]
         labels = [*(f"yaw {yaw}" for yaw in MESH_VIEWS), *ARKIT_NAMES]
         save_image(output / "mesh.webp", contact_sheet(cells, 8, labels, 200))
+
+        cells, labels = [], []
+        for person in PEOPLE:
+            avatar = pipe.reconstruct(EXAMPLES / f"{person}_1.jpg")
+            head, options = pipe.bake(avatar), {"expression": {}, "turn_body": True}
+            for yaw in BAKED_VIEWS[:3]:
+                cells.append(np.asarray(pipe.render(avatar, yaw=yaw, height=256, **options)[0]))
+                labels.append(f"full, yaw {yaw}")
+            cells += [head.still(yaw, size=256, **options) for yaw in BAKED_VIEWS]
+            labels += [f"baked, yaw {yaw}" for yaw in BAKED_VIEWS]
+            cells.append(head.still(-20, expression=SPEAKING, size=256))
+            labels.append("baked, moved")
+        save_image(output / "baked.webp", contact_sheet(cells, 9, labels, 114))
 
         cells, labels = [], []
         for label, photos, view in FAILURES:
@@ -96,27 +111,6 @@ def make_figures(
             cells += pipe.animate_stream(person, motion=motion, relative_motion=False, height=200)
             labels += [f"seed {seed}, moved"] * motion.num_frames
         save_image(output / "samples.webp", contact_sheet(cells, MOMENTS, labels, 200))
-
-
-def drawn(mesh: "RiggedMesh", yaw: float, morph: str | None = None) -> "np.ndarray":
-    """A rigged mesh, unlit, with one morph target at 1: the whole bust, or the face where a morph target is shown."""
-    import numpy as np
-
-    from invertavatar.camera import rotation_from_angles
-    from invertavatar.head.drawing import Layer, draw
-    from invertavatar.head.makehuman import Surface
-
-    texture = np.dstack([mesh.texture, np.full(mesh.texture.shape[:2], 255, np.uint8)]).astype(np.float32) / 255
-    groups = np.zeros(len(mesh.triangles), str)
-    surface = Surface(mesh.vertices, mesh.uv, mesh.triangles, mesh.uv_triangles, groups)
-    vertices = mesh.vertices if morph is None else mesh.vertices + mesh.morphs[morph]
-    if morph == "tongueOut":
-        vertices = vertices + 0.5 * mesh.morphs["jawOpen"]
-    if morph == "mouthClose":
-        vertices = vertices + mesh.morphs["jawOpen"]
-    centre, half = (np.array([0, -0.05, 0.1]), 1.25) if morph is None else (np.array([0, -0.05, 0.2]), 0.75)
-    rotation = rotation_from_angles(yaw).numpy().astype(np.float64)
-    return draw([Layer(surface, vertices, texture, lit=False)], rotation, centre, half, 256)
 
 
 if __name__ == "__main__":

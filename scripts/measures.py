@@ -160,6 +160,7 @@ class Measures:
 
         pipe, plan = self.pipe, self.plan
         alone = {size: self.frame_times(size, 1) for size in plan.sizes}
+        head = pipe.bake(self.avatar) if hasattr(pipe, "bake") and not plan.stored else None
         with tempfile.TemporaryDirectory(prefix="invertavatar-") as folder:
             clip = Path(folder) / "clip.mp4"
             if not plan.stored:
@@ -169,6 +170,9 @@ class Measures:
                 yield f"frame_ms{suffix(plan, size)}", alone[size]
                 if plan.stored:
                     continue
+                if head is not None:
+                    times = self.seconds(lambda size=size: list(head.render(self.motion, size)), plan.repeats)
+                    yield f"baked_frame_ms{suffix(plan, size)}", [1000 * x / self.motion.num_frames for x in times]
                 times = self.seconds(lambda size=size: self.animate_clip(clip, size), plan.repeats)
                 rates = [plan.clip_frames / x for x in times]
                 yield f"end_to_end_fps{suffix(plan, size)}", rates

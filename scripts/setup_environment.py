@@ -7,6 +7,7 @@ Windows one calls it oneself.
 import contextlib
 import ctypes
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ STAMP = "invertavatar.stamp"  # inside the environment: the fingerprint of what 
 INCOMPLETE = "incomplete"  # that an installation was begun and has not ended
 OLDEST_PYTHON = (3, 11)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # any of them will do for the tests of the app
+PAGE = ROOT / "invertavatar" / "web" / "page"  # the live page, whose package.json names what it takes from others
 SYSTEM_LIBRARIES = {"libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}  # MediaPipe's, and their Debian packages
 VALIDATOR = "gltf-validator@2.0.0-dev.3.10"  # Khronos', from npm: what it says of exported heads is a test
 NPM_SECONDS = 60  # without a network npm would try for minutes
@@ -63,12 +65,36 @@ def provide_validator(environment: Path) -> None:
     validator = environment / "node_modules" / VALIDATOR.split("@")[0]
     if not validator.is_dir() and shutil.which("node") and shutil.which("npm"):
         print("Fetching gltf-validator, which reads the heads that are exported.", flush=True)
-        quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0"]
-        command = ["npm", "install", "--prefix", str(environment), *quiet, VALIDATOR]
-        with contextlib.suppress(subprocess.TimeoutExpired):  # as good as an npm that says no
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=NPM_SECONDS)
+        npm_install(environment, VALIDATOR)
     if not validator.is_dir():
         print("No gltf-validator here: its test of exported heads will be skipped. It needs node and npm.", flush=True)
+
+
+def provide_page_modules(page: Path) -> bool:
+    """Fetch what the live page takes from others beside it where npm is there; whether it is there now."""
+    wanted = json.loads((page / "package.json").read_text(encoding="utf-8"))["dependencies"]
+
+    def installed() -> bool:
+        described = {name: page / "node_modules" / name / "package.json" for name in wanted}
+        return all(
+            file.is_file() and json.loads(file.read_text(encoding="utf-8"))["version"] == wanted[name]
+            for name, file in described.items()
+        )
+
+    if not installed() and shutil.which("npm"):
+        print("Fetching three.js and MediaPipe's face landmarker for the web, which the live page uses.", flush=True)
+        npm_install(page)
+    if not installed():
+        print("The live page's modules are not here: its tests will be skipped. They need npm.", flush=True)
+    return installed()
+
+
+def npm_install(folder: Path, *packages: str) -> None:
+    """What a folder's package.json names, or other packages, into its node_modules; the caller looks if it has come."""
+    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0"]
+    command = ["npm", "install", "--prefix", str(folder), *quiet, *packages]
+    with contextlib.suppress(subprocess.TimeoutExpired):  # as good as an npm that says no
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=NPM_SECONDS)
 
 
 def requirements_fingerprint(root: Path) -> str:
@@ -176,9 +202,12 @@ if __name__ == "__main__":
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"This package needs Python 3.11 or newer, not {sys.version.split()[0]}: make PYTHON=python3.11 ...")
     try:
+        if "--for-page" in sys.argv:
+            sys.exit(not provide_page_modules(PAGE))
         main()
         if "--for-tests" in sys.argv:
             provide_browser()
             provide_validator(ROOT / ".venv")
+            provide_page_modules(PAGE)
     except KeyboardInterrupt:
         sys.exit(130)

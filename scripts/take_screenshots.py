@@ -1,21 +1,27 @@
-"""Pictures of the app's three tabs, on a desktop and a phone, light and dark, with an avatar of an example person."""
+"""Pictures of the app's tabs and of the live page, on a desktop and a phone, light and dark, with an example person."""
 
-import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar.scripts.browser import browsing, numbered_frames, served, write_film
 from invertavatar.scripts.console import new_app, run
-from invertavatar.scripts.setup_environment import BROWSERS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
+SCHEMES = ("light", "dark")
 WINDOWS = {"desktop": (1280, 900), "phone": (390, 844)}
 PATIENCE = 40_000  # milliseconds for any one thing
 DRIVER_FRAMES = 12
@@ -24,22 +30,17 @@ DRIVER_FRAMES = 12
 def take_screenshots(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = ROOT / "docs",
     only: Annotated[
-        list[str] | None, typer.Option(help="Names such as avatar_desktop_light; all twelve by default.")
+        list[str] | None, typer.Option(help="Names such as avatar_desktop_light; all of them by default.")
     ] = None,
 ) -> None:
-    """Write app_TAB_WINDOW_SCHEME.webp for each tab, window and scheme.
+    """Write app_TAB_WINDOW_SCHEME.webp for each tab, window and scheme, and page_WINDOW_SCHEME.webp of the live page.
 
     Example: python scripts/take_screenshots.py --only avatar_desktop_light --only explore_phone_dark
     """
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        raise typer.TyperException("No Chromium here; install Debian's package chromium.")
-    from playwright.sync_api import sync_playwright
-
     import app
     from invertavatar.media import load_image, save_image
 
-    names = [f"{tab}_{window}_{scheme}" for window in WINDOWS for scheme in ("light", "dark") for tab in TABS]
+    names = [f"{what}_{window}_{scheme}" for window in WINDOWS for scheme in SCHEMES for what in (*TABS, "page")]
     wanted = only or names
     if unknown := set(wanted) - set(names):
         raise typer.TyperException(f"There is no {', '.join(sorted(unknown))}; use {', '.join(names)}.")
@@ -47,15 +48,24 @@ def take_screenshots(
     page = app.queued(app.build(), most=16)
     _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options(page))
     try:
-        with sync_playwright() as playwright, TemporaryDirectory() as scratch:
+        with TemporaryDirectory() as scratch, browsing(write_film(filmed(), Path(scratch) / "film.mjpeg")) as browser:
             driver = short_driver(Path(scratch) / "talk.mp4")
-            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+            def shoot(visit, path):
+                visit.screenshot(full_page=True, path=Path(scratch) / "shot.png")
+                save_image(path, load_image(Path(scratch) / "shot.png"))
+                print(path)
+
             for window, (width, height) in WINDOWS.items():
-                for scheme in ("light", "dark"):
+                for scheme in SCHEMES:
+                    settings = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+                    if f"page_{window}_{scheme}" in wanted:
+                        with live_page(browser, Path(scratch) / "page", settings) as visit:
+                            shoot(visit, folder / f"page_{window}_{scheme}.webp")
                     tabs = [tab for tab in TABS if f"{tab}_{window}_{scheme}" in wanted]
                     if not tabs:
                         continue
-                    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+                    context = browser.new_context(**settings)
                     context.set_default_timeout(PATIENCE)
                     visit = context.new_page()
                     visit.goto(f"{address}?__theme={scheme}")
@@ -63,15 +73,41 @@ def take_screenshots(
                     for tab in tabs:
                         TABS[tab](visit, driver)
                         visit.wait_for_timeout(800)
-                        path = folder / f"app_{tab}_{window}_{scheme}.webp"
-                        shot = Path(scratch) / "shot.png"
-                        visit.screenshot(full_page=True, path=shot)
-                        save_image(path, load_image(shot))
-                        print(path)
+                        shoot(visit, folder / f"app_{tab}_{window}_{scheme}.webp")
                     context.close()
-            browser.close()
     finally:
         page.close()
+
+
+def filmed() -> "list[np.ndarray]":
+    """What the camera shows: an example clip, without the numbers."""
+    frames = numbered_frames(EXAMPLES / "talk_a.mp4")
+    for frame in frames:
+        frame[:, :80] = 128
+    return frames
+
+
+@contextmanager
+def live_page(browser: "Browser", folder: Path, settings: dict) -> "Iterator[Page]":
+    """The live page of an example person while it follows the camera."""
+    import app
+    from invertavatar.web import write_page
+
+    if not folder.exists():
+        pipe = app.model.load().pipe
+        write_page(folder, pipe.bake(pipe.reconstruct(str(EXAMPLES / "clara_1.jpg"))), "Clara, live", offline=True)
+    with served(folder) as address:
+        context = browser.new_context(**settings, permissions=["camera"])
+        context.set_default_timeout(PATIENCE)
+        visit = context.new_page()
+        visit.goto(address)
+        visit.get_by_role("radio", name="Camera").check()
+        visit.get_by_text("Show my picture").click()
+        visit.get_by_text("Follows your face").wait_for()
+        visit.evaluate("Object.assign(invertavatar.avatar, { adapt() {}, sharpness: 1 }).fit(); scrollTo(0, 0)")
+        visit.wait_for_timeout(3000)
+        yield visit
+        context.close()
 
 
 def short_driver(path: Path) -> Path:
@@ -121,7 +157,17 @@ def show_sliders(visit, driver: Path) -> None:
     visit.wait_for_function("before => document.querySelector('#still img').src != before", arg=before)
 
 
-TABS = {"avatar": show_avatar_tab, "animate": show_animation, "explore": show_sliders}
+def show_live(visit, driver: Path) -> None:
+    """Let the avatar look at a place, in the page within the page."""
+    visit.get_by_role("tab", name="Live").click()
+    visit.locator("#go_live").click()
+    live = visit.frame_locator("iframe.live")
+    live.get_by_text("Point somewhere").wait_for()
+    live.locator("#avatar").hover(position={"x": 100, "y": 100})
+    visit.wait_for_timeout(2000)
+
+
+TABS = {"avatar": show_avatar_tab, "animate": show_animation, "explore": show_sliders, "live": show_live}
 
 
 if __name__ == "__main__":

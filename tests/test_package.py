@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 
 ELSEWHERE = ("pipelines", "scripts")  # folders that stand beside the package in a checkout and inside it in a wheel
 OTHERS = (*ELSEWHERE, "app", "assets", "docs", "tests")
-NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "outputs", "runs", "shared")
+LEFT_BEHIND = ("__pycache__", "node_modules")
+NO_SOURCE = (".*", *LEFT_BEHIND, "*.egg-info", "build", "dist", "outputs", "runs", "shared")
 OUTSIDE = """
 import importlib.util, pickle, sys
 import invertavatar
@@ -44,8 +45,8 @@ print([name for name in sys.argv[2:] if importlib.util.find_spec(name)])
 
 
 def files(folder: Path) -> set[str]:
-    """The files under a folder, but for what Python leaves there."""
-    found = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    """The files under a folder, but for what Python and npm leave there."""
+    found = (file for file in folder.rglob("*") if file.is_file() and not {*LEFT_BEHIND} & {*file.parts})
     return {file.relative_to(folder).as_posix() for file in found}
 
 

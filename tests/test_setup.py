@@ -1,5 +1,6 @@
 """The set-up: pins that fit the ranges, an environment that is made once and mended when broken."""
 
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ SETUP_FILES = (
     "packages.txt",
     "pyproject.toml",
     "requirements-cuda.txt",
+    "requirements-live.txt",
     "requirements-test.txt",
     "requirements.txt",
     "scripts/setup_environment.py",
@@ -265,6 +267,26 @@ def test_the_validator_of_exported_heads_is_fetched_once_into_the_environment(np
     assert options[options.index("--prefix") + 1] == str(tmp_path)
     assert re.fullmatch(r"gltf-validator@[\d.a-z-]+", package)
     assert "skipped" not in capsys.readouterr().out
+
+
+def test_the_live_pages_modules_are_fetched_once_beside_it(npm, tmp_path, capsys):
+    wanted = {"three": "1.2.3", "@mediapipe/tasks-vision": "0.1.2"}
+    (tmp_path / "package.json").write_text(json.dumps({"dependencies": wanted}))
+
+    def installs(command):
+        for name, version in wanted.items():
+            (tmp_path / "node_modules" / name).mkdir(parents=True)
+            (tmp_path / "node_modules" / name / "package.json").write_text(json.dumps({"version": version}))
+
+    commands = npm(installs)
+    assert setup_environment.provide_page_modules(tmp_path) and setup_environment.provide_page_modules(tmp_path)
+    assert [command[:2] for command in commands] == [["npm", "install"]]
+    assert "skipped" not in capsys.readouterr().out
+    wanted["three"] = "1.2.4"  # a new pin is fetched anew
+    (tmp_path / "package.json").write_text(json.dumps({"dependencies": wanted}))
+    npm(hangs)
+    assert not setup_environment.provide_page_modules(tmp_path)
+    assert "will be skipped" in capsys.readouterr().out
 
 
 def hangs(command):

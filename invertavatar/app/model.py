@@ -12,19 +12,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 import invertavatar
 
 from ..avatar import Avatar
+from ..baked_avatar import BakedAvatar
 from ..devices import best_device
 from ..face.motion import Motion
 from ..face.portrait import Portrait
 from ..face.recorder import Recorder
 from ..face.tracker import FaceTracker
 from ..head.head_model import HeadModel
-from ..rendering.rigged_mesh import RiggedMesh
 from . import spaces
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 DEVICE = best_device()
 ON_ZERO_GPU = spaces is not None
+MOST_BAKED = 8  # at a time, some 20 MB each
 MODEL_VARIABLE = "INVERTAVATAR_MODEL"  # names the model in the environment; without it the shipped one is taken
 
 
@@ -43,6 +45,7 @@ class Model(NamedTuple):
 
 
 _loading, _loaded = threading.Lock(), []
+_baking, _baked = threading.Lock(), WeakKeyDictionary()
 
 
 def load() -> Model:
@@ -106,6 +109,21 @@ def frames(avatar: Avatar, motion: Motion, **options) -> Iterator[np.ndarray]:
 
 
 @gpu(60)
-def mesh(avatar: Avatar, expression: dict[str, float]) -> RiggedMesh:
-    """`pipe.extract_mesh`."""
-    return load().pipe.extract_mesh(avatar, expression)
+def bake(avatar: Avatar) -> BakedAvatar:
+    """`pipe.bake`."""
+    return load().pipe.bake(avatar)
+
+
+def baked(avatar: Avatar) -> BakedAvatar:
+    """The baked avatar, made once for whoever asks first, and gone with the avatar."""
+    with _baking:
+        if avatar not in _baked:
+            _baked[avatar] = bake(avatar)
+            while len(_baked) > MOST_BAKED:
+                _baked.pop(next(iter(_baked)), None)
+        return _baked[avatar]
+
+
+def baked_already(avatar: Avatar) -> BakedAvatar | None:
+    """The same where it is there, without waiting."""
+    return _baked.get(avatar)

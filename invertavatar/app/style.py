@@ -17,6 +17,10 @@ KEPT = (
     "What you upload and make here is deleted within {hours} hours; nothing is sent elsewhere. An avatar file is "
     "biometric data: keep it as you would keep the photos."
 )
+LIVE = (
+    "The avatar as a light 3D model that follows your webcam, a recording, sliders or the mouse. Your own browser does "
+    "the work: the camera's pictures stay in it."
+)
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
 .banner { display: flex; align-items: center; gap: 8px; flex-wrap: wrap; padding: 8px 12px; min-height: 56px;
@@ -37,6 +41,8 @@ CSS = """
 #comparison .thumbnail-item { aspect-ratio: 2; }
 .snug .grid-container, #photos .grid-container {
   grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
+.live { width: 100%; height: min(86vh, 860px); border: 0; border-radius: 18px; }
+@media (max-width: 760px) { .live { height: 1100px; } }
 @media (max-width: 640px) { #comparison .grid-container { grid-template-columns: 1fr !important; } }
 """
 

@@ -35,6 +35,7 @@ TITLES = {
     "fusion": ("Fusion of four photos", "fusion"),
     "turned": ("By the angle between photo and frame, one photo", "degrees"),
     "synthetic": ("Drawn people, by the angle between photo and frame, one photo", "degrees"),
+    "baked": ("The same of baked avatars", "degrees"),
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,

@@ -7,15 +7,22 @@ which mostly lie a few degrees apart; these pairs reach as far as the clip turns
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..avatar import Avatar
 from ..errors import NoFaceError
+from ..face.motion import Motion
 from ..face.tracker import Track
 from ..training.angles import BUCKETS, bucket
 from . import metrics
 from .clips import Clip
 from .protocols import SAME_METRICS, Evaluation, Outcome, Scores, average
+
+if TYPE_CHECKING:
+    from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +31,29 @@ TURNED = 20.0  # degrees of yaw beyond which the photo itself counts as turned
 METRICS = ("angle", *SAME_METRICS)
 
 
-def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES) -> Outcome:
+class Baked:
+    """A pipeline whose frames are those of baked avatars.
+
+    Args:
+        pipe: Bakes them.
+    """
+
+    def __init__(self, pipe: "InvertAvatarPipeline"):
+        self.pipe = pipe
+
+    def animate_stream(self, avatar: Avatar, motion: Motion, height: int, background: str, **options) -> Iterator:
+        """As the pipeline's own; of its further options only `relative_motion` has a meaning here."""
+        head = self.pipe.bake(avatar)
+        return head.render(motion, height, background, relative_motion=options["relative_motion"])
+
+
+def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = False) -> Outcome:
     """Each clip's least, middle and most turned frame as the only photo, compared with frames over the whole clip.
 
     Args:
         evaluation: Of the model and the clips.
         num_frames: Compared, of each clip.
+        baked: Of baked avatars instead of the full renderer's frames.
 
     Returns:
         Scores by bucket of the angle in degrees between the heads of photo and frame: `< 5` of all photos,
@@ -38,6 +62,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES) -> Outcome:
     """
     rows: dict[str, list[Scores]] = defaultdict(list)
     outcome = Outcome(columns=2 * ["photo", "truth", "avatar"])
+    pipe = Baked(evaluation.pipe) if baked else evaluation.pipe
     for clip in evaluation.progress(evaluation.clips, "Turned"):
         compared = compared_frames(clip, num_frames)
         evaluation.targets(clip, compared)  # read at once
@@ -50,7 +75,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES) -> Outcome:
                 continue
             frames = [frame for frame in compared if frame != photo]
             targets = evaluation.targets(clip, frames)
-            pictures = evaluation.render(evaluation.pipe, evaluation.pipe.add_portrait(None, portrait, "gru"), targets)
+            pictures = evaluation.render(pipe, evaluation.pipe.add_portrait(None, portrait, "gru"), targets)
             angles = [metrics.pose_error(clip.tracks[photo], clip.tracks[frame]) for frame in frames]
             kind = "turned" if abs(yaw(clip.tracks[photo])) > TURNED else "frontal"
             for angle, target, picture in zip(angles, targets, pictures, strict=True):

@@ -4,6 +4,7 @@ Shapes: T frames, K residual coefficients; 52 expression axes in the order of `A
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,13 +12,31 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from invertavatar.errors import MotionError
-from invertavatar.face.arkit import ARKIT_REGIONS
+from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS
 from invertavatar.face.motion import ANIMATION_REGIONS, Motion, as_rotations, check_smooth, smooth_motion
 from invertavatar.rendering.rest_pose import LARGEST_POSTURE
 
 logger = logging.getLogger(__name__)
 
 EXPRESSION_RANGE = (-0.2, 1.2)  # beyond it the linear face model tears
+
+
+def named_scores(expression: Mapping[str, float]) -> Tensor:
+    """Scores [52] of an expression by ARKit names, within `EXPRESSION_RANGE`; 0 where nothing is said.
+
+    Raises:
+        MotionError: There is no such axis, or a score is no number.
+    """
+    unknown = sorted(set(expression) - set(ARKIT_NAMES))
+    if unknown:
+        raise MotionError(f"There is no expression axis {', '.join(unknown)}; use ARKit's names, such as jawOpen.")
+    try:
+        scores = torch.tensor([float(expression.get(name, 0.0)) for name in ARKIT_NAMES])
+    except (TypeError, ValueError):
+        scores = torch.tensor([torch.nan])
+    if scores.isnan().any():
+        raise MotionError("The scores of an expression are numbers from 0 to 1; one of those given is none.")
+    return scores.clamp(*EXPRESSION_RANGE)
 
 
 def check_retargeting(animation_region: str = "all", motion_scale: float = 1.0, smooth: float = 0.0) -> None:

@@ -202,10 +202,7 @@ class HeadModel(Float32Island, Network):
 
     def bias_terms(self, yaw: Tensor, pitch: Tensor) -> Tensor:
         """[B] degrees each -> [B, 7] the terms that the tracker's bias is made of."""
-        y, p = (
-            angle.clamp(-reach, reach) / 30 for angle, reach in zip((yaw, pitch), self.config.bias_reach, strict=True)
-        )
-        return torch.stack([y, y * y, y**3, p, p * p, y * p, y * y * p], -1)
+        return bias_terms(yaw, pitch, self.config.bias_reach)
 
     def at_rest(self, landmarks: Tensor, expression: Tensor) -> Tensor:
         """Landmarks with the expression taken off: [B, L, 3] and scores [B, 52] -> [B, L, 3]."""
@@ -531,17 +528,28 @@ class HeadModel(Float32Island, Network):
         Returns:
             [B, J, 3, 3] and [B, J, 3].
         """
-        step = matrix_root(turn, len(NECK_CHAIN)).mT  # each neck joint takes its share
-        rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
-        moved = torch.zeros_like(turn[:, :, 0])
-        bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
-        for above, below in pairwise((*NECK_CHAIN, "torso")):
-            pivot = joints[..., JOINTS.index(above), :, None]
-            moved = moved + ((rotation - rotation @ step) @ pivot)[..., 0]
-            rotation = rotation @ step
-            bones[below] = rotation, moved
-        rotations, shifts = zip(*bones.values(), strict=True)
-        return torch.stack(rotations, 1), torch.stack(shifts, 1)
+        return bent_neck(joints, turn)
+
+
+def bias_terms(yaw: Tensor, pitch: Tensor, reach: tuple[float, float]) -> Tensor:
+    """See `HeadModel.bias_terms`; `reach` is its `bias_reach`."""
+    y, p = (angle.clamp(-most, most) / 30 for angle, most in zip((yaw, pitch), reach, strict=True))
+    return torch.stack([y, y * y, y**3, p, p * p, y * p, y * y * p], -1)
+
+
+def bent_neck(joints: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """See `HeadModel.neck`."""
+    step = matrix_root(turn, len(NECK_CHAIN)).mT  # each neck joint takes its share
+    rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
+    moved = torch.zeros_like(turn[:, :, 0])
+    bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
+    for above, below in pairwise((*NECK_CHAIN, "torso")):
+        pivot = joints[..., JOINTS.index(above), :, None]
+        moved = moved + ((rotation - rotation @ step) @ pivot)[..., 0]
+        rotation = rotation @ step
+        bones[below] = rotation, moved
+    rotations, shifts = zip(*bones.values(), strict=True)
+    return torch.stack(rotations, 1), torch.stack(shifts, 1)
 
 
 def irises(landmarks: Tensor) -> Tensor:

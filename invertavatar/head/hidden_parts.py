@@ -13,20 +13,20 @@ import torch.nn.functional as F
 from ..rendering.rasterizer import interpolate, rasterize
 from .head_model import LABELS, HeadModel
 
-# Degrees: the band's middle, lower than the eye's as upper lids hang, its half, and over how much it fades out.
-BAND, HALF, FADE = -9.0, 6.0, 4.0
+BAND, HALF = 2.0, 6.0  # degrees: the band's middle above the pupil's, and its half
 IRIS, SCLERA = 24.0, (26.0, 34.0)  # from the middle: to where the iris reaches, and between which the sclera is seen
 STEP = 3.0  # degrees of a ring whose colours are taken together
-TONGUE = 0.85  # brightness beside the lips'
-WHITE = 85  # percentile of what is seen there that is taken for the sclera's colour: the rest is lashes and corners
+TONGUE = 0.45  # brightness beside the lips'
+WHITE = 60  # percentile of what is seen there that is taken for the sclera's colour: the rest is lashes and corners
 
 
 @torch.no_grad()
-def whole_eyes(texture: np.ndarray, head_model: HeadModel) -> np.ndarray:
+def whole_eyes(texture: np.ndarray, seen: np.ndarray, head_model: HeadModel) -> np.ndarray:
     """The texture with eyeballs that can turn.
 
     Args:
         texture: [H, W, 3] uint8 over the model's atlas; eyeballs as they were seen between the lids.
+        seen: [H, W] in 0..1 how well; there they stay as they are, with the shade of lids and lashes.
         head_model: The model.
 
     Returns:
@@ -46,17 +46,16 @@ def whole_eyes(texture: np.ndarray, head_model: HeadModel) -> np.ndarray:
         _, y, z = F.normalize(towards, dim=0).numpy()[:, mask]
         away, off = np.degrees(np.arccos(z.clip(-1, 1))), np.abs(np.degrees(np.arcsin(y.clip(-1, 1))) - BAND)
         colours = whole[mask]
-        seen, rings = off < HALF, np.arange(0, IRIS + STEP, STEP)
-        sides = colours[seen & (away > SCLERA[0]) & (away < SCLERA[1])]
+        band, rings = off < HALF, np.arange(0, IRIS + STEP, STEP)
+        sides = colours[band & (away > SCLERA[0]) & (away < SCLERA[1])]
         if not len(sides):  # a texture too small to show an eye
             continue
         # The nearest texels to each ring, so that no ring is empty.
-        profile = [np.median(colours[seen][np.argsort(np.abs(away[seen] - ring))[: len(sides)]], 0) for ring in rings]
+        profile = [np.median(colours[band][np.argsort(np.abs(away[band] - ring))[: len(sides)]], 0) for ring in rings]
         bright = sides.mean(1) >= np.percentile(sides.mean(1), WHITE)
         knots, profile = [*rings, SCLERA[0] + STEP], np.array([*profile, sides[bright].mean(0)])
         around = np.stack([np.interp(away, knots, channel) for channel in profile.T], -1)
-        kept = _fading(off, HALF) * _fading(away, SCLERA[0])
-        whole[mask] = around + kept[:, None] * (colours - around)
+        whole[mask] = around + seen[mask][:, None] * (colours - around)
     return whole.round().clip(0, 255).astype(np.uint8)
 
 
@@ -74,7 +73,3 @@ def _covered(head_model: HeadModel, label: str, size: int) -> np.ndarray:
     corners = head_model.uv_triangles[head_model.label == LABELS.index(label)].cpu()
     flat = F.pad(head_model.uv.cpu()[corners].reshape(1, -1, 2) * 2 - 1, (0, 1))
     return rasterize(flat, torch.arange(flat.shape[1]).view(-1, 3), size).mask[0].numpy()
-
-
-def _fading(angle: np.ndarray, start: float) -> np.ndarray:
-    return (1 - (angle - start) / FADE).clip(0, 1)

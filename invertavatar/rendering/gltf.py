@@ -46,6 +46,7 @@ def textured_glb(
     texture: np.ndarray,
     morphs: Mapping[str, tuple[np.ndarray, np.ndarray]],
     rig: Rig,
+    extras: Mapping | None = None,
 ) -> bytes:
     """The content of a .glb file.
 
@@ -58,6 +59,7 @@ def textured_glb(
             below a half there is no surface.
         morphs: Of each morph target, how it moves vertices and what it adds to normals, [N, 3] each.
         rig: Joints and skin.
+        extras: What stands in the file's JSON beside it.
     """
     file = Container()
     joints, weights = strongest_joints(rig.weights)
@@ -102,7 +104,7 @@ def textured_glb(
             {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}
         ],
     }
-    return file.content(scene)
+    return file.content(scene, extras)
 
 
 def material(cut_out: bool) -> dict:
@@ -190,10 +192,11 @@ class Container:
         self.binary += padded(data, b"\0")
         return len(self.views) - 1
 
-    def content(self, scene: dict) -> bytes:
+    def content(self, scene: dict, extras: Mapping | None = None) -> bytes:
         """The whole file around the entries of a scene."""
         described = scene | {
-            "asset": {"version": "2.0", "generator": f"InvertAvatar {__version__}"},
+            "asset": {"version": "2.0", "generator": f"InvertAvatar {__version__}"}
+            | ({"extras": extras} if extras else {}),
             "accessors": self.accessors,
             "bufferViews": self.views,
             "buffers": [{"byteLength": len(self.binary)}],

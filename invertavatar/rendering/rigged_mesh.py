@@ -71,12 +71,13 @@ class RiggedMesh:
         if not 0 < self.metres_per_unit < np.inf:
             raise InvertAvatarError(f"metres_per_unit of the mesh must be above 0, not {self.metres_per_unit}.")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, extras: Mapping | None = None) -> None:
         """Write the mesh in metres, y up, the face looking along +z, as glTF wants it.
 
         Args:
             path: Ends in .glb (all of it in one file), or .obj (textured, with its .mtl and .png beside it) or .ply
                 (vertex colours), which hold the neutral only: these kinds know no morph targets and no joints.
+            extras: What a .glb shall hold beside the mesh, of what JSON knows; other programs leave it alone.
 
         Raises:
             MediaError: Another ending, or the place cannot be written to.
@@ -85,13 +86,13 @@ class RiggedMesh:
         written = dict(zip(MESH_SUFFIXES, (self._glb, self._obj, self._ply), strict=True))
         if path.suffix.lower() not in written:
             raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
-        for name, content in written[path.suffix.lower()](path.name).items():
+        for name, content in written[path.suffix.lower()](path.name, extras).items():
             with written_whole(path.with_name(name)) as partial:
                 partial.write_bytes(content)
 
     # The content of each file by its name.
 
-    def _glb(self, name: str) -> dict[str, bytes]:
+    def _glb(self, name: str, extras: Mapping | None) -> dict[str, bytes]:
         # Parts may come in half precision, whose steps would show.
         vertices, joints = self.vertices.astype(np.float64), self.joint_positions.astype(np.float64)
         scale, normals = self.metres_per_unit, vertex_normals(vertices, self.triangles)
@@ -103,10 +104,12 @@ class RiggedMesh:
         rig = Rig(
             tuple(self.joint_names), tuple(map(int, self.joint_parents)), joints * scale, self.skin_weights[split]
         )
-        content = textured_glb(vertices[split] * scale, normals[split], uv, triangles, self.texture, morphs, rig)
+        content = textured_glb(
+            vertices[split] * scale, normals[split], uv, triangles, self.texture, morphs, rig, extras
+        )
         return {name: content}
 
-    def _obj(self, name: str) -> dict[str, bytes]:
+    def _obj(self, name: str, _extras: Mapping | None) -> dict[str, bytes]:
         split, uv, triangles = split_at_seams(self.triangles, self.uv[self.uv_triangles].astype(np.float32))
         stem = Path(name).stem
         material = SimpleMaterial(image=Image.fromarray(self.texture[..., :3]), name=stem)
@@ -114,7 +117,7 @@ class RiggedMesh:
         text, beside = export_obj(mesh, return_texture=True, mtl_name=f"{stem}.mtl", include_normals=True)
         return {name: text.encode()} | beside
 
-    def _ply(self, name: str) -> dict[str, bytes]:
+    def _ply(self, name: str, _extras: Mapping | None) -> dict[str, bytes]:
         height, width = self.texture.shape[:2]
         u, v = self.uv[self.uv_triangles.ravel()].T
         column, row = (u * width).astype(int).clip(max=width - 1), ((1 - v) * height).astype(int).clip(max=height - 1)

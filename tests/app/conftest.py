@@ -31,7 +31,7 @@ def server(tiny_pipeline, tmp_path_factory):
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
         patch.setattr(app.tempfile, "tempdir", str(scratch))
         patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
-        patch.setattr(model, "mesh", functools.partial(coarse_mesh, tiny_pipeline))
+        patch.setattr(model, "bake", functools.partial(tiny_pipeline.bake, texture_size=256))
         patch.setattr(views, "ORBIT_RATE", ORBIT_RATE)
         patch.setattr(views, "TURNTABLE", (-20, 20))
         patch.setattr(app, "LIVE_SIZE", SIZES[0])
@@ -44,11 +44,6 @@ def server(tiny_pipeline, tmp_path_factory):
         _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options(page))
         yield Server(address, cache, scratch)
         page.close()
-
-
-def coarse_mesh(pipe, avatar, expression):
-    """What `model.mesh` does, with a texture a quarter as fine."""
-    return pipe.extract_mesh(avatar, expression, texture_size=256)
 
 
 class Server(str):

@@ -21,7 +21,7 @@ from tests.app.conftest import EXAMPLES, ORBIT_RATE, SIZES
 
 ENDPOINTS = {
     *("/check_photos", "/reconstruct", "/update", "/sample", "/save", "/load", "/forget"),
-    *("/animate", "/cancel", "/render", "/depth", "/orbit", "/export_mesh"),
+    *("/animate", "/cancel", "/render", "/depth", "/orbit", "/export_mesh", "/bake"),
 }
 
 

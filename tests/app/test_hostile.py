@@ -99,7 +99,7 @@ def reached(*arguments, **options):
 def ticket(tiny_pipeline, tiny_avatar, monkeypatch):
     """Of a visitor with an avatar; nothing that takes time is done for them."""
     monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
-    for name in ("pictures", "mesh", "sample", "fuse"):
+    for name in ("pictures", "baked", "sample", "fuse"):
         monkeypatch.setattr(model, name, reached)
     monkeypatch.setattr(app.films, "animate", lambda *_: iter(reached() or ()))
     monkeypatch.setattr(app.films, "orbit", lambda *_: iter(reached() or ()))

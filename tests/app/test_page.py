@@ -5,11 +5,13 @@ import threading
 import time
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import app
 from invertavatar.app import model
 from invertavatar.media import probe
+from invertavatar.web import modules_installed
 from tests.app.conftest import EXAMPLES
 from tests.app.test_endpoints import gone
 
@@ -133,6 +135,25 @@ def test_the_mesh_is_drawn_in_the_viewer(visit):
     page.locator("#mesh").click()
     page.wait_for_selector("#viewer canvas")
     page.wait_for_selector("#mesh_files a")
+
+
+@pytest.mark.skipif(not modules_installed(), reason="The live page's modules are not here: `make web` installs them.")
+def test_the_avatar_goes_live_within_the_page(visit):
+    page = visit()
+    page.get_by_text("Save, load, sample, more").click()
+    page.locator("#sample").click()
+    page.get_by_text("seed 0").first.wait_for()
+    tab(page, "Live")
+    page.locator("#go_live").click()
+    live = page.frame_locator("iframe.live")
+    live.locator("#status", has_text="Point somewhere").wait_for()
+    live.locator("#loading").wait_for(state="hidden")
+    assert live.locator("#avatar").bounding_box()["height"] > 300
+    assert page.complaints == []
+    page.get_by_role("tab", name="Avatar").click()
+    page.locator("#forget").click()
+    page.get_by_text("The avatar is forgotten").wait_for()
+    assert page.locator("iframe.live").count() == 0
 
 
 def test_two_visitors_at_once_each_get_their_own(visit, tmp_path):

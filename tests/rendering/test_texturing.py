@@ -12,14 +12,25 @@ RED, GREEN, BLUE = (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0)
 BALL = trimesh.creation.icosphere(3, 0.8)
 VERTICES, TRIANGLES = np.asarray(BALL.vertices, np.float32), np.asarray(BALL.faces)
 MIDDLES = VERTICES[TRIANGLES].mean(1)
+DARK = torch.zeros(3)
 
 
-def view(colour, yaw=0.0, pitch=0.0, weight=1.0, opacity=1.0, field_of_view=0.0, vertices=VERTICES, counts=1.0):
+def view(
+    colour,
+    yaw=0.0,
+    pitch=0.0,
+    weight=1.0,
+    opacity=1.0,
+    field_of_view=0.0,
+    vertices=VERTICES,
+    counts=1.0,
+    light=DARK,
+):
     """A picture, of one colour or of one for each column, of the ball or of other vertices."""
     opacity, vertices = torch.full((1, 1, 64, 64), opacity), torch.from_numpy(vertices)
     picture = torch.tensor(colour).view(1, 3, 1, -1) * opacity
     parts = (opacity, rotation_from_angles(yaw, pitch)[None], field_of_view, weight)
-    return BakingView(picture, *parts, vertices, torch.full((len(vertices), 1), counts))
+    return BakingView(picture, *parts, vertices, torch.full((len(vertices), 1), counts), light, 0.7)
 
 
 def painted(*views, triangles=TRIANGLES) -> np.ndarray:
@@ -27,7 +38,7 @@ def painted(*views, triangles=TRIANGLES) -> np.ndarray:
     side = int(np.ceil(len(triangles) ** 0.5))
     square = np.stack(np.divmod(np.arange(len(triangles)), side), 1)[:, None]
     layout = (square + [[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]]) * (2 / side) - 1
-    texture = torch.from_numpy(paint(triangles, views, 512, layout)).permute(2, 0, 1)[None].float()
+    texture = torch.from_numpy(paint(triangles, views, 512, layout)[0]).permute(2, 0, 1)[None].float()
     middle = torch.from_numpy(layout.mean(1)).float()[None, None]
     return F.grid_sample(texture, middle, align_corners=False)[0, :, 0].T.numpy().round(3)
 
