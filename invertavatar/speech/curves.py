@@ -7,29 +7,32 @@ close do so afterwards and altogether, so that no neighbour holds them open.
 Shapes: T moments, 100 in a second; L letters; E = 52 axes.
 """
 
+from math import ceil
+
 import numpy as np
 from scipy.ndimage import convolve1d, maximum_filter1d
 
-from invertavatar.face.arkit import ARKIT_NAMES, mirrored
+from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.speech.phones import RATE, Phones
-from invertavatar.speech.visemes import BOTH_SIDES, LIP_CLOSERS, SILENCE, VISEMES, targets
+from invertavatar.speech.visemes import BOTH_SIDES, LIP_CLOSERS, targets
 
-FALL_OFF = {"jaw": 0.035, "lips": 0.05}  # seconds in which a sound's strength falls to 1/e
+FALL_OFF = {"jaw": 0.025, "lips": 0.04}  # seconds in which a sound's strength falls to 1/e
 REACH = 5  # fall-offs after which a sound is not felt
+SURE = 0.13  # how likely p, b or m is where lips close: one that stays open is seen sooner than one too many
 CLOSING, CLOSED = 0.06, 0.05  # seconds that lips take to close and to open, and that they are closed at least
 PARTED = ("jawOpen", *BOTH_SIDES["upper_up"], *BOTH_SIDES["lower_down"], "mouthFunnel")  # what parts closed lips
 JAW_GAIN, LOUD = 0.3, 12.0  # share by which the jaw follows loudness, and the decibels that are loud
 SMILE = (0.05, 0.06)  # of one who speaks, and what loudness adds
 
 
-def mouth(phones: Phones, loudness: np.ndarray, activity: np.ndarray, sure: float) -> np.ndarray:
+def mouth(phones: Phones, loudness: np.ndarray, activity: np.ndarray, held: float = CLOSED) -> np.ndarray:
     """The curves of the mouth.
 
     Args:
         phones: What is said.
         loudness: [T] decibels above what is usual for this voice.
         activity: [T] 0..1, 0 where nobody speaks.
-        sure: How likely p, b or m must be for the lips to close.
+        held: Seconds that closed lips stay so at least: no less than a frame lasts.
 
     Returns:
         [T, 52] float32 in 0..1, 0 where nobody speaks.
@@ -46,14 +49,14 @@ def mouth(phones: Phones, loudness: np.ndarray, activity: np.ndarray, sure: floa
     curves[:, jaw] *= 1 + JAW_GAIN * effort
     smile = [ARKIT_NAMES.index(name) for name in BOTH_SIDES["smile"]]
     curves[:, smile] += SMILE[0] + SMILE[1] * effort
-    return (_with_closed_lips(curves, closure(phones, sure)) * activity[:, None]).clip(0, 1)
+    return (_with_closed_lips(curves, closure(phones, held)) * activity[:, None]).clip(0, 1)
 
 
-def closure(phones: Phones, sure: float) -> np.ndarray:
+def closure(phones: Phones, held: float) -> np.ndarray:
     """[T] how far the lips are closed for p, b and m: 1 at each of them, with a ramp on both sides."""
     likely = phones.of(LIP_CLOSERS)
-    core = likely >= np.maximum(sure, 0.5 * maximum_filter1d(likely, 9, mode="constant"))
-    shut = maximum_filter1d(core.astype(np.float32), 2 * round(CLOSED / 2 * RATE) + 1, mode="constant")
+    core = likely >= np.maximum(SURE, 0.5 * maximum_filter1d(likely, 9, mode="constant"))
+    shut = maximum_filter1d(core.astype(np.float32), 2 * ceil(max(held, CLOSED) / 2 * RATE) + 1, mode="constant")
     width = round(CLOSING * RATE)
     distance = np.full(len(shut), width, np.float32)
     for shift in range(width):

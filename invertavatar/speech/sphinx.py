@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from invertavatar.errors import InvertAvatarError
+from invertavatar.speech.loudness import levels, mean_level
 from invertavatar.speech.phones import Phones
 from invertavatar.speech.visemes import SILENCE
 
@@ -26,13 +27,15 @@ LETTERS = {
     **{"Y": "jjj", "Z": "zzz", "ZH": "ʒʒʒ"},
 }
 PHONES, STATES = tuple(LETTERS), 3
-LANGUAGES = ("en",)
-LOUDNESS = 1500 / 32768  # root mean square to which speech is brought, as the model's was
-LARGEST_GAIN = 100  # so that the noise of a silent room does not become speech
+LOUDNESS = -27.0  # decibels to which speech is brought, about as loud as the model's was
+LARGEST_GAIN = 40.0  # decibels, so that the noise of a silent room does not become speech
 HISS = 10 / 32768  # of noise that is added, as the model never heard the perfect silence of files
 # Scores of neighbouring frames are not independent: at full weight a wrong phone is certain, at 0 nothing is known.
-WEIGHT, BIGRAM_WEIGHT = 0.22, 0.5
+WEIGHT, BIGRAM_WEIGHT = 0.18, 0.5
 STAY = 0.6  # of a state's time; 1.5 frames' more
+# Who is loud is not silent, and who is quiet speaks no vowel: decibels against the mean, and a penalty for each beyond.
+LOUDEST_SILENCE, QUIETEST_VOWEL = (-8.0, 0.5), (-15.0, 0.2)
+VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
 LOGARITHM = 1024 * np.log(1.0001)  # a score's unit in the log file, as natural logarithm
 WORST = 600  # a score that stands for "not looked at"
 
@@ -57,6 +60,8 @@ class SphinxRecogniser:
         self._follows = self._bigrams()
         self._noise = np.random.default_rng(0)
         names = [(SILENCE,) * STATES if said == SILENCE else tuple(said) for said in LETTERS.values()]
+        self._silences = [k for k, said in enumerate(LETTERS.values()) if said == SILENCE]
+        self._vowels = [PHONES.index(phone) for phone in VOWELS]
         self.letters = tuple(sorted({letter for states in names for letter in states}))
         self._share = np.zeros((len(PHONES), STATES, len(self.letters)), np.float32)
         for phone, states in enumerate(names):
@@ -69,10 +74,15 @@ class SphinxRecogniser:
         Args:
             sound: [N] float32 in -1..1, 16 kHz.
         """
-        level = np.sqrt(np.mean(np.square(sound[sound != 0]), dtype=np.float64)) if sound.any() else 1.0
-        heard = sound * min(LOUDNESS / max(level, 1e-6), LARGEST_GAIN) + self._noise.normal(0, HISS, len(sound))
+        level = mean_level(sound)
+        heard = sound * 10 ** (min(LOUDNESS - level, LARGEST_GAIN) / 20) + self._noise.normal(0, HISS, len(sound))
         scores = self._scores((heard.clip(-1, 1) * 32767).astype(np.int16))
-        states = self._smoothed(np.exp(-LOGARITHM * WEIGHT * (scores - scores.min((1, 2), keepdims=True))))
+        fit = -LOGARITHM * WEIGHT * scores.astype(np.float64)
+        against = levels(heard, self.sample_rate, len(fit)) - LOUDNESS
+        (loud, strictness), (quiet, rigour) = LOUDEST_SILENCE, QUIETEST_VOWEL
+        fit[:, self._silences] -= strictness * (against - loud).clip(min=0)[:, None, None]
+        fit[:, self._vowels] -= rigour * (quiet - against).clip(min=0)[:, None, None]
+        states = self._smoothed(np.exp(fit - fit.max((1, 2), keepdims=True)))
         return Phones(self.letters, np.einsum("tps,psl->tl", states, self._share).astype(np.float32))
 
     def _scores(self, sound: np.ndarray) -> np.ndarray:
@@ -135,8 +145,9 @@ class SphinxRecogniser:
 
 
 def _read_scores(log: bytes) -> np.ndarray:
-    """The log that `senlogdir` asks for: a head in text, a mark of the byte order, then for each frame the number n of
-    states looked at, their numbers as n differences, and n scores."""
+    """[T, P, 3] scores out of the log that `senlogdir` asks for: a head in text, a mark of the byte order, then for each frame the number n of
+    states looked at, their numbers as n differences, and n scores.
+    """
     place = log.find(b"endhdr\n") + len(b"endhdr\n") + 4
     rows = []
     while place < len(log):

@@ -62,7 +62,11 @@ ROWS = (
     (10, "æ", Viseme({"jaw": 0.46, "lower_down": 0.32, "upper_up": 0.22, "stretch": 0.16}, 1.3, 1.0)),
     (10, "ʌɜɞ", Viseme({"jaw": 0.38, "lower_down": 0.24, "upper_up": 0.14}, 1.1, 0.8)),
     (11, "ɛeəɘɤ", Viseme({"jaw": 0.28, "lower_down": 0.24, "upper_up": 0.14, "stretch": 0.12}, 0.8, 0.7)),
-    (12, "iɪjɨɯɰᵻ", Viseme({"jaw": 0.15, "stretch": 0.25, "smile": 0.12, "lower_down": 0.2, "upper_up": 0.12}, 0.9, 0.9)),
+    (
+        12,
+        "iɪjɨɯɰᵻ",
+        Viseme({"jaw": 0.15, "stretch": 0.25, "smile": 0.12, "lower_down": 0.2, "upper_up": 0.12}, 0.9, 0.9),
+    ),
     (13, "oɔɒɵœø", Viseme({"jaw": 0.42, "funnel": 0.45, "pucker": 0.15, "lower_down": 0.12}, 1.3, 1.3)),
     (14, "uʊwʉyʏɥʍ", Viseme({"jaw": 0.13, "pucker": 0.6, "funnel": 0.3}, 1.1, 1.6)),
 )
