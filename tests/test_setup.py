@@ -21,6 +21,7 @@ SETUP_FILES = (
     "packages.txt",
     "pyproject.toml",
     "requirements-cuda.txt",
+    "requirements-speech.txt",
     "requirements-test.txt",
     "requirements.txt",
     "scripts/setup_environment.py",

@@ -140,7 +140,7 @@ class LipScore:
         shut = lips_closed(moved)
         jaw, wanted = (motion.expression[:, ARKIT_NAMES.index("jawOpen")].numpy() for motion in (moved, meant))
         times = np.arange(len(jaw)) / FPS
-        closers, openers = [], []
+        closers = []
         for phone, start, end in spans:
             letters = letters_of(phone)[:1]
             if letters and letters in CLOSERS:
@@ -150,8 +150,10 @@ class LipScore:
                 self._count(self.opened, (jaw[abs(times - (start + end) / 2) <= NEAR] > OPEN).any())
         edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]])))
         for first, last in edges.reshape(-1, 2):
-            asked = any(times[first] - NEAR <= start <= times[last - 1] + NEAR for start in closers)
-            self._count(self.needless, not asked)
+            begins, ends = times[first], times[last - 1]
+            speaks = any(letters_of(phone) and start <= (begins + ends) / 2 < end for phone, start, end in spans)
+            if speaks:  # in silence lips are closed anyway
+                self._count(self.needless, not any(begins - NEAR <= start <= ends + NEAR for start in closers))
         self.correlations.append(float(np.corrcoef(jaw, wanted)[0, 1]))
 
     @staticmethod

@@ -36,7 +36,7 @@ class CtcRecogniser:
             from transformers.utils import cached_file
         except ImportError as error:
             raise InvertAvatarError(
-                f'The speech model {name} is run by transformers, which is not installed: pip install "invertavatar[speech]".'
+                f'The speech model {name} needs transformers: pip install "invertavatar[speech]".'
             ) from error
         try:
             self._features = AutoFeatureExtractor.from_pretrained(name)
@@ -53,7 +53,7 @@ class CtcRecogniser:
         self._phones = {number: phone for phone, number in vocabulary.items()}
         if not any(letters_of(phone) for phone in self._phones.values()):
             raise InvertAvatarError(
-                f"The speech model {name} knows no letter of the phonetic alphabet: name one that was trained on phonemes."
+                f"The speech model {name} knows no letter of the phonetic alphabet: name one trained on phonemes."
             )
 
     @torch.inference_mode()

@@ -87,7 +87,7 @@ def samples(audio: Audio, rate: int) -> Iterator[np.ndarray]:
     sound, own_rate = np.asarray(audio[0]), int(audio[1])
     if sound.ndim not in (1, 2) or not sound.size or not 1000 <= own_rate <= 768000:
         raise MediaError(
-            f"Samples are an array [N] or [N, channels] with their rate in Hz, not {list(sound.shape)} at {own_rate} Hz."
+            f"Samples are [N] or [N, channels] with their rate in Hz, not {list(sound.shape)} at {own_rate} Hz."
         )
     if np.issubdtype(sound.dtype, np.integer):
         sound = sound / np.iinfo(sound.dtype).max

@@ -13,6 +13,7 @@ SILENT = -100.0  # decibels below full scale of digital silence
 INAUDIBLE = -60.0  # decibels below which nobody is taken to speak
 ABOVE_FLOOR = 9.0  # decibels by which speech stands out of the noise
 FLOOR_RISE = 6.0  # decibels by which the noise may grow from one piece of sound to the next
+USUAL = 35  # percent of the moments of speech that are no louder than usual: the consonants, about
 PITCH = (70, 400)  # Hz of voices
 HUM = 110  # Hz below which is no voice but the mains; higher tones of low voices remain
 PERIODIC = 0.6  # of its power that returns with the pitch
@@ -67,7 +68,7 @@ def usual_level(level: np.ndarray, active: np.ndarray, before: float | None) -> 
     spoken = level[active > 0.5]
     if not len(spoken):
         return 0.0 if before is None else before
-    now = float(np.percentile(spoken, 70))
+    now = float(np.percentile(spoken, USUAL))
     return now if before is None else 0.5 * (before + now)
 
 

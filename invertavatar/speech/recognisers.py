@@ -28,7 +28,7 @@ def recogniser_for(language: str = "en", speech_model: str | None = None) -> Rec
         return CtcRecogniser(speech_model)
     if re.split("[-_]", language.lower())[0] not in ("en", "eng"):
         raise InvertAvatarError(
-            f'What hears speech by default knows English, not "{language}": pip install "invertavatar[speech]" and name '
+            f'What hears speech here knows English, not "{language}": pip install "invertavatar[speech]" and name '
             f"a phoneme model of the Hub that does, such as {MULTILINGUAL} (--speech-model, speech_model=)."
         )
     return SphinxRecogniser()

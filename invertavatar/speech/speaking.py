@@ -3,7 +3,7 @@
 Shapes: N samples, T frames, M moments, 100 in a second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -34,7 +34,18 @@ def speak(
     seed: int = 0,
 ) -> Motion:
     """The whole motion of one who says what is heard; see `speak_stream`."""
-    return Motion.concatenate(list(speak_stream(audio, recognise, fps, head_motion, blinks, seed)))
+    return joined(speak_stream(audio, recognise, fps, head_motion, blinks, seed))
+
+
+def joined(parts: Iterable[Motion], max_frames: int | None = None) -> Motion:
+    """One motion of the parts of a stream, of which no more are asked for than are needed."""
+    taken, count = [], 0
+    for part in parts:
+        taken.append(part)
+        count += part.num_frames
+        if max_frames is not None and count >= max_frames:
+            break
+    return Motion.concatenate(taken)[:max_frames]
 
 
 def speak_stream(

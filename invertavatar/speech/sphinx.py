@@ -35,7 +35,7 @@ WEIGHT, BIGRAM_WEIGHT = 0.18, 0.5
 STAY = 0.6  # of a state's time; 1.5 frames' more
 # Who is loud is not silent, and who is quiet speaks no vowel: decibels against the mean, and a penalty for each beyond.
 LOUDEST_SILENCE, QUIETEST_VOWEL = (-8.0, 0.5), (-15.0, 0.2)
-VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
+VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 LOGARITHM = 1024 * np.log(1.0001)  # a score's unit in the log file, as natural logarithm
 WORST = 600  # a score that stands for "not looked at"
 
@@ -145,8 +145,10 @@ class SphinxRecogniser:
 
 
 def _read_scores(log: bytes) -> np.ndarray:
-    """[T, P, 3] scores out of the log that `senlogdir` asks for: a head in text, a mark of the byte order, then for each frame the number n of
-    states looked at, their numbers as n differences, and n scores.
+    """[T, P, 3] scores out of the log that `senlogdir` asks for.
+
+    It has a head in text and a mark of the byte order; then for each frame the number n of states looked at, their
+    numbers as n differences, and n scores.
     """
     place = log.find(b"endhdr\n") + len(b"endhdr\n") + 4
     rows = []
