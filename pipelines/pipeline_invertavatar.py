@@ -56,6 +56,7 @@ from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.texturing import BAKING_ANGLES, BakingView, paint
 from invertavatar.rendering.uv import uv_atlas
+from invertavatar.speech.blending import over_photo
 from invertavatar.speech.listening import Audio, num_pieces
 from invertavatar.speech.recognisers import recogniser_for
 from invertavatar.speech.speaking import joined, speak_stream
@@ -343,6 +344,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         blinks: bool = True,
         seed: int = 0,
         max_frames: int | None = None,
+        avatar: Avatar | None = None,
     ) -> Motion:
         """The motion of one who says what is heard; `speech.blending.with_speech` gives it the head motion of a driver.
 
@@ -355,6 +357,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             blinks: Whether the eyes blink.
             seed: Of blinks and head motion.
             max_frames: Take no more frames than this.
+            avatar: For whom: a smile of the first photo then gives way where lips close or round.
 
         Raises:
             MediaError: The sound cannot be read.
@@ -362,7 +365,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         recognise = recogniser_for(language, speech_model)
         parts = speak_stream(audio, recognise, fps, head_motion, blinks, seed)
-        return joined(self._with_progress(parts, num_pieces(audio), "Listening"), max_frames)
+        motion = joined(self._with_progress(parts, num_pieces(audio), "Listening"), max_frames)
+        return motion if avatar is None else over_photo(motion, avatar.rest)
 
     def _captured(self, driving, suffix, face_index, fps, max_frames) -> Motion:
         recorder = self.recorder._replace(tracker=self._tracker())

@@ -143,6 +143,7 @@ def animate(
         from invertavatar.face.motion import Motion
         from invertavatar.media import load_images, mark_synthetic
         from invertavatar.media.sound_length import sound_seconds
+        from invertavatar.speech.blending import over_photo
 
         check_neutral(neutral_frame)
         sound_length = sound_seconds(audio) if audio else 0.0
@@ -172,6 +173,8 @@ def animate(
             motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
             if motions and team.leads:
                 motion.save(motions[k])
+            if speech and relative:
+                motion = over_photo(motion, person.rest)
             tracked = time.perf_counter()
             stream = partial(
                 pipe.animate_stream,

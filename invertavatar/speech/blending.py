@@ -1,4 +1,4 @@
-"""A voice for the mouth, and a video for the rest: two motions become one.
+"""A speech meets what else moves a face: the driver of the head, and the expression of the photo.
 
 Shapes: T frames, K residual coefficients.
 """
@@ -9,9 +9,28 @@ import torch
 from torch import Tensor
 
 from invertavatar.errors import MotionError
-from invertavatar.face.arkit import ARKIT_REGIONS
+from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS
 from invertavatar.face.motion import Motion
 from invertavatar.face.retargeting import check_retargeting
+
+CLOSED, ROUNDED = ("mouthPressLeft", 0.4), ("mouthPucker", 0.6)  # scores at which a photo's smile has given way
+GIVES_WAY = 0.85  # of the photo's own mouth, at most
+
+
+def over_photo(speech: Motion, rest: Motion) -> Motion:
+    """The speech for a person whose photo smiles: what is relative to a smile with teeth would close no lips.
+
+    Where lips close or round, the photo's own mouth gives way; elsewhere it stays, and in silence it is as it was.
+
+    Args:
+        speech: From `pipe.speak`, to be driven by relatively.
+        rest: One frame, the avatar's.
+    """
+    given = torch.zeros(speech.num_frames)
+    for name, most in (CLOSED, ROUNDED):
+        given = given.maximum(speech.expression[:, ARKIT_NAMES.index(name)] / most)
+    mouth = rest.expression * torch.tensor([region == "lip" for region in ARKIT_REGIONS])
+    return replace(speech, expression=speech.expression - GIVES_WAY * given.clamp(0, 1)[:, None] * mouth)
 
 
 def with_speech(motion: Motion, speech: Motion, region: str = "all") -> Motion:
