@@ -50,7 +50,11 @@ class CtcRecogniser:
             ) from error
         self.sample_rate = self._features.sampling_rate
         self._blank = self._model.config.pad_token_id
-        self._phones = {number: phone for phone, number in vocabulary.items()}
+        self._phones = {
+            number: phone
+            for phone, number in vocabulary.items()
+            if not phone.startswith(("<", "["))  # <pad>, [UNK]...
+        }
         if not any(letters_of(phone) for phone in self._phones.values()):
             raise InvertAvatarError(
                 f"The speech model {name} knows no letter of the phonetic alphabet: name one trained on phonemes."

@@ -18,7 +18,7 @@ from invertavatar.speech.visemes import BOTH_SIDES, LIP_CLOSERS, targets
 
 FALL_OFF = {"jaw": 0.02, "lips": 0.04}  # seconds in which a sound's strength falls to 1/e
 REACH = 5  # fall-offs after which a sound is not felt
-SURE = 0.15  # how likely p, b or m is where lips close: one that stays open is seen sooner than one too many
+SURE = 0.12  # how likely p, b or m is where lips close: one that stays open is seen sooner than one too many
 CLOSING, CLOSED = 0.05, 0.05  # seconds that lips take to close and to open, and that they are closed at least
 PARTED = ("jawOpen", *BOTH_SIDES["upper_up"], *BOTH_SIDES["lower_down"], "mouthFunnel")  # what parts closed lips
 JAW_GAIN, LOUD = 0.4, 12.0  # share by which the jaw follows loudness, and the decibels that are loud

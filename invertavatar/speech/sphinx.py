@@ -58,7 +58,6 @@ class SphinxRecogniser:
             ) from error
         self._sphinx, self._model = pocketsphinx, pocketsphinx.get_model_path("en-us/en-us-phone.lm.bin")
         self._follows = self._bigrams()
-        self._noise = np.random.default_rng(0)
         names = [(SILENCE,) * STATES if said == SILENCE else tuple(said) for said in LETTERS.values()]
         self._silences = [k for k, said in enumerate(LETTERS.values()) if said == SILENCE]
         self._vowels = [PHONES.index(phone) for phone in VOWELS]
@@ -75,7 +74,8 @@ class SphinxRecogniser:
             sound: [N] float32 in -1..1, 16 kHz.
         """
         level = mean_level(sound)
-        heard = sound * 10 ** (min(LOUDNESS - level, LARGEST_GAIN) / 20) + self._noise.normal(0, HISS, len(sound))
+        hiss = np.random.default_rng(0).normal(0, HISS, len(sound))  # the same sound is heard in the same way
+        heard = sound * 10 ** (min(LOUDNESS - level, LARGEST_GAIN) / 20) + hiss
         scores = self._scores((heard.clip(-1, 1) * 32767).astype(np.int16))
         fit = -LOGARITHM * WEIGHT * scores.astype(np.float64)
         against = levels(heard, self.sample_rate, len(fit)) - LOUDNESS

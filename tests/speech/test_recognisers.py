@@ -59,7 +59,7 @@ def test_a_model_of_words_is_refused(tmp_path):
 
 def test_a_model_that_is_not_there_is_a_sentence(tmp_path):
     pytest.importorskip("transformers", reason="the optional extra `speech` is not installed")
-    with pytest.raises(InvertAvatarError, match="cannot be loaded .*vocab.json of a phoneme model"):
+    with pytest.raises(InvertAvatarError, match=r"cannot be loaded .*vocab\.json of a phoneme model"):
         recogniser_for("en", str(tmp_path / "gone"))
 
 

@@ -44,7 +44,7 @@ def waves(seconds: float, *pitches: float) -> np.ndarray:
 def test_lips_close_at_p_b_m_and_open_at_stressed_vowels(recognise):
     # All sixty sentences: python scripts/measure_speech.py
     score = LipScore()
-    for place, sentence in enumerate(SENTENCES[::4]):
+    for place, sentence in enumerate(SENTENCES[::2]):
         *sound, spans = synthesized(sentence, VOICES[place % len(VOICES)])
         score.add(tuple(sound), spans, recognise)
     assert score.closed[0] >= 0.8 * score.closed[1] > 0
@@ -80,13 +80,13 @@ def test_what_is_no_voice_leaves_the_face_at_rest(recognise, sound):
 
 def test_music_moves_no_more_than_a_mouth_can(recognise):
     expression = speak((waves(3, 262, 330, 392), RATE), recognise, **STILL).expression
-    assert 0 <= expression.min() and expression.max() <= 1
+    assert expression.min() >= 0 and expression.max() <= 1
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30])
 def test_the_motion_lasts_as_long_as_the_sound(recognise, fps):
     motion = speak((np.zeros(round(8.3 * RATE)), RATE), recognise, fps)
-    assert motion.num_frames == np.ceil(8.3 * fps)
+    assert motion.num_frames == np.ceil(8.3 * fps - 1e-6)
     assert motion.fps == fps
 
 

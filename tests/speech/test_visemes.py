@@ -14,10 +14,10 @@ def test_every_letter_of_the_english_phones_has_a_viseme():
 
 
 @pytest.mark.parametrize(
-    ("phone", "letters"), [("ˈɑː", "ɑ"), ("aɪ", "aɪ"), ("t͡ʃ", "tʃ"), ("pʰ", "p"), ("n̩", "n"), ("<unk>", "nk"), ("", "")]
+    ("phone", "letters"), [("ˈɑː", "ɑ"), ("aɪ", "aɪ"), ("t͡ʃ", "tʃ"), ("pʰ", "p"), ("n̩", "n"), ("", "")]
 )
 def test_stress_length_and_ties_are_not_seen_on_the_lips(phone, letters):
-    assert letters_of(phone).replace("u", "") == letters
+    assert letters_of(phone) == letters
 
 
 def test_lips_are_closed_at_p_b_m_and_rest_in_silence_and_lower_vowels_open_the_jaw_further():
