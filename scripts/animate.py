@@ -144,8 +144,13 @@ def animate(
         from invertavatar.media import load_images, mark_synthetic
         from invertavatar.media.sound_length import sound_seconds
         from invertavatar.speech.blending import over_photo
+        from invertavatar.speech.recognisers import recogniser_for
 
         check_neutral(neutral_frame)
+        if speech:
+            sound_seconds(speech)
+            if speech_model is None:
+                recogniser_for(language)
         sound_length = sound_seconds(audio) if audio else 0.0
         torch.manual_seed(seed)
         quiet = quiet or not team.leads

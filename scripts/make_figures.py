@@ -110,15 +110,14 @@ def spoken_strip(pipe: "InvertAvatarPipeline") -> "np.ndarray":
     from invertavatar.face.motion import Motion
     from invertavatar.media import contact_sheet
     from invertavatar.speech.sphinx import LETTERS
-    from invertavatar.speech.visemes import LIP_CLOSERS, letters_of
+    from invertavatar.speech.visemes import letters_of
 
     names = {letters[:1]: phone for phone, letters in LETTERS.items() if phone not in ("CH", "JH")}
     samples, rate, spans = synthesized(SENTENCE)
     spans = [span for span in spans if letters_of(span.phone)]
     avatar = pipe.reconstruct([EXAMPLES / f"ben_{k}.jpg" for k in range(1, 5)])
     motion = pipe.speak((samples, rate), fps=100, head_motion=0, blinks=False, avatar=avatar)
-    closers = tuple(LIP_CLOSERS)
-    times = [start if phone.startswith(closers) else (start + end) / 2 for phone, start, end in spans]
+    times = [(start + end) / 2 for _, start, end in spans]
     shown = Motion.concatenate([motion[round(100 * time)] for time in times])
     frames = [
         np.asarray(frame)[90:220, 63:193] for frame in pipe.animate_stream(avatar, motion=shown, height=256, zoom=1.25)

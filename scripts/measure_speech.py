@@ -70,16 +70,15 @@ def timed(samples, rate: int, recognise) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.wav"
         wavfile.write(path, rate, samples)
-        peaks, started, begun = [], time.process_time(), time.perf_counter()
-        first = None
+        peaks, first, started = [], None, time.process_time()
         for _ in speak_stream(path, recognise):
-            first = first or time.perf_counter() - begun
+            first = first or time.process_time() - started
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         used = time.process_time() - started
     length = len(samples) / rate
     return (
         f"{length:.0f} s of sound: {used:.1f} s of one core ({length / used:.0f} times real time), first motion "
-        f"after {first:.2f} s; peak memory {peaks[0]:.0f} MiB after the first piece, {peaks[-1]:.0f} MiB after the last"
+        f"after {first:.2f} of them; peak memory {peaks[0]:.0f} MiB after the first piece, {peaks[-1]:.0f} MiB after the last"
     )
 
 

@@ -17,7 +17,7 @@ from invertavatar.media.sound_length import sound_seconds
 from invertavatar.speech.loudness import levels
 from invertavatar.speech.phones import RATE
 
-PIECE = 6.0  # seconds
+PIECE, FIRST = 6.0, 3.0  # seconds; the first is shorter, so that motion comes soon
 SLACK = 1.5  # by which a piece may be shorter or longer
 MARGIN = 0.6  # seconds around it
 
@@ -65,14 +65,14 @@ def pieces(audio: Audio, rate: int) -> Iterator[Piece]:
 
 
 def _next_end(start: int, rate: int) -> int:
-    """The multiple of `PIECE` next to which a piece ends."""
-    return int(start / (PIECE * rate) + 1.5 - 1e-9) * int(PIECE * rate)
+    """Next to which multiple of `PIECE` a piece ends that starts here."""
+    return round(FIRST * rate) if start == 0 else int(start / (PIECE * rate) + 1.5 - 1e-9) * int(PIECE * rate)
 
 
 def num_pieces(audio: Audio) -> int:
     """About how many pieces there will be."""
     seconds = len(audio[0]) / audio[1] if isinstance(audio, tuple) else sound_seconds(audio)
-    return max(1, round(seconds / PIECE))
+    return 1 + max(0, round((seconds - FIRST) / PIECE))
 
 
 def samples(audio: Audio, rate: int) -> Iterator[np.ndarray]:
