@@ -78,7 +78,7 @@ def timed(samples, rate: int, recognise) -> str:
     length = len(samples) / rate
     return (
         f"{length:.0f} s of sound: {used:.1f} s of one core ({length / used:.0f} times real time), first motion "
-        f"after {first:.2f} of them; peak memory {peaks[0]:.0f} MiB after the first piece, {peaks[-1]:.0f} MiB after the last"
+        f"after {first:.2f} of them; peak memory {peaks[0]:.0f} MiB after the first piece, {peaks[-1]:.0f} MiB at last"
     )
 
 

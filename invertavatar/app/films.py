@@ -72,7 +72,7 @@ def animate(
         driver = reading.result
     if speech and speech != source:
         voice = yield from drivers.read_speech(speech, driver.motion.fps)
-        blended = with_speech(driver.motion, voice, options["animation_region"])
+        blended = with_speech(driver.motion, voice, options.get("animation_region", "all"))
         driver, options = Driver(blended, note=driver.note), options | {"animation_region": "all"}
     motion = driver.motion
     if speech and options["relative_motion"]:
