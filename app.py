@@ -464,9 +464,11 @@ def animate_tab(ticket: gr.State) -> None:
                 camera = gr.WebcamOptions(mirror=False)
                 webcam = gr.Video(show_label=False, sources=["webcam"], include_audio=True, webcam_options=camera)
             speech = gr.Audio(
-                label="Or speech, in English: it moves the mouth, alone or beside a driver",
+                label="Speech in English for the mouth",
                 sources=["upload", "microphone"],
                 type="filepath",
+                editable=False,  # which would need ffmpeg's own program
+                buttons=[],
                 elem_id="speech",
             )
             region = gr.Radio(

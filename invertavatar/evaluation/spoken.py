@@ -121,7 +121,7 @@ class Known:
         self.spans = spans
 
     def __call__(self, sound: np.ndarray) -> Phones:
-        """The phones that it knows, of sound that starts with them."""
+        """The phones that it knows, of sound that starts with them: one piece, so a sentence of 5 s at most."""
         return phones_from_spans(self.spans, len(sound) / self.sample_rate)
 
 
