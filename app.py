@@ -190,12 +190,19 @@ def animate(
     mark=True,
     neutral_frame="",
     sound=None,
+    speech=None,
 ):
-    """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result."""
+    """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result.
+
+    A speech moves the mouth: alone, or beside each of these.
+    """
     person = VISITORS.person(ticket)
     sources = arguments.files("drivers", drivers, MAX_DRIVERS) + arguments.files("recordings", webcam, most=1)
-    if not sources:
-        raise InvertAvatarError("Choose what drives the avatar: a video, a photo, a saved motion or an example clip.")
+    speech = next(iter(arguments.files("speeches", speech, most=1)), None)
+    if not sources and not speech:
+        raise InvertAvatarError(
+            "Choose what drives the avatar: a video, a photo, a saved motion, an example clip or a speech."
+        )
     options = {
         "animation_region": arguments.choice("what moves", region, ANIMATION_REGIONS, "all"),
         "relative_motion": arguments.switch("the relative motion", relative_motion, default=True),
@@ -213,13 +220,16 @@ def animate(
         uploads.check_sound(sound, MAX_SECONDS)
     for source in sources:
         uploads.check(source, MAX_SECONDS)
+    if speech:
+        uploads.check_sound(speech, MAX_SECONDS)
+        sources = sources or [speech]
     with workspace() as folder:
         results, notes, frame = [], [], None
         for number, source in enumerate(sources, 1):
             name = Path(source).name + (f" ({number} of {len(sources)})" if len(sources) > 1 else "")
             target = Path(folder) / str(number)
             target.mkdir()
-            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame, sound)
+            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame, sound, speech)
             job = Job(films.animate(person, source, target, *film_options))
             for report in job:
                 frame = frame if report.frame is None else films.opaque(report.frame)
@@ -483,6 +493,14 @@ def animate_tab(ticket: gr.State) -> None:
                 # Without a mirror, which would need ffmpeg's own program.
                 camera = gr.WebcamOptions(mirror=False)
                 webcam = gr.Video(show_label=False, sources=["webcam"], include_audio=True, webcam_options=camera)
+            speech = gr.Audio(
+                label="Speech in English for the mouth",
+                sources=["upload", "microphone"],
+                type="filepath",
+                editable=False,  # which would need ffmpeg's own program
+                buttons=[],
+                elem_id="speech",
+            )
             region = gr.Radio(
                 [("Everything", "all"), ("Expression", "exp"), ("Pose", "pose"), ("Mouth", "lip"), ("Eyes", "eyes")],
                 value="all",
@@ -549,7 +567,7 @@ def animate_tab(ticket: gr.State) -> None:
                 elem_id="files",
             )
     inputs = [ticket, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
-    inputs += [neutral_frame, sound]
+    inputs += [neutral_frame, sound, speech]
     job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
     listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
     for clip, name in zip(clips, EXAMPLE_CLIPS, strict=True):

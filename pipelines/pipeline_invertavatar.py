@@ -55,6 +55,10 @@ from invertavatar.rendering.fixed_sizes import FixedSizes
 from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.uv import uv_atlas
+from invertavatar.speech.blending import over_photo
+from invertavatar.speech.listening import Audio, num_pieces
+from invertavatar.speech.recognisers import recogniser_for
+from invertavatar.speech.speaking import joined, speak_stream
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
 from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_type
@@ -328,6 +332,40 @@ class InvertAvatarPipeline(DiffusionPipeline):
             return load_motion(driving, fps, neutral_frame)[:max_frames]
         motion = self._captured(driving, suffix, face_index, fps, max_frames)
         return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
+
+    def speak(
+        self,
+        audio: Audio,
+        fps: float = 25,
+        language: str = "en",
+        speech_model: str | None = None,
+        head_motion: float = 0.5,
+        blinks: bool = True,
+        seed: int = 0,
+        max_frames: int | None = None,
+        avatar: Avatar | None = None,
+    ) -> Motion:
+        """The motion of one who says what is heard; `speech.blending.with_speech` gives it the head motion of a driver.
+
+        Args:
+            audio: A sound file (wav, mp3, m4a, ogg, flac...), a video with sound, or samples [N] with their rate.
+            fps: Frames per second.
+            language: What is spoken: "en", or another with a `speech_model` that hears it.
+            speech_model: Folder or Hub id of a phoneme model; by default PocketSphinx hears English.
+            head_motion: 0..1 strength of the head's own small motion.
+            blinks: Whether the eyes blink.
+            seed: Of blinks and head motion.
+            max_frames: Take no more frames than this.
+            avatar: For whom: a smile of the first photo then gives way where lips close or round.
+
+        Raises:
+            MediaError: The sound cannot be read.
+            InvertAvatarError: The language has no model here, or a number is out of its range.
+        """
+        recognise = recogniser_for(language, speech_model)
+        parts = speak_stream(audio, recognise, fps, head_motion, blinks, seed)
+        motion = joined(self._with_progress(parts, num_pieces(audio), "Listening"), max_frames)
+        return motion if avatar is None else over_photo(motion, avatar.rest)
 
     def _captured(self, driving, suffix, face_index, fps, max_frames) -> Motion:
         recorder = self.recorder._replace(tracker=self._tracker())

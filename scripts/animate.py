@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -43,6 +43,7 @@ from invertavatar.scripts.team import gathered
 if TYPE_CHECKING:
     import numpy as np
 
+    from invertavatar import InvertAvatarPipeline
     from invertavatar.face.motion import Motion
 
 BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
@@ -94,6 +95,18 @@ def animate(
     audio: Annotated[
         Path | None, typer.Option(help="Sound or video file that lends its sound; a still lasts as long as it.")
     ] = None,
+    speech: Annotated[
+        Path | None,
+        typer.Option(help="Sound or video file whose voice moves the lips; with --driving, which moves the rest."),
+    ] = None,
+    language: Annotated[str, typer.Option(help="Of the speech; other than en with a --speech-model.")] = "en",
+    speech_model: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of a phoneme model; without it English is heard.")
+    ] = None,
+    head_motion: Annotated[
+        float, typer.Option(min=0, max=1, help="Strength of the small head motion that goes with --speech.")
+    ] = 0.5,
+    blinks: Annotated[bool, typer.Option("--blinks/--no-blinks", help="Whether one who speaks blinks.")] = True,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the driver's sound out.")] = False,
     face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
     driving_face_index: Annotated[int, typer.Option(min=0, help="Which face of the driver.")] = 0,
@@ -104,19 +117,22 @@ def animate(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Animate a portrait with a video, a photo or a recorded motion.
+    """Animate a portrait with a video, a photo, a recorded motion or a voice.
 
     Example: invertavatar animate photo1.jpg photo2.jpg --driving talk.mp4 -o out.mp4
 
+    A voice: invertavatar animate photo.jpg --speech talk.wav [--driving head.mp4 --region pose] -o out.mp4
+
     Several processes share the frames: accelerate launch --multi_gpu --num_processes 4 scripts/animate.py ...
     """
-    photos, drivers = photos or [], driving or []
+    photos, drivers = photos or [], driving or ([speech] if speech else [])
     check_request(photos, drivers, output, avatar, background)
     check_sound(audio, output, no_audio)
+    check_speech(speech, drivers if driving else [], region, neutral_frame)
     check_saved_motion(save_motion)
     movies = numbered(output, len(drivers))
     motions = numbered(save_motion, len(drivers)) if save_motion else []
-    inputs = [*photos, *drivers, *(path for path in (avatar, audio) if path)]
+    inputs = [*photos, *drivers, *(path for path in (avatar, audio, speech) if path)]
     check_inputs(inputs)
     check_outputs([*movies, *motions, *([save_avatar] if save_avatar else [])], inputs, overwrite)
 
@@ -127,8 +143,14 @@ def animate(
         from invertavatar.face.motion import Motion
         from invertavatar.media import load_images, mark_synthetic
         from invertavatar.media.sound_length import sound_seconds
+        from invertavatar.speech.blending import over_photo
+        from invertavatar.speech.recognisers import recogniser_for
 
         check_neutral(neutral_frame)
+        if speech:
+            sound_seconds(speech)
+            if speech_model is None:
+                recogniser_for(language)
         sound_length = sound_seconds(audio) if audio else 0.0
         torch.manual_seed(seed)
         quiet = quiet or not team.leads
@@ -149,15 +171,21 @@ def animate(
             started = time.perf_counter()
             options = {"fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
             track = partial(pipe.track, driver, face_index=driving_face_index, **options)
+            if speech:
+                voice = {"language": language, "speech_model": speech_model, "head_motion": head_motion}
+                voice |= {"blinks": blinks, "seed": seed}
+                track = partial(spoken, pipe, speech, track if driving else None, region, fps, max_frames, voice)
             motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
             if motions and team.leads:
                 motion.save(motions[k])
+            if speech and relative:
+                motion = over_photo(motion, person.rest)
             tracked = time.perf_counter()
             stream = partial(
                 pipe.animate_stream,
                 person,
                 motion=motion,
-                animation_region=region,
+                animation_region="all" if speech and driving else region,
                 relative_motion=relative,
                 motion_scale=motion_scale,
                 smooth=smooth,
@@ -172,13 +200,14 @@ def animate(
             if not team.leads:
                 continue
             if side_by_side:
-                frames = beside(frames, portrait, driver, motion)
+                frames = beside(frames, portrait, None if speech else driver, motion)
             if mark:
                 frames = map(mark_synthetic, frames)
             still = motion.num_frames == 1
             if audio and still:
                 motion, frames = held(motion, frames, sound_length, max_frames)
-            sound = audio or (driver if has_sound(driver, movie) and not no_audio else None)
+            lender = speech or driver
+            sound = audio or (lender if has_sound(lender, movie) and not no_audio else None)
             width, height = write(movie, frames, motion.fps, sound, still=still and not audio)
             if not quiet:
                 seconds, rate = time.perf_counter() - tracked, float(motion.fps)
@@ -200,7 +229,7 @@ def check_request(
     if bool(photos) == bool(avatar):
         raise typer.TyperException("Give either photos of a person or --avatar FOLDER (or its .zip).")
     if not drivers or output is None:
-        missing = "--driving FILE" if not drivers else "--output FILE"
+        missing = "--driving FILE or --speech FILE" if not drivers else "--output FILE"
         raise typer.TyperException(
             f"{missing} is missing; for example: animate photo.jpg --driving talk.mp4 -o out.mp4"
         )
@@ -239,13 +268,43 @@ def check_sound(audio: Path | None, output: Path, no_audio: bool) -> None:
         )
 
 
+def check_speech(speech: Path | None, driving: list[Path], region: str, neutral_frame: str | None) -> None:
+    """Refuse what cannot be meant together with a speech.
+
+    Raises:
+        typer.TyperException: With one sentence that says what to change.
+    """
+    if speech and driving and region == "lip":
+        raise typer.TyperException("--speech moves the lips, so --driving cannot: --region is pose, eyes, exp or all.")
+    if speech and not driving and neutral_frame is not None:
+        raise typer.TyperException("A speech is at rest where it is silent; leave --neutral-frame out.")
+
+
+def spoken(
+    pipe: "InvertAvatarPipeline",
+    speech: Path,
+    track: "Callable[[], Motion] | None",
+    region: str,
+    fps: float | None,
+    max_frames: int | None,
+    voice: dict,
+) -> "Motion":
+    """The motion of a speech, and of a driver beside it where there is one to `track`."""
+    from invertavatar.speech.blending import with_speech
+
+    driver = track() if track else None
+    rate = fps or (driver.fps if driver else 25)
+    motion = pipe.speak(speech, rate, max_frames=max_frames, **voice)
+    return with_speech(driver, motion, region) if driver else motion
+
+
 def beside(
-    frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path, motion: "Motion"
+    frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path | None, motion: "Motion"
 ) -> "Iterator[np.ndarray]":
     """The frames, each with the person's photo and the driver's frame at its left, as far as there are such."""
     from invertavatar.media import VideoReader, load_image, side_by_side
 
-    if is_motion(driver):
+    if driver is None or is_motion(driver):
         driving_frames = repeat(None)
     elif is_photo(driver):
         driving_frames = repeat(load_image(driver))

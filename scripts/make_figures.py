@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,11 @@ from invertavatar.scripts.console import (
 )
 from invertavatar.scripts.demo import EXAMPLES
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invertavatar import InvertAvatarPipeline
+
 PEOPLE = ("anna", "ben", "clara", "dan", "eva", "finn")
 FAILURES = (  # what the weights cannot do yet: label, photos, what is rendered
     ("far side at yaw 45", ("anna_1", "anna_2", "anna_3", "anna_4"), {"yaw": 45}),
@@ -33,6 +38,7 @@ BAKED_VIEWS = (0, 30, 60, 90, 180)
 SPEAKING = {"jawOpen": 0.3, "eyeBlinkLeft": 1, "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6}
 WITH = {"tongueOut": {"jawOpen": 0.5}, "mouthClose": {"jawOpen": 1}}  # what shows nothing by itself
 SEEN_ASLANT = ("jawForward", "cheekPuff", "mouthPucker", "mouthFunnel", "tongueOut")  # morph targets that go forward
+SENTENCE = "Move your boat, Bob."  # of phones that the labels' font can write
 SEEDS, REENACTED, MOMENTS = 24, 4, 6  # of the prior: people shown, people who follow a motion, frames of it
 
 
@@ -44,7 +50,7 @@ def make_figures(
 ) -> None:
     """Write people.webp (photo, avatar, expressions and views of each example person), expressions.webp (52 axes),
     mesh.webp (the 52 morph targets of a mesh), baked.webp (baked avatars beside full frames), samples.webp
-    (people of the prior) and failures.webp.
+    (people of the prior), failures.webp and speech.webp.
     """
     with error_sentences(debug):
         import numpy as np
@@ -102,6 +108,8 @@ def make_figures(
             labels += [photos[0], label]
         save_image(output / "failures.webp", contact_sheet(cells, 4, labels, 256))
 
+        save_image(output / "speech.webp", spoken_strip(pipe))
+
         people = [pipe.sample(seed) for seed in range(SEEDS)]
         cells = [np.asarray(pipe.render(person, height=200)[0]) for person in people]
         labels = [f"seed {seed}" for seed in range(SEEDS)]
@@ -111,6 +119,30 @@ def make_figures(
             cells += pipe.animate_stream(person, motion=motion, relative_motion=False, height=200)
             labels += [f"seed {seed}, moved"] * motion.num_frames
         save_image(output / "samples.webp", contact_sheet(cells, MOMENTS, labels, 200))
+
+
+def spoken_strip(pipe: "InvertAvatarPipeline") -> "np.ndarray":
+    """A sentence as the synthesizer says it, phone by phone: what is heard of it moves the face."""
+    import numpy as np
+
+    from invertavatar.evaluation.spoken import synthesized
+    from invertavatar.face.motion import Motion
+    from invertavatar.media import contact_sheet
+    from invertavatar.speech.sphinx import LETTERS
+    from invertavatar.speech.visemes import letters_of
+
+    names = {letters[:1]: phone for phone, letters in LETTERS.items() if phone not in ("CH", "JH")}
+    samples, rate, spans = synthesized(SENTENCE)
+    spans = [span for span in spans if letters_of(span.phone)]
+    avatar = pipe.reconstruct([EXAMPLES / f"ben_{k}.jpg" for k in range(1, 5)])
+    motion = pipe.speak((samples, rate), fps=100, head_motion=0, blinks=False, avatar=avatar)
+    times = [(start + end) / 2 for _, start, end in spans]
+    shown = Motion.concatenate([motion[round(100 * time)] for time in times])
+    frames = [
+        np.asarray(frame)[90:220, 63:193] for frame in pipe.animate_stream(avatar, motion=shown, height=256, zoom=1.25)
+    ]
+    labels = [f"{names[letters_of(phone)[0]]}  {time:.2f} s" for (phone, *_), time in zip(spans, times, strict=True)]
+    return contact_sheet(frames, -(-len(frames) // 2), labels, 150)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ SETUP_FILES = (
     "pyproject.toml",
     "requirements-cuda.txt",
     "requirements-live.txt",
+    "requirements-speech.txt",
     "requirements-test.txt",
     "requirements.txt",
     "scripts/setup_environment.py",

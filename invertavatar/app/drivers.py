@@ -19,6 +19,9 @@ from ..face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_mot
 from ..face.recorder import Recorder
 from ..media import VideoReader, check_driver, load_image, probe
 from ..media.kinds import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from ..speech.listening import num_pieces
+from ..speech.recognisers import recogniser_for
+from ..speech.speaking import joined, speak_stream
 from .progress import NEWS, Report
 
 MAX_RATE = 30  # frames a second; faster drivers are brought to it
@@ -80,6 +83,23 @@ def read_driver(
     if neutral_frame is not None:  # counted in the file's frames, of which some may be left out
         motion = motion.with_neutral_frame(int(check_neutral_frame(neutral_frame, info.fps) * video.fps / info.fps))
     return Driver(motion, video=path, note=_thinned(name, info.fps))
+
+
+def read_speech(path: str, fps: float | Fraction = 25) -> Generator[Report, None, Motion]:
+    """Listen to a voice, in English; returns the motion of one who says it and yields reports meanwhile.
+
+    Args:
+        path: A sound or video file.
+        fps: Frames per second.
+
+    Raises:
+        InvertAvatarError: It cannot be read.
+    """
+    parts, total = [], num_pieces(path)
+    for part in speak_stream(path, recogniser_for(), fps):
+        parts.append(part)
+        yield Report("listening", min(1, len(parts) / total))
+    return joined(parts)
 
 
 def _check_length(name: str, seconds: float, longest: float) -> None:

@@ -16,6 +16,7 @@ from ..face.motion import Motion
 from ..media import VideoReader, VideoWriter, mark_synthetic, save_image, side_by_side
 from ..media.images import over_grey
 from ..media.sound_length import frames_of_sound, sound_seconds
+from ..speech.blending import over_photo, with_speech
 from . import drivers, model, views
 from .drivers import Driver
 from .people import Person
@@ -38,6 +39,7 @@ def animate(
     mark: bool = True,
     neutral_frame: str | None = None,
     sound: str | None = None,
+    speech: str | None = None,
 ) -> Generator[Report, None, tuple[Path, str]]:
     """Drive an avatar; the motion of a video is saved beside the film.
 
@@ -51,6 +53,7 @@ def animate(
         mark: The result says that it is synthetic.
         neutral_frame: The driver's frame that is neutral, by its number or its time.
         sound: A file that lends its sound instead of the driver; a still lasts as long as it.
+        speech: A file whose voice moves the mouth and lends its sound; where it is the source too, it drives alone.
 
     Returns:
         The file of the film, or of the picture that a photo without a sound gives; and what the visitor should know of
@@ -60,15 +63,25 @@ def animate(
         InvertAvatarError: The driver or an option cannot be used.
     """
     stem = folder / Path(source).stem[:LONGEST_STEM]
-    reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS, neutral_frame))
-    for report in reading:
-        yield report if report.motion is None else report._replace(frame=_preview(person, report.motion, options))
-    driver = reading.result
-    frames = _rendered(person, driver.motion, options)
+    if speech == source:
+        driver = Driver((yield from drivers.read_speech(speech)))
+    else:
+        reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS, neutral_frame))
+        for report in reading:
+            yield report if report.motion is None else report._replace(frame=_preview(person, report.motion, options))
+        driver = reading.result
+    if speech and speech != source:
+        voice = yield from drivers.read_speech(speech, driver.motion.fps)
+        blended = with_speech(driver.motion, voice, options.get("animation_region", "all"))
+        driver, options = Driver(blended, note=driver.note), options | {"animation_region": "all"}
+    motion = driver.motion
+    if speech and options["relative_motion"]:
+        motion = over_photo(motion, person.avatar.rest)
+    sound = sound or speech
+    frames = _rendered(person, motion, options)
     if beside:
         frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
     frames = map(mark_synthetic, frames) if mark else frames
-    motion = driver.motion
     if sound and motion.num_frames == 1:
         count = frames_of_sound(min(sound_seconds(sound), longest), motion.fps)
         motion, frames = Motion.concatenate([motion] * count), itertools.repeat(next(frames), count)
@@ -79,7 +92,7 @@ def animate(
         return file, driver.note
     film = Path(f"{stem}_avatar{_film_type(options['background'])}")
     yield from write_film(film, frames, motion, sound or driver.video)
-    if driver.video:
+    if driver.video or speech:
         driver.motion.save(f"{stem}_motion.safetensors")
     return film, driver.note
 

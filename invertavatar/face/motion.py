@@ -307,7 +307,7 @@ class Motion:
             MotionError: No file, no table, no usable column, or a cell that is no number (its row and column named).
         """
         fields = score_tables.read_score_table(Path(path), default_fps, fps)
-        return cls._checked(path, fields | {"known_neutral": _zero(fields["fps"])})
+        return cls._checked(path, fields | {"known_neutral": still_face(fields["fps"])})
 
     @classmethod
     def from_sliders(
@@ -329,7 +329,7 @@ class Motion:
                 slider at one time, or an unusable frame rate.
         """
         fps = motion_io.frame_rate(fps)
-        return cls(fps=fps, known_neutral=_zero(fps), **motion_io.sample_sliders(keyframes, fps, duration))
+        return cls(fps=fps, known_neutral=still_face(fps), **motion_io.sample_sliders(keyframes, fps, duration))
 
     @classmethod
     def _checked(cls, path: str | Path, values: dict) -> "Motion":
@@ -449,7 +449,7 @@ def as_rotations(matrices: Tensor) -> Rotation:
     return Rotation.from_matrix(matrices.double().numpy())
 
 
-def _zero(fps: float | Fraction) -> Motion:
+def still_face(fps: float | Fraction) -> Motion:
     """One frame that looks ahead without expression: neutral in a table of scores and on sliders."""
     return Motion(torch.eye(3)[None], torch.zeros(1, len(ARKIT_NAMES)), fps=fps)
 

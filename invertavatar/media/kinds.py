@@ -65,7 +65,7 @@ def check_driver(path: str | os.PathLike) -> Kind:
     check_name(Path(path))
     kind, name = kind_of(path), shortened(Path(path).name)
     if kind == "sound":
-        raise MediaError(f"{name} holds no video, only sound; {DRIVERS}.")
+        raise MediaError(f"{name} holds no video, only sound: give it as speech (--speech), for {DRIVERS}.")
     if kind is None and os.path.isfile(path):
         raise MediaError(f"{name} cannot drive an avatar; {DRIVERS}.")
     return kind or "photo"

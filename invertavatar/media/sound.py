@@ -31,7 +31,7 @@ COPIED_CODECS = {
 ENCODERS = {".mp4": "aac", ".mov": "aac", ".webm": "libopus"}
 SAMPLE_RATE = 48000  # Hz; one that both encoders take
 BIT_RATE = 128_000  # bits per second
-LOOSE = SAMPLE_RATE // 50  # samples by which timestamps may miss before silence is filled in or sound left out
+LOOSE = 0.02  # seconds by which timestamps may miss before silence is filled in or sound left out
 UNDECODABLE = (*DAMAGE, ValueError, NotImplementedError, MemoryError)  # a decoder's and PyAV's words for bad sound
 
 
@@ -113,7 +113,7 @@ def surveyed(path: Path) -> Survey:
     forms: list[tuple[int, int, str]] = []
     damaged = []
     with open_input(path) as source:
-        for frame in _decoded(source, sound_stream(source), damaged):
+        for frame in decoded(source, sound_stream(source), damaged):
             form = frame.sample_rate, len(frame.layout.channels), frame.format.name
             if form not in forms:
                 forms.append(form)
@@ -184,7 +184,7 @@ def _encoded(
     context = encoder.codec_context  # open since the first picture was written, so it states its frame size
     cutter = av.AudioResampler(context.format, context.layout, context.rate, context.frame_size)
     count = 0
-    for samples in _in_time(_in_one_form(_decoded(source, stream, []), context.layout), start):
+    for samples in in_time(in_one_form(decoded(source, stream, []), context.layout), start):
         part = av.AudioFrame.from_ndarray(samples, "fltp", context.layout.name)
         part.sample_rate, part.pts, part.time_base = SAMPLE_RATE, count, Fraction(1, SAMPLE_RATE)
         count += samples.shape[1]
@@ -196,9 +196,7 @@ def _encoded(
     yield from encoder.encode(None)
 
 
-def _decoded(
-    source: av.container.InputContainer, stream: av.AudioStream, damaged: list[str]
-) -> Iterator[av.AudioFrame]:
+def decoded(source: av.container.InputContainer, stream: av.AudioStream, damaged: list[str]) -> Iterator[av.AudioFrame]:
     """All frames that can be decoded; each packet that cannot adds a word to `damaged`."""
     for packet in read_packets(source, stream, damaged):
         try:
@@ -207,8 +205,8 @@ def _decoded(
             damaged.append(str(error))
 
 
-def _in_one_form(
-    frames: Iterator[av.AudioFrame], layout: av.AudioLayout
+def in_one_form(
+    frames: Iterator[av.AudioFrame], layout: av.AudioLayout, rate: int = SAMPLE_RATE
 ) -> Iterator[tuple[Fraction | None, np.ndarray]]:
     """Seconds at which a piece of sound starts, and the piece [channels, samples] as float32 at one sample rate."""
     form = resampler = None
@@ -216,7 +214,7 @@ def _in_one_form(
         if form != (now := (frame.sample_rate, frame.layout.name, frame.format.name)):
             if resampler is not None:
                 yield from ((None, rest.to_ndarray()) for rest in resampler.resample(None))
-            form, resampler = now, av.AudioResampler("fltp", layout, SAMPLE_RATE)
+            form, resampler = now, av.AudioResampler("fltp", layout, rate)
         time = None if frame.pts is None else frame.pts * frame.time_base
         frame.pts = None  # the resampler counts samples by itself
         pieces = resampler.resample(frame)
@@ -227,18 +225,20 @@ def _in_one_form(
         yield from ((None, rest.to_ndarray()) for rest in resampler.resample(None))
 
 
-def _in_time(pieces: Iterator[tuple[Fraction | None, np.ndarray]], start: Fraction) -> Iterator[np.ndarray]:
+def in_time(
+    pieces: Iterator[tuple[Fraction | None, np.ndarray]], start: Fraction, rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
     """The pieces without gap or overlap from `start` on: what is missing is silent, what comes twice is left out."""
-    count = 0  # samples so far
+    count, loose = 0, round(LOOSE * rate)  # samples so far
     for time, samples in pieces:
-        late = 0 if time is None else round((time - start) * SAMPLE_RATE) - count
-        if count and abs(late) > MAX_HOLD * SAMPLE_RATE:  # the clock jumped, so it goes on from here
-            start, late = start + Fraction(late, SAMPLE_RATE), 0
-        if late < 0 and (count == 0 or late < -LOOSE):
+        late = 0 if time is None else round((time - start) * rate) - count
+        if count and abs(late) > MAX_HOLD * rate:  # the clock jumped, so it goes on from here
+            start, late = start + Fraction(late, rate), 0
+        if late < 0 and (count == 0 or late < -loose):
             samples = samples[:, min(-late, samples.shape[1]) :]
-        elif late > LOOSE or (late > 0 and count == 0):
-            for part in range(late, 0, -SAMPLE_RATE):
-                silence = np.zeros((samples.shape[0], min(part, SAMPLE_RATE)), np.float32)
+        elif late > loose or (late > 0 and count == 0):
+            for part in range(late, 0, -rate):
+                silence = np.zeros((samples.shape[0], min(part, rate)), np.float32)
                 count += silence.shape[1]
                 yield silence
         if samples.shape[1]:

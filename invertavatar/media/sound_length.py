@@ -27,15 +27,14 @@ def sound_seconds(path: str | os.PathLike) -> float:
         MediaError: The file is missing, or holds no sound that can be read.
     """
     path = existing_file(path)
-    silent = f"{path.name} holds no sound that can be read; give a sound file (wav, mp3, m4a...) or a video with sound."
     try:
         source = open_input(path)
     except MediaError as error:
-        raise MediaError(silent) from error
+        raise MediaError(silent(path.name)) from error
     with source:
         stream = sound_stream(source)
         if stream is None:
-            raise MediaError(silent)
+            raise MediaError(silent(path.name))
         starts, ends = [], []
         try:
             for packet in source.demux(stream):
@@ -45,5 +44,10 @@ def sound_seconds(path: str | os.PathLike) -> float:
         except DAMAGE as error:
             logger.debug("%s ends early: %s", path, error)
     if not starts:
-        raise MediaError(silent)
+        raise MediaError(silent(path.name))
     return float(max(ends) - max(min(starts), Fraction(0)))
+
+
+def silent(name: str) -> str:
+    """The sentence about a file without sound."""
+    return f"{name} holds no sound that can be read; give a sound file (wav, mp3, m4a...) or a video with sound."

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import wavfile
 
 from invertavatar import Motion
 from invertavatar.app import films, model, people, views
 from invertavatar.app.progress import Job
+from invertavatar.evaluation.spoken import synthesized
+from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.media import VideoReader, VideoWriter, probe
+from invertavatar.media.sound_length import frames_of_sound, sound_seconds
 from tests.app.conftest import EXAMPLES
 
 SIZE = 64
@@ -99,6 +103,22 @@ def test_a_driver_whose_face_comes_late_or_leaves_gives_its_whole_film(person, t
     assert motion.found.tolist() == [False] * blanks + [True] * faces + [False] * then
     assert torch.equal(motion.expression[: blanks + 1], motion.expression[blanks].expand(blanks + 1, -1))
     assert len(previews) >= 1
+
+
+def test_a_voice_drives_alone_and_beside_a_photo_and_lends_its_sound(person, tmp_path):
+    samples, rate, _ = synthesized("Bob may.")
+    speech, photo, motions = str(tmp_path / "bob.wav"), str(EXAMPLES / "ben_2.jpg"), []
+    wavfile.write(speech, rate, samples)
+    for source, target in ((speech, tmp_path / "alone"), (photo, tmp_path / "beside")):
+        target.mkdir()
+        job = Job(films.animate(person, source, target, OPTIONS, 60, mark=False, speech=speech))
+        assert "listening" in [report.text for report in job]
+        film, _ = job.result
+        assert probe(film).num_frames == frames_of_sound(len(samples) / rate, 25) and sound_seconds(film) > 0.5
+        motions.append(Motion.load(next(target.glob("*_motion.safetensors"))))
+    alone, beside = (motion.expression[:, ARKIT_NAMES.index("jawOpen")] for motion in motions)
+    assert torch.equal(alone, beside)
+    assert alone.max() > 0.3
 
 
 def test_a_preview_that_fails_does_not_end_the_film(person, tmp_path, monkeypatch, caplog):

@@ -74,7 +74,7 @@ def test_help_is_a_success(invertavatar, arguments):
     [
         (["animate", "--bogus"], "--bogus"),
         (["animate", PHOTO, "-d", VIDEO], "--output FILE is missing"),
-        (["animate", PHOTO, "-o", "out.mp4"], "--driving FILE is missing"),
+        (["animate", PHOTO, "-o", "out.mp4"], "--driving FILE or --speech FILE is missing"),
         (["animate", "-d", VIDEO, "-o", "out.mp4"], "either photos of a person or --avatar"),
         (["animate", PHOTO, "--avatar", "me", "-d", VIDEO, "-o", "out.mp4"], "either photos of a person or --avatar"),
         (["animate", "none.jpg", "-d", VIDEO, "-o", "out.mp4"], "none.jpg does not exist"),
@@ -101,6 +101,13 @@ def test_help_is_a_success(invertavatar, arguments):
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--audio", PHOTO], "anna_1.jpg holds no sound"),
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--audio", VIDEO, "--no-audio"], "give one of them"),
         (["animate", PHOTO, "-d", VIDEO, "-o", "out.gif", "--audio", VIDEO], "out.gif cannot hold the sound"),
+        (["animate", PHOTO, "--speech", PHOTO, "-o", "out.mp4"], "anna_1.jpg holds no sound"),
+        (["animate", PHOTO, "--speech", VIDEO, "-o", "out.mp4", "--language", "de"], 'English, not "de"'),
+        (["animate", PHOTO, "--speech", VIDEO, "-o", "out.mp4", "--neutral-frame", "3"], "leave --neutral-frame out"),
+        (
+            ["animate", PHOTO, "--speech", VIDEO, "-d", VIDEO, "-o", "out.mp4", "--region", "lip"],
+            "--speech moves the lips",
+        ),
         (["track", VIDEO, "--landmarks-video", "out.png"], "a picture for photos, a video for videos"),
         (["track", PHOTO, "--landmarks-video", "out.mp4"], "a picture for photos, a video for videos"),
         (["track", "talk.csv", "--landmarks-video", "out.mp4"], "no pictures to draw landmarks on"),
@@ -201,6 +208,24 @@ def test_a_driving_video_gives_an_mp4_of_its_rate_and_sound(invertavatar, tmp_pa
     info = probe(output)
     assert (info.num_frames, info.fps, info.size) == (4, 25, (128, 128))
     assert (info.codec, info.pix_fmt, info.has_audio) == ("h264", "yuv420p", True)
+
+
+def test_a_voice_moves_the_lips_and_a_video_the_head(invertavatar, tmp_path):
+    from invertavatar.face.motion import Motion
+    from invertavatar.media import probe
+    from invertavatar.media.sound_length import sound_seconds
+
+    talk = ("animate", PHOTO, "--speech", VIDEO, *QUICK, "--size", "64", "--save-motion", tmp_path / "talk.csv")
+    status, _, err = invertavatar(*talk, "-o", tmp_path / "talk.mp4", "--head-motion", 0, "--no-blinks", "--quiet")
+    assert (status, err) == (0, "")
+    assert probe(tmp_path / "talk.mp4").num_frames == 4
+    assert sound_seconds(tmp_path / "talk.mp4") > 0.1
+    head = ("--driving", EXAMPLES / "talk_b.mp4", "--region", "pose", "--fps", 25)
+    status, *_ = invertavatar(*talk[:-1], tmp_path / "both.safetensors", *head, "-o", tmp_path / "both.mp4", "--quiet")
+    assert status == 0
+    voice, both = Motion.from_arkit_csv(tmp_path / "talk.csv"), Motion.load(tmp_path / "both.safetensors")
+    assert np.abs((both.expression - voice.expression).numpy()[:, 14:37]).max() < 1e-5  # jaw and mouth
+    assert (both.rotation - voice.rotation).abs().max() > 1e-3
 
 
 def test_quiet_prints_nothing_and_no_audio_is_silent(invertavatar, tmp_path):
