@@ -16,6 +16,7 @@ from ..camera import Camera
 from ..half_precision import Network
 from ..head.driven_head import DrivenHead
 from ..rendering.face_window import FaceWindow
+from ..rendering.framing import FramingSettings
 from ..rendering.observation import ObservedTexture
 from ..rendering.reprojection import ReprojectionSettings, Sources
 from ..rendering.resize import resize
@@ -71,6 +72,7 @@ class AvatarGenerator(Network):
         reprojection: See `ReprojectionSettings`.
         fusion: See `FusionSettings`.
         composition: See `CompositionSettings`.
+        framing: See `FramingSettings`.
         mapping_layers: Layers of the mapping network.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
     """
@@ -104,6 +106,7 @@ class AvatarGenerator(Network):
         reprojection: Mapping[str, float] = ReprojectionSettings()._asdict(),
         fusion: Mapping[str, float] = FusionSettings()._asdict(),
         composition: Mapping[str, float] = CompositionSettings()._asdict(),
+        framing: Mapping[str, float] = FramingSettings()._asdict(),
         mapping_layers: int = 2,
         weights_id: str = "untrained",
     ):
@@ -130,7 +133,7 @@ class AvatarGenerator(Network):
         self.num_ws = max(backbone.num_ws for backbone in backbones)
         self.mapping_network = MappingNetwork(z_dim, w_dim, self.num_ws, num_layers=mapping_layers)
         self.reprojection, self.fusion = ReprojectionSettings(**reprojection), FusionSettings(**fusion)
-        self.composition = CompositionSettings(**composition)
+        self.composition, self.framing = CompositionSettings(**composition), FramingSettings(**framing)
         self.renderer = VolumeRenderer(
             plane_channels,
             feature_channels,
