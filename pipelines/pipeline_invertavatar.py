@@ -520,7 +520,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         def layers(ws, shape, features, clip):
             person = replace(avatar, ws=ws, shape=shape)
-            rendered = torch.cat(self.render_frames(person, features, clip, camera, height, frame.fades), 1)
+            rendered = torch.cat(self.render_frames(person, features, clip, camera, height, frame), 1)
             if clip.shifts is not None:
                 rendered = shifted(rendered, clip.shifts)
             return frame.cut(rendered).split([3, 1, 1], 1)
@@ -766,7 +766,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         clip: Drive,
         camera: Mapping[str, float],
         height: int,
-        fades: bool = False,
+        framing: Framing | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Render frames of one avatar over nothing, of the whole crop.
 
@@ -776,7 +776,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             clip: What moves B frames.
             camera: "field_of_view" in degrees, None for the model's own, and "zoom": see `animate_stream`.
             height: S.
-            fades: See `render_frame`.
+            framing: See `render_frame`.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
@@ -789,7 +789,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             field_of_view = self.generator.config.field_of_view
         seen = Camera(clip.rotation, field_of_view, camera["zoom"], clip.stay)
         head = head._replace(blend=clip.blend)
-        frame = render_frame(self._networks(), avatar.ws, features, head, seen, height, fades=fades)
+        frame = render_frame(self._networks(), avatar.ws, features, head, seen, height, framing=framing)
         return frame.colour, frame.opacity, frame.depth
 
     # 5. Helpers

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..camera import angles_from_rotation
-from .tracker import FaceTracker
+from .tracker import FaceTracker, Track
 
 CROP_SIZE = 512
 THUMBNAIL_SIZE = 96
@@ -66,7 +66,13 @@ def prepare_portrait(
     Raises:
         NoFaceError: See `FaceTracker.detect`.
     """
-    track = tracker.detect(image, name, face_index)
+    return portrait_of(image, tracker.detect(image, name, face_index), tracker, name, size)
+
+
+def portrait_of(
+    image: np.ndarray, track: Track, tracker: FaceTracker, name: str = "photo", size: int = CROP_SIZE
+) -> Portrait:
+    """The same of a photo that was tracked before."""
     crop = tracker.crop(image, track, size)
     thumbnail = cv2.resize(crop.image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
     return Portrait(

@@ -18,6 +18,7 @@ from ..head.driven_head import DrivenHead
 from ..rendering.face_window import FaceWindow
 from ..rendering.framing import FramingSettings
 from ..rendering.observation import ObservedTexture
+from ..rendering.plate import PasteSettings
 from ..rendering.reprojection import ReprojectionSettings, Sources
 from ..rendering.resize import resize
 from ..rendering.source_views import FusionSettings, SourceViews, blended
@@ -73,6 +74,7 @@ class AvatarGenerator(Network):
         fusion: See `FusionSettings`.
         composition: See `CompositionSettings`.
         framing: See `FramingSettings`.
+        paste: See `PasteSettings`.
         mapping_layers: Layers of the mapping network.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
     """
@@ -107,6 +109,7 @@ class AvatarGenerator(Network):
         fusion: Mapping[str, float] = FusionSettings()._asdict(),
         composition: Mapping[str, float] = CompositionSettings()._asdict(),
         framing: Mapping[str, float] = FramingSettings()._asdict(),
+        paste: Mapping[str, float] = PasteSettings()._asdict(),
         mapping_layers: int = 2,
         weights_id: str = "untrained",
     ):
@@ -133,7 +136,8 @@ class AvatarGenerator(Network):
         self.num_ws = max(backbone.num_ws for backbone in backbones)
         self.mapping_network = MappingNetwork(z_dim, w_dim, self.num_ws, num_layers=mapping_layers)
         self.reprojection, self.fusion = ReprojectionSettings(**reprojection), FusionSettings(**fusion)
-        self.composition, self.framing = CompositionSettings(**composition), FramingSettings(**framing)
+        self.composition = CompositionSettings(**composition)
+        self.framing, self.paste = FramingSettings(**framing), PasteSettings(**paste)
         self.renderer = VolumeRenderer(
             plane_channels,
             feature_channels,

@@ -5,6 +5,7 @@ Shapes: B batch, N photos, V vertices of the head model, S side of the whole cro
 Places are those of the image: x right and y DOWN, in head units, -1..1 inside the crop.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,10 @@ class FramingSettings(NamedTuple):
     beside: float = 0.2  # at either side of the head
     fade: tuple[float, float] = (0.04, 0.36)  # of that channel, between which the body ends
     neck: tuple[float, float] = (0.3, 0.5)  # beneath the head's middle, between which that begins to hold
+    crown: float = 0.75  # radius of the round in which hair ends that photos cut off at the top
+    crown_depth: float = -0.15  # of its middle
+    crown_near: float = 0.08  # to the photo's edge, from which on hair counts as cut off
+    crown_fade: float = 0.03  # over which it ends
     bust_curve: float = 0.4  # by which a bust ends higher at the sides of the crop than in its middle
     bust_fade: float = 0.1  # over which it ends
     bust_room: float = 0.06  # beneath it
@@ -63,6 +68,7 @@ class Framing(NamedTuple):
     extent: float = 1.0  # half the side of the square one, in head units
     fades: bool = False  # the body ends where photos do
     stands: bool = False  # the body stays where it is, and the head moves upon it; else the head stays
+    crown: tuple[float, float, float, float] | None = None  # middle in head space, and radius, see `crown_of`
     bust: tuple[float, float, float] | None = None  # height in the middle, curve and fade of a bust's end
 
     @property
@@ -116,16 +122,18 @@ def framing_of(
     if framing == "crop" or (framing == "photo" and views is None):
         return placed(_around(WHOLE, WHOLE, aspect), height, width)
     head, photos = head_box(head_model, vertices, settings), WHOLE if views is None else photo_box(views, settings)
-    fades = {"fades": views is not None, "stands": framing != "head"}
-    bust = {"bust": (photos.bottom, settings.bust_curve, settings.bust_fade)}
-    if framing == "head":
-        return placed(_around(head, head, aspect), height, width, settings.widest, **fades)
     if framing == "photo":
         window = _within(photos, head, settings, aspect)
-        ends = min(photos.right - window.right, window.left - photos.left, photos.bottom - window.bottom) < -1e-6
-        return placed(window, height, width, settings.widest, **fades, **(bust if ends else {}))
-    whole = Window(-1, min(-1, head.top), 1, photos.bottom + settings.bust_room)
-    return placed(_around(whole, whole, aspect), height, width, settings.widest, **fades, **bust)
+    elif framing == "head":
+        window = _around(head, head, aspect)
+    else:
+        whole = Window(-1, min(-1, head.top), 1, photos.bottom + settings.bust_room)
+        window = _around(whole, whole, aspect)
+    ends = min(photos.right - window.right, window.left - photos.left, photos.bottom - window.bottom) < -1e-6
+    bust = (photos.bottom, settings.bust_curve, settings.bust_fade) if ends else None
+    ways = {"fades": views is not None, "stands": framing != "head", "bust": bust}
+    crown = None if views is None else crown_of(views, photos, settings)
+    return placed(window, height, width, settings.widest, crown=crown, **ways)
 
 
 def placed(window: Window, height: int, width: int, widest: float = 1.0, **options) -> Framing:
@@ -147,6 +155,26 @@ def photo_box(views: SourceViews, settings: FramingSettings) -> Window:
         edges.append((float(places.min()), float(places.max() + 1)))
     (left, right), (top, bottom) = edges
     return Window(*(2 * edge / real.shape[-1] - 1 for edge in (left, top, right, bottom)))
+
+
+def crown_of(views: SourceViews, box: Window, settings: FramingSettings) -> tuple[float, float, float, float] | None:
+    """The sphere about the head that ends hair which the first photo cuts off at the top: its middle in head space and
+    its radius; None where the photo shows all of it. Its outline is as round whichever way the head turns.
+    """
+    matte = views.picture[0, 0, 3] > 127  # [S, S]
+    size = matte.shape[-1]
+    first = round((box.top + 1) / 2 * size)
+    rows = matte[first : first + round(settings.crown_near * size / 2)].any(1).nonzero()
+    if not len(rows):
+        return None
+    row = first + int(rows[0])
+    hair = matte[row].nonzero()
+    left, right = (2 * float(edge) / size - 1 for edge in (hair.min(), hair.max() + 1))
+    half = (right - left) / 2
+    radius = max(settings.crown, 1.05 * half)
+    down = 2 * row / size - 1 + math.sqrt(radius**2 - half**2)
+    middle = views.rotation[0, 0].mT @ views.rotation.new_tensor([(left + right) / 2, -down, settings.crown_depth])
+    return *middle.tolist(), radius
 
 
 def head_box(head_model: HeadModel, vertices: Tensor, settings: FramingSettings) -> Window:
@@ -191,24 +219,32 @@ def _of_size(width: float, height: float, box: Window, middle: Window) -> Window
     return Window(edges[0], edges[1], edges[0] + width, edges[1] + height)
 
 
-def body_end(inside: Tensor, camera: Camera, settings: FramingSettings) -> Tensor:
-    """What of a frame's opacity stays where its photos end, [B, 1, S, S] in 0..1.
-
-    Above the neck all of it: hair that a photo cuts off at the top is the head model's, and round.
+def ends(inside: Tensor, camera: Camera, framing: Framing, settings: FramingSettings) -> Tensor:
+    """What of a frame's opacity stays where its photos end, [B, 1, S, S] in 0..1: beneath the neck the body fades out
+    there, and hair above ends round.
 
     Args:
         inside: [B, 1, S, S] `Reprojection.inside`.
         camera: How the frame is seen.
+        framing: Of the frame.
         settings: Of framing.
     """
-    _, up = pixel_centres(inside.shape[-1], inside.device)
+    right, up = pixel_centres(inside.shape[-1], inside.device)
     if camera.shift is not None:
-        up = up + camera.shift[:, 1].view(-1, 1, 1, 1)
-    up = up / camera.zoom
+        right, up = right - camera.shift[:, 0].view(-1, 1, 1, 1), up + camera.shift[:, 1].view(-1, 1, 1, 1)
+    right, up = right / camera.zoom, up / camera.zoom
     start, end = settings.neck
     body = smooth(((-up - start) / (end - start)).clamp(0, 1))
     low, high = settings.fade
-    return 1 - body * (1 - smooth(((inside - low) / (high - low)).clamp(0, 1)))
+    left = 1 - body * (1 - smooth(((inside - low) / (high - low)).clamp(0, 1)))
+    if framing.crown is None:
+        return left
+    *middle, radius = framing.crown
+    x, y, _ = (camera.rotation @ camera.rotation.new_tensor(middle)).unbind(-1)
+    aside, above = right - x.view(-1, 1, 1, 1), up - y.view(-1, 1, 1, 1)
+    beyond = (aside.square() + above.square()).sqrt() - radius
+    top = smooth((above / radius * 4 - 2).clamp(0, 1))
+    return left * (1 - top * smooth((beyond / settings.crown_fade + 1).clamp(0, 1)))
 
 
 def smooth(x: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""The still part of a picture into which a moving head is put back.
+
+Shapes: H W picture, h w its part around the head, S side of a rendered square, f side of a map of places.
+
+A head rendered as the picture itself shows it differs from the picture a little: in grain, in strands of hair, by what
+no network can draw. That difference is kept, lies on the head's surface, and is added to every frame where the surface
+has gone. So a head at rest is the picture itself, to the last pixel, and one that moves keeps the picture's detail.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .background import surrounded
+
+
+class PasteSettings(NamedTuple):
+    """What decides how heads are put back; lengths in head units."""
+
+    longest: int = 4096  # side of a picture in pixels: larger ones are reduced
+    largest: int = 1024  # pixels at which heads are rendered at most; what is finer is the picture's own
+    places: int = 512  # pixels at most of the map that says where each pixel's surface was
+    room: float = 1.2  # half the side of what is rendered: for a head that moves out of the crop
+    others: float = 0.05  # weight of an avatar's photos beside the picture itself
+    even: float = 0.02  # of how well a place is seen, below which it does not matter
+    rim: float = 0.06  # around the person that is painted over
+    fill: int = 384  # pixels at which it is painted
+    edge: float = 0.12  # of what is rendered, over which it gives way to the picture
+    body: tuple[float, float] = (0.75, 1.05)  # beneath the head's middle, between which it does so
+
+
+class Layer(NamedTuple):
+    """A rendered head over nothing, in the square that `Plate.square` pixels lie in."""
+
+    colour: np.ndarray  # [S, S, 3] float32 in 0..255, premultiplied by opacity
+    opacity: np.ndarray  # [S, S] float32 in 0..1
+    place: np.ndarray  # [f, f, 2] float32: where each pixel's surface is at rest, right and down from the head's middle
+    kept: np.ndarray  # [f, f] float32 in 0..1: whether that very surface is seen there
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A picture and what is known of it around the head; made by `plate_of`."""
+
+    picture: np.ndarray  # [H, W, 3] uint8
+    rows: slice  # of the part around the head
+    columns: slice
+    centre: np.ndarray  # [2] pixel of the head's middle in that part
+    scale: float  # pixels of a head unit
+    behind: np.ndarray  # [h, w, 3] float32, without the person
+    share: np.ndarray  # [h, w, 1] float32, of the rendered head against the picture
+    room: float
+    difference: np.ndarray | None = None  # [h, w, 3] float32 between the picture and the head rendered at rest
+
+    def with_rest(self, layer: Layer) -> "Plate":
+        """The same, which knows how the head is rendered at rest."""
+        part = self.picture[self.rows, self.columns].astype(np.float32)
+        return Plate(**vars(self) | {"difference": part - self._composed(layer)})
+
+    def pasted(self, layer: Layer) -> np.ndarray:
+        """The picture with a rendered head in the place of its own: [H, W, 3] uint8."""
+        part = self.picture[self.rows, self.columns]
+        pixels = self.centre + self.scale * self._enlarged(layer.place) - 0.5  # cv2 counts from pixel centres
+        carried = cv2.remap(self.difference, pixels.astype(np.float32), None, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE)
+        composed = self._composed(layer) + carried * self._enlarged(layer.kept)[..., None]
+        result = self.picture.copy()
+        mixed = part + (composed - part) * self.share
+        result[self.rows, self.columns] = mixed.round().clip(0, 255).astype(np.uint8)
+        return result
+
+    def _composed(self, layer: Layer) -> np.ndarray:
+        """A head over the background: [h, w, 3] float32."""
+        drawn = self._enlarged(np.dstack([layer.colour, layer.opacity]))
+        return drawn[..., :3] + (1 - drawn[..., 3:].clip(0, 1)) * self.behind
+
+    def _enlarged(self, square: np.ndarray) -> np.ndarray:
+        """A rendered square at the pixels of the part around the head."""
+        factor = 2 * self.room * self.scale / len(square)  # pixels of the picture for one of the square
+        matrix = np.array([[factor, 0, 0], [0, factor, 0]])
+        matrix[:, 2] = self.centre - self.room * self.scale - 0.5 + factor / 2
+        size = (self.columns.stop - self.columns.start, self.rows.stop - self.rows.start)
+        return cv2.warpAffine(square, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def plate_of(picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.ndarray, settings: PasteSettings) -> Plate:
+    """A picture prepared.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        centre: [2] pixel of the head's middle.
+        scale: Pixels of a head unit.
+        matte: [S, S] in 0..1, the person in the crop.
+        settings: Of pasting.
+    """
+    height, width = picture.shape[:2]
+    reach = settings.room * scale
+    left, top = (max(0, int(np.floor(c - reach))) for c in centre)
+    right, bottom = (min(side, int(np.ceil(c + reach))) for c, side in zip(centre, (width, height), strict=True))
+    rows, columns = slice(top, bottom), slice(left, right)
+    part, inner = picture[rows, columns], np.asarray(centre, np.float64) - (left, top)
+    x = ((np.arange(right - left) + 0.5 - inner[0]) / scale).astype(np.float32)
+    y = ((np.arange(bottom - top) + 0.5 - inner[1]) / scale).astype(np.float32)
+
+    def ramp(distance, start, end):
+        share = np.clip((distance - start) / (end - start), 0, 1)
+        return share * share * (3 - 2 * share)
+
+    edge = settings.room - settings.edge
+    share = 1 - np.maximum(ramp(np.abs(x), edge, settings.room), ramp(np.abs(y), edge, settings.room)[:, None])
+    share = share * (1 - ramp(y, *settings.body))[:, None]
+    person = cv2.remap(
+        matte,
+        *np.meshgrid((x + 1) / 2 * len(matte) - 0.5, (y + 1) / 2 * len(matte) - 0.5),
+        cv2.INTER_LINEAR,
+        None,
+        cv2.BORDER_REPLICATE,
+    )
+    behind = without_person(part, person, settings.rim * scale, settings.fill)
+    return Plate(picture, rows, columns, inner, scale, behind, share[..., None].astype(np.float32), settings.room)
+
+
+def without_person(part: np.ndarray, person: np.ndarray, rim: float, size: int) -> np.ndarray:
+    """A picture [h, w, 3] uint8 with the person [h, w] in 0..1 and a rim of some pixels painted over, with the grain of
+    what is around: [h, w, 3] float32.
+    """
+    height, width = person.shape
+    factor = min(1.0, size / max(height, width))
+    small = (max(8, round(width * factor)), max(8, round(height * factor)))
+    reduced = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+    hole = (cv2.resize(person, small, interpolation=cv2.INTER_AREA) > 0.05).astype(np.uint8)
+    distance = cv2.distanceTransform(1 - hole, cv2.DIST_L2, 3) if hole.any() else np.full(hole.shape, 1e6, np.float32)
+    hole = (distance < rim * factor / 2).astype(np.uint8)
+    if hole.all():
+        return part.astype(np.float32)
+    filled = cv2.resize(surrounded(reduced, hole), (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    far = cv2.resize(distance, (width, height), interpolation=cv2.INTER_LINEAR) / max(rim * factor, 1e-6)
+    known = np.clip(2 * far - 1, 0, 1)[..., None]
+    fine = part - cv2.GaussianBlur(part, (0, 0), 1.0).astype(np.float32)
+    around = fine[(far > 1) & (far < 6)]
+    if len(around):
+        deviation = 1.4826 * np.median(np.abs(around - np.median(around, 0)), 0)
+        filled = filled + np.random.default_rng(0).normal(0, 1, filled.shape).astype(np.float32) * deviation
+    return (filled * (1 - known) + part * known).astype(np.float32)
