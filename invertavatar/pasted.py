@@ -3,6 +3,7 @@
 Shapes: T frames, N photos, S side of a rendered square, f side of a map of places, V vertices of the head model.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -21,14 +22,16 @@ from .camera import Camera, pixel_centres
 from .driven import drive, standing
 from .errors import InvertAvatarError
 from .face.arkit import ARKIT_REGIONS
+from .face.crop import Crop
 from .face.motion import Motion, as_rotations
-from .face.portrait import portrait_of
+from .face.portrait import feathered, portrait_of
 from .face.retargeting import driven_axes, retarget
 from .face.tracker import Track
-from .head.driven_head import driven_head
-from .inversion import prepared
+from .head.driven_head import driven_head, worn
+from .inversion import prepared, render_frame
 from .media import VideoReader, kind_of, load_image
 from .models.generator import CanonicalFeatures
+from .rendering.outline import Outline, outline_of
 from .rendering.plate import Layer, Plate, plate_of
 from .rendering.rasterizer import interpolate
 from .rendering.reprojection import Sources, looked_closer, sources
@@ -59,6 +62,7 @@ class Own(NamedTuple):
     size: int  # S
     room: float
     places: Sources | None = None  # of the head at rest: where each place of it is seen
+    outline: Outline | None = None
     seen: Tensor | None = None  # [1, 1, f, f] how well each pixel sees what it sees at rest
 
 
@@ -179,17 +183,24 @@ def prepare(
     """A picture becomes the first of the avatar's photos, and what stays of it is taken apart."""
     networks, settings = pipe._networks(), pipe.generator.paste
     size = int(min(max(2 * settings.room * track.scale, networks.generator.config.image_resolution), settings.largest))
-    portrait = portrait_of(picture, track, pipe._tracker(), "the picture")
-    alone = pipe.add_portrait(None, portrait)
+    tracker = pipe._tracker()
+    alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
     views = alone.views if avatar.views is None else _joined(alone.views, avatar.views)
     shown, fill = prepared(networks, views, features.off, avatar.shape.joints, size)
     rotation, posture = rest.rotation.to(avatar.device), rest.posture.to(avatar.device)
     blend = nearness(views, rotation, posture if posture.shape[1] else None, networks.generator.fusion)
     blend = torch.cat([torch.ones_like(blend[:, :1]), settings.others * blend[:, 1:]], 1)
-    plate = plate_of(picture, track.centre, float(track.scale), portrait.matte[0, 0].numpy(), settings)
+    crop = tracker.crop(picture, replace(track, scale=track.scale * settings.room), shown.picture.shape[-1])
+    plate = plate_of(picture, track.centre, float(track.scale), crop.matte, settings)
     own = Own(plate, features._replace(views=views, sources=shown, fill=fill), blend, size, settings.room)
     side = min(size, settings.places)
-    head, camera, _ = _posed(pipe, avatar, own, rest, rest)
+    head, camera = _posed(pipe, avatar, own, rest, rest)
+    mask = bare_surface(networks.head_model, head, camera, side).mask
+    own = own._replace(outline=outline_of(networks.head_model, mask[0, 0], crop, rotation[0], settings))
+    person = features.off, avatar.shape.joints
+    shown = _with_surroundings(networks, shown, crop, alone.views, *person, own.outline, settings.room)
+    own = own._replace(features=own.features._replace(sources=shown))
+    head, camera = _posed(pipe, avatar, own, rest, rest)
     everywhere = torch.ones(1, 1, 5, side, side, device=avatar.device)
     reprojection = networks.generator.reprojection
     places = sources(networks.head_model, everywhere, head.vertices[:, None], camera.rotation[:, None], reprojection)
@@ -202,10 +213,9 @@ def prepare(
 def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Motion, rest: Motion) -> Layer:
     """A head in one pose, over nothing, as `Plate` takes it."""
     head_model, settings, reprojection = pipe.head_model, pipe.generator.paste, pipe.generator.reprojection
-    head, camera, clip = _posed(pipe, avatar, own, motion, rest)
-    colour, opacity, _ = pipe.render_frames(
-        avatar, own.features, clip, {"field_of_view": camera.field_of_view, "zoom": camera.zoom}, own.size
-    )
+    head, camera = _posed(pipe, avatar, own, motion, rest)
+    frame = render_frame(pipe._networks(), avatar.ws, own.features, head, camera, own.size)
+    colour, opacity = frame.colour, frame.opacity
     pipe._check_finite((colour, opacity))
 
     # Where what each pixel sees was at rest, and whether it was seen there.
@@ -214,20 +224,39 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     right, up = (own.room * x for x in pixel_centres(side, colour.device))
     here = torch.stack([right, -up])
     way = interpolate(own.places.place[:, 0, :, :2], surface.fragments, head_model.triangles)
-    place = here + continued((way - here) * surface.mask, surface.mask, reprojection.flow_size)
+    way = torch.where(surface.mask > 0, way, here)
     seen = looked_closer(head_model, own.places, torch.ones_like(own.blend[:, :1]), surface, reprojection).seen
-    before = F.grid_sample(own.seen, (place / own.room).permute(0, 2, 3, 1), align_corners=False)
+    before = F.grid_sample(own.seen, (way / own.room).permute(0, 2, 3, 1), align_corners=False)
     kept = ((seen + settings.even) / (before + settings.even)).clamp(0, 1)
+    # Beside the head it goes on from what was seen at rest: strands stay where they grow.
+    beside = continued(way - here, surface.mask * (kept > 0.5), reprojection.flow_size)
+    place = here + torch.where(surface.mask > 0, way - here, beside)
+    cosine = (torch.einsum("bij,bij->b", motion.rotation, rest.rotation) - 1) / 2
+    angle = float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
+    kept = torch.where(surface.mask > 0, kept, math.exp(-((angle / settings.strands) ** 2)))
+    kept = F.avg_pool2d(kept, settings.soft, 1, settings.soft // 2, count_include_pad=False)
 
     def array(x):
         return x[0].permute(1, 2, 0).cpu().numpy().astype(np.float32)
 
-    light = (colour + opacity) * 127.5
+    light = (colour / opacity.clamp(min=1e-3) + 1) * 127.5
     return Layer(array(light), array(opacity)[..., 0], array(place), array(kept)[..., 0])
 
 
+def _with_surroundings(networks, shown: Sources, crop: Crop, views: SourceViews, off, joints, outline, room) -> Sources:
+    """The first photo is looked up in more of itself than the crop that the networks know."""
+    head_model, device = networks.head_model, shown.picture.device
+    photo = torch.from_numpy(crop.image).to(device).permute(2, 0, 1).float() / 127.5 - 1
+    masks = torch.from_numpy(np.stack([crop.matte, feathered(crop.inside)])).to(device)
+    vertices = worn(head_model, views.skin[:, 0], off, joints, views.rotation[:, 0], views.posture[:, 0])[1]
+    vertices, picture = outline.fitted(vertices), torch.cat([photo, masks])[None, None]
+    settings = networks.generator.reprojection
+    wide = sources(head_model, picture, vertices[:, None] / room, views.rotation[:, :1], settings)
+    return Sources(*(torch.cat([own, others[:, 1:]], 1) for own, others in zip(wide, shown, strict=True)))
+
+
 def _posed(pipe, avatar, own, motion, rest):
-    """The head of one frame, how it is seen, and what moves it: the body stands where it is at `rest`."""
+    """The head of one frame, and how it is seen: the body stands where it is at `rest`."""
     head_model, config = pipe.head_model, pipe.generator.config
     view = torch.eye(3).expand_as(motion.rotation)
     motion = replace(motion, posture=rest.posture, translation=None, scale=None)
@@ -235,7 +264,10 @@ def _posed(pipe, avatar, own, motion, rest):
     stay = standing(head_model, avatar.shape.joints, clip, view, rest.rotation) / own.room
     driven = clip.expression, clip.residual, clip.rotation, clip.turn, clip.posture
     head = driven_head(head_model, avatar.shape, own.features.off, *driven)
-    return head, Camera(clip.rotation, config.field_of_view, 1 / own.room, stay), clip._replace(stay=stay)
+    head = head._replace(blend=clip.blend)
+    if own.outline is not None:
+        head = head._replace(vertices=own.outline.fitted(head.vertices))
+    return head, Camera(clip.rotation, config.field_of_view, 1 / own.room, stay)
 
 
 def _joined(first: SourceViews, others: SourceViews) -> SourceViews:

@@ -3,11 +3,11 @@
 Shapes: H W picture, h w its part around the head, S side of a rendered square, f side of a map of places.
 
 A head rendered as the picture itself shows it differs from the picture a little: in grain, in strands of hair, by what
-no network can draw. That difference is kept, lies on the head's surface, and is added to every frame where the surface
-has gone. So a head at rest is the picture itself, to the last pixel, and one that moves keeps the picture's detail.
+no network can draw. That difference, of colours and of the outline, is kept, lies on the head's surface, and is added
+to every frame where the surface has gone. So a head at rest is the picture itself, and one that moves keeps its detail.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -24,8 +24,12 @@ class PasteSettings(NamedTuple):
     places: int = 512  # pixels at most of the map that says where each pixel's surface was
     room: float = 1.2  # half the side of what is rendered: for a head that moves out of the crop
     others: float = 0.05  # weight of an avatar's photos beside the picture itself
-    even: float = 0.02  # of how well a place is seen, below which it does not matter
-    rim: float = 0.06  # around the person that is painted over
+    even: float = 0.1  # of how well a place is seen, below which it does not matter
+    soft: int = 5  # pixels over which places that are seen and that are not blend; odd
+    strands: float = 9.0  # degrees of a turn over which strands beside the head go
+    crown: tuple[float, float] = (0.0, 0.35)  # above the head's middle, between which hair is fitted to its outline
+    fitted: tuple[float, float] = (0.9, 1.35)  # by which it may shrink and grow
+    rim: float = 0.03  # around the person that is painted over
     fill: int = 384  # pixels at which it is painted
     edge: float = 0.12  # of what is rendered, over which it gives way to the picture
     body: tuple[float, float] = (0.75, 1.05)  # beneath the head's middle, between which it does so
@@ -34,7 +38,7 @@ class PasteSettings(NamedTuple):
 class Layer(NamedTuple):
     """A rendered head over nothing, in the square that `Plate.square` pixels lie in."""
 
-    colour: np.ndarray  # [S, S, 3] float32 in 0..255, premultiplied by opacity
+    colour: np.ndarray  # [S, S, 3] float32 in 0..255, not premultiplied
     opacity: np.ndarray  # [S, S] float32 in 0..1
     place: np.ndarray  # [f, f, 2] float32: where each pixel's surface is at rest, right and down from the head's middle
     kept: np.ndarray  # [f, f] float32 in 0..1: whether that very surface is seen there
@@ -49,31 +53,45 @@ class Plate:
     columns: slice
     centre: np.ndarray  # [2] pixel of the head's middle in that part
     scale: float  # pixels of a head unit
+    person: np.ndarray  # [h, w] float32 in 0..1
     behind: np.ndarray  # [h, w, 3] float32, without the person
     share: np.ndarray  # [h, w, 1] float32, of the rendered head against the picture
     room: float
-    difference: np.ndarray | None = None  # [h, w, 3] float32 between the picture and the head rendered at rest
+    # [h, w, 4], [h, w, 4] and [h, w, 3] float32, once it is known how the head is rendered at rest: colour of the picture
+    # and how far its outline is beyond the rendered one, colour and opacity as rendered, and what the background lacks
+    known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def with_rest(self, layer: Layer) -> "Plate":
         """The same, which knows how the head is rendered at rest."""
-        part = self.picture[self.rows, self.columns].astype(np.float32)
-        return Plate(**vars(self) | {"difference": part - self._composed(layer)})
+        part, drawn, person = self._part, self._drawn(layer), self.person[..., None]
+        lacking = (1 - person) * (part - self.behind)
+        return replace(self, known=(np.dstack([part, person - drawn[..., 3:]]), drawn, lacking))
 
     def pasted(self, layer: Layer) -> np.ndarray:
         """The picture with a rendered head in the place of its own: [H, W, 3] uint8."""
-        part = self.picture[self.rows, self.columns]
-        pixels = self.centre + self.scale * self._enlarged(layer.place) - 0.5  # cv2 counts from pixel centres
-        carried = cv2.remap(self.difference, pixels.astype(np.float32), None, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE)
-        composed = self._composed(layer) + carried * self._enlarged(layer.kept)[..., None]
-        result = self.picture.copy()
+        pixels = (self.centre + self.scale * self._enlarged(layer.place) - 0.5).astype(np.float32)  # from pixel centres
+        own, before, lacking = (
+            cv2.remap(x, pixels, None, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE) for x in self.known
+        )
+        drawn, kept = self._drawn(layer), self._enlarged(layer.kept)[..., None]
+        # A rendered colour means something only where there is something.
+        solid = np.minimum(*(np.clip((x[..., 3:] - 0.2) / 0.4, 0, 1) for x in (drawn, before)))
+        change = (drawn[..., :3] - before[..., :3]) * solid
+        colour = drawn[..., :3] + kept * (own[..., :3] + change - drawn[..., :3])
+        opacity = (drawn[..., 3:] + kept * own[..., 3:]).clip(0, 1)
+        composed = colour * opacity + self.behind * (1 - opacity) + kept * lacking
+        result, part = self.picture.copy(), self._part
         mixed = part + (composed - part) * self.share
         result[self.rows, self.columns] = mixed.round().clip(0, 255).astype(np.uint8)
         return result
 
-    def _composed(self, layer: Layer) -> np.ndarray:
-        """A head over the background: [h, w, 3] float32."""
-        drawn = self._enlarged(np.dstack([layer.colour, layer.opacity]))
-        return drawn[..., :3] + (1 - drawn[..., 3:].clip(0, 1)) * self.behind
+    @property
+    def _part(self) -> np.ndarray:
+        return self.picture[self.rows, self.columns].astype(np.float32)
+
+    def _drawn(self, layer: Layer) -> np.ndarray:
+        """Colour and opacity of a rendered head at the picture's pixels: [h, w, 4] float32."""
+        return self._enlarged(np.dstack([layer.colour, layer.opacity]))
 
     def _enlarged(self, square: np.ndarray) -> np.ndarray:
         """A rendered square at the pixels of the part around the head."""
@@ -91,7 +109,7 @@ def plate_of(picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.nd
         picture: [H, W, 3] uint8.
         centre: [2] pixel of the head's middle.
         scale: Pixels of a head unit.
-        matte: [S, S] in 0..1, the person in the crop.
+        matte: [S, S] in 0..1, the person in a crop of which half the side is `settings.room`.
         settings: Of pasting.
     """
     height, width = picture.shape[:2]
@@ -112,13 +130,13 @@ def plate_of(picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.nd
     share = share * (1 - ramp(y, *settings.body))[:, None]
     person = cv2.remap(
         matte,
-        *np.meshgrid((x + 1) / 2 * len(matte) - 0.5, (y + 1) / 2 * len(matte) - 0.5),
+        *np.meshgrid(*((line / settings.room + 1) / 2 * len(matte) - 0.5 for line in (x, y))),
         cv2.INTER_LINEAR,
         None,
         cv2.BORDER_REPLICATE,
     )
     behind = without_person(part, person, settings.rim * scale, settings.fill)
-    return Plate(picture, rows, columns, inner, scale, behind, share[..., None].astype(np.float32), settings.room)
+    return Plate(picture, rows, columns, inner, scale, person, behind, share[..., None].astype(np.float32), settings.room)
 
 
 def without_person(part: np.ndarray, person: np.ndarray, rim: float, size: int) -> np.ndarray:
