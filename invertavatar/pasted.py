@@ -28,13 +28,13 @@ from .face.portrait import feathered, portrait_of
 from .face.retargeting import driven_axes, retarget
 from .face.tracker import Track
 from .head.driven_head import driven_head, worn
-from .inversion import prepared, render_frame
+from .inversion import render_frame
 from .media import VideoReader, kind_of, load_image
 from .models.generator import CanonicalFeatures
 from .rendering.outline import Outline, outline_of
 from .rendering.plate import Layer, Plate, plate_of
 from .rendering.rasterizer import interpolate
-from .rendering.reprojection import Sources, looked_closer, sources
+from .rendering.reprojection import Sources, filled, looked_closer, sources
 from .rendering.resize import resize
 from .rendering.source_views import SourceViews, nearness
 from .rendering.surface import bare_surface
@@ -186,20 +186,24 @@ def prepare(
     tracker = pipe._tracker()
     alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
     views = alone.views if avatar.views is None else _joined(alone.views, avatar.views)
-    shown, fill = prepared(networks, views, features.off, avatar.shape.joints, size)
     rotation, posture = rest.rotation.to(avatar.device), rest.posture.to(avatar.device)
     blend = nearness(views, rotation, posture if posture.shape[1] else None, networks.generator.fusion)
     blend = torch.cat([torch.ones_like(blend[:, :1]), settings.others * blend[:, 1:]], 1)
-    crop = tracker.crop(picture, replace(track, scale=track.scale * settings.room), shown.picture.shape[-1])
+    fine = alone.views if features.sources is None else features.sources
+    crop = tracker.crop(picture, replace(track, scale=track.scale * settings.room), fine.picture.shape[-1])
     plate = plate_of(picture, track.centre, float(track.scale), crop.matte, settings)
-    own = Own(plate, features._replace(views=views, sources=shown, fill=fill), blend, size, settings.room)
+    own = Own(plate, features._replace(views=views), blend, size, settings.room)
     side = min(size, settings.places)
     head, camera = _posed(pipe, avatar, own, rest, rest)
     mask = bare_surface(networks.head_model, head, camera, side).mask
     own = own._replace(outline=outline_of(networks.head_model, mask[0, 0], crop, rotation[0], settings))
     person = features.off, avatar.shape.joints
-    shown = _with_surroundings(networks, shown, crop, alone.views, *person, own.outline, settings.room)
-    own = own._replace(features=own.features._replace(sources=shown))
+    shown, fill = _with_surroundings(networks, crop, alone.views, *person, own.outline, settings.room), features.fill
+    if features.sources is None:
+        fill = filled(networks.head_model, shown, alone.views.weight, networks.generator.reprojection)
+    else:
+        shown = Sources(*(torch.cat(pair, 1) for pair in zip(shown, features.sources, strict=True)))
+    own = own._replace(features=own.features._replace(sources=shown, fill=fill))
     head, camera = _posed(pipe, avatar, own, rest, rest)
     everywhere = torch.ones(1, 1, 5, side, side, device=avatar.device)
     reprojection = networks.generator.reprojection
@@ -223,11 +227,14 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     surface = bare_surface(head_model, head, camera, side)
     right, up = (own.room * x for x in pixel_centres(side, colour.device))
     here = torch.stack([right, -up])
-    way = interpolate(own.places.place[:, 0, :, :2], surface.fragments, head_model.triangles)
+    ways = torch.cat([own.places.place[:, 0, :, :2], own.places.facing[:, 0, :, None]], -1)
+    way, facing = interpolate(ways, surface.fragments, head_model.triangles).split([2, 1], 1)
     way = torch.where(surface.mask > 0, way, here)
     seen = looked_closer(head_model, own.places, torch.ones_like(own.blend[:, :1]), surface, reprojection).seen
     before = F.grid_sample(own.seen, (way / own.room).permute(0, 2, 3, 1), align_corners=False)
     kept = ((seen + settings.even) / (before + settings.even)).clamp(0, 1)
+    stretched = surface.normal[:, 2:] / facing.clamp(min=settings.even / 2)
+    kept = kept * ((settings.stretch - stretched) / (settings.stretch - 1)).clamp(0, 1)
     # Beside the head it goes on from what was seen at rest: strands stay where they grow.
     beside = continued(way - here, surface.mask * (kept > 0.5), reprojection.flow_size)
     place = here + torch.where(surface.mask > 0, way - here, beside)
@@ -243,16 +250,14 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     return Layer(array(light), array(opacity)[..., 0], array(place), array(kept)[..., 0])
 
 
-def _with_surroundings(networks, shown: Sources, crop: Crop, views: SourceViews, off, joints, outline, room) -> Sources:
-    """The first photo is looked up in more of itself than the crop that the networks know."""
-    head_model, device = networks.head_model, shown.picture.device
+def _with_surroundings(networks, crop: Crop, views: SourceViews, off, joints, outline: Outline, room) -> Sources:
+    """A photo to be looked up in more of itself than the crop that the networks know."""
+    head_model, device = networks.head_model, views.picture.device
     photo = torch.from_numpy(crop.image).to(device).permute(2, 0, 1).float() / 127.5 - 1
     masks = torch.from_numpy(np.stack([crop.matte, feathered(crop.inside)])).to(device)
     vertices = worn(head_model, views.skin[:, 0], off, joints, views.rotation[:, 0], views.posture[:, 0])[1]
     vertices, picture = outline.fitted(vertices), torch.cat([photo, masks])[None, None]
-    settings = networks.generator.reprojection
-    wide = sources(head_model, picture, vertices[:, None] / room, views.rotation[:, :1], settings)
-    return Sources(*(torch.cat([own, others[:, 1:]], 1) for own, others in zip(wide, shown, strict=True)))
+    return sources(head_model, picture, vertices[:, None] / room, views.rotation, networks.generator.reprojection)
 
 
 def _posed(pipe, avatar, own, motion, rest):
@@ -271,15 +276,9 @@ def _posed(pipe, avatar, own, motion, rest):
 
 
 def _joined(first: SourceViews, others: SourceViews) -> SourceViews:
-    """Photos in a row, all as large as the largest."""
-    sizes = [views.picture.shape[-1] for views in (first, others)]
-
-    def grown(views):
-        picture = views.picture.flatten(0, 1).float()
-        picture = resize(picture, max(sizes)).round().byte()
-        return views._replace(picture=picture.unflatten(0, views.picture.shape[:2]))
-
-    return SourceViews(*(torch.cat([a, b], 1) for a, b in zip(grown(first), grown(others), strict=True)))
+    """Photos in a row, all as large as the others."""
+    picture = resize(first.picture[0].float(), others.picture.shape[-1]).round().byte()[None]
+    return SourceViews(*(torch.cat(pair, 1) for pair in zip(first._replace(picture=picture), others, strict=True)))
 
 
 def reduced(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import invertavatar
+from invertavatar import pasted
 from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.avatar_layout import Layout, layout_of, shortened
@@ -374,6 +375,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         width: int | None = None,
         framing: str = "photo",
         background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
+        into: "str | Path | np.ndarray | PIL.Image.Image | None" = None,
+        into_face_index: int = 0,
         batch_size: int | None = None,
         frames: slice = slice(None),
         crossfade: float = 0.4,
@@ -407,6 +410,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
             framing: "photo" shows as much as most photos do, "head" the head alone, "bust" all there is of the person,
                 who ends in a curve below, and "crop" the square that the networks work on, whatever there is in it.
             background: "original", "blur", "transparent", a colour ("gray", "#3366cc") or a picture.
+            into: A photo, or a video, in which the person's head is replaced; frames are as large as it is, up to 4096
+                pixels, and what says how frames are seen (from `follow_translation` to `background`) has no effect. In
+                a video the driver's expression takes the place of its own where `animation_region` says so.
+            into_face_index: Which of several faces there, 0 is the largest.
             batch_size: Frames rendered at a time; by default one, and on CUDA as many as make good use of it.
             frames: Which of the driver's frames are rendered; the driver's neutral and the smoothing come from all.
             crossfade: Seconds in which hair and shoulders change over from one photo to the next as the head turns; 0
@@ -424,6 +431,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         # All that can be wrong is said before a long video is tracked.
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        if into is not None:
+            pasted.check_into(self)
         self.check_inputs(avatar, driving_video, driving_image, motion, callback_on_step_end_tensor_inputs)
         check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
         check_framing(framing, width)
@@ -434,6 +443,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             raise InvertAvatarError(f"crossfade is a time in seconds, 0 or more, not {crossfade}.")
         view = rotations(yaw, pitch, roll)
         avatar = avatar.to(self._execution_device)
+        scene = None if into is None else pasted.read_scene(self, avatar, into, into_face_index)
         frame = self.framing_of(avatar, framing, height, width)
         behind = resolve_background(background, avatar.backdrop, frame)
         driver = motion
@@ -441,14 +451,18 @@ class InvertAvatarPipeline(DiffusionPipeline):
             driver = self.track(driving_video if driving_video is not None else driving_image)
         if neutral_frame is not None:
             driver = driver.with_neutral_frame(neutral_frame)
+        options = {"relative_motion": relative_motion, "motion_scale": motion_scale, "smooth": smooth}
+        if scene is not None:
+            motion = pasted.driven_motion(driver, scene, animation_region, **options)
+            rendered = pasted.pasted_frames(self, avatar, scene, motion, frames)
+            rendered = self._finished(rendered, len(motion[frames]), output_type, callback)
+            return FrameStream(rendered, len(motion[frames]), motion.fps, driver)
         motion = retarget(
             driver,
             avatar.rest,
             animation_region=animation_region,
-            relative_motion=relative_motion,
-            motion_scale=motion_scale,
-            smooth=smooth,
             follow_translation=follow_translation,
+            **options,
         )
         whole, motion = motion, motion[frames]
         if view.ndim == 3 and len(view) not in (1, motion.num_frames):
@@ -499,6 +513,20 @@ class InvertAvatarPipeline(DiffusionPipeline):
         late = self._recordings is not None and function is None
         for frames in staggered(pictures, finish) if late else map(finish, pictures):
             yield from frames
+
+    def _finished(self, pictures, total, output_type, callback):
+        """Pictures [H, W, 3] uint8 as `animate_stream` gives them."""
+        try:
+            for step, picture in enumerate(self._with_progress(pictures, total, "Rendering")):
+                if output_type == "uint8" and callback[0] is None:
+                    yield picture
+                    continue
+                frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+                frame = self._at_step_end(callback, step, frames=frame)["frames"][0]
+                as_bytes = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+                yield as_bytes.cpu().numpy() if output_type == "uint8" else frame
+        finally:
+            self.maybe_free_model_hooks()
 
     @torch.no_grad()
     def _layers(self, avatar, motion, view, camera, frame: Framing, batch_size, blend=None, recorded=True):

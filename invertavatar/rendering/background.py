@@ -22,8 +22,8 @@ FILL_SIZE = 128  # pixels at which the person is taken out of their background: 
 
 
 def backdrop(photo: np.ndarray, matte: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The background of a crop [S, S, 3] uint8 with the person, matte [S, S] in 0..1, painted over from around them, and
-    so is what is not `inside` [S, S] in 0..1 of the photo.
+    """The background of a crop [S, S, 3] uint8 with the person, matte [S, S] in 0..1, painted over from around them,
+    and so is what is not `inside` [S, S] in 0..1 of the photo.
     """
     size = (FILL_SIZE, FILL_SIZE)
     unknown = np.maximum(matte, (inside == 0).astype(np.float32))
@@ -40,8 +40,8 @@ def backdrop(photo: np.ndarray, matte: np.ndarray, inside: np.ndarray) -> np.nda
 
 
 def surrounded(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A picture [H, W, C] uint8 with its holes [H, W] (not 0) filled: by inpainting near their border, and softly by what
-    is around them further in, where inpainting would draw streaks.
+    """A picture [H, W, C] uint8 with its holes [H, W] (not 0) filled: by inpainting near their border, and softly by
+    what is around them further in, where inpainting would draw streaks.
     """
     known = (hole == 0).astype(np.float32)
     near = cv2.inpaint(picture, hole, 3, cv2.INPAINT_TELEA).astype(np.float32)

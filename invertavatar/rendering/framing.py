@@ -180,9 +180,7 @@ def crown_of(views: SourceViews, box: Window, settings: FramingSettings) -> tupl
 def head_box(head_model: HeadModel, vertices: Tensor, settings: FramingSettings) -> Window:
     """The head from its hair to its chin, with room around it."""
     groups = vertex_groups(head_model)
-    hair, body = (
-        sum(groups[:, GROUPS.index((name,))] for name in names) for names in (("scalp",), ("neck", "torso"))
-    )
+    hair, body = (sum(groups[:, GROUPS.index((name,))] for name in names) for names in (("scalp",), ("neck", "torso")))
     face = vertices[(body == 0) & (hair == 0)]
     (left, low, _), (right, *_) = (x.tolist() for x in (face.amin(0), face.amax(0)))
     high = float(vertices[:, 1].max())

@@ -40,9 +40,7 @@ class Outline(NamedTuple):
         return moved @ self.rotation
 
 
-def outline_of(
-    head_model: HeadModel, mask: Tensor, crop: Crop, rotation: Tensor, settings: PasteSettings
-) -> Outline:
+def outline_of(head_model: HeadModel, mask: Tensor, crop: Crop, rotation: Tensor, settings: PasteSettings) -> Outline:
     """How far a picture's matte reaches beyond the head model.
 
     Args:

@@ -25,12 +25,13 @@ class PasteSettings(NamedTuple):
     room: float = 1.2  # half the side of what is rendered: for a head that moves out of the crop
     others: float = 0.05  # weight of an avatar's photos beside the picture itself
     even: float = 0.1  # of how well a place is seen, below which it does not matter
+    stretch: float = 3.0  # by which what was seen aslant is drawn out, from which on it is not kept
     soft: int = 5  # pixels over which places that are seen and that are not blend; odd
     strands: float = 9.0  # degrees of a turn over which strands beside the head go
     crown: tuple[float, float] = (0.0, 0.35)  # above the head's middle, between which hair is fitted to its outline
     fitted: tuple[float, float] = (0.9, 1.35)  # by which it may shrink and grow
     rim: float = 0.03  # around the person that is painted over
-    fill: int = 384  # pixels at which it is painted
+    fill: int = 256  # pixels at which it is painted
     edge: float = 0.12  # of what is rendered, over which it gives way to the picture
     body: tuple[float, float] = (0.75, 1.05)  # beneath the head's middle, between which it does so
 
@@ -57,8 +58,8 @@ class Plate:
     behind: np.ndarray  # [h, w, 3] float32, without the person
     share: np.ndarray  # [h, w, 1] float32, of the rendered head against the picture
     room: float
-    # [h, w, 4], [h, w, 4] and [h, w, 3] float32, once it is known how the head is rendered at rest: colour of the picture
-    # and how far its outline is beyond the rendered one, colour and opacity as rendered, and what the background lacks
+    # Once it is known how the head is rendered at rest: colour of the picture and how far its outline is beyond the
+    # rendered one, colour and opacity as rendered, and what the background lacks; [h, w, 4, 4 and 3] float32
     known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def with_rest(self, layer: Layer) -> "Plate":
@@ -102,7 +103,9 @@ class Plate:
         return cv2.warpAffine(square, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def plate_of(picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.ndarray, settings: PasteSettings) -> Plate:
+def plate_of(
+    picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.ndarray, settings: PasteSettings
+) -> Plate:
     """A picture prepared.
 
     Args:
@@ -136,7 +139,9 @@ def plate_of(picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.nd
         cv2.BORDER_REPLICATE,
     )
     behind = without_person(part, person, settings.rim * scale, settings.fill)
-    return Plate(picture, rows, columns, inner, scale, person, behind, share[..., None].astype(np.float32), settings.room)
+    return Plate(
+        picture, rows, columns, inner, scale, person, behind, share[..., None].astype(np.float32), settings.room
+    )
 
 
 def without_person(part: np.ndarray, person: np.ndarray, rim: float, size: int) -> np.ndarray:
