@@ -35,8 +35,7 @@ from .rendering.outline import Outline, outline_of
 from .rendering.plate import Layer, Plate, plate_of
 from .rendering.rasterizer import interpolate
 from .rendering.reprojection import Sources, filled, looked_closer, sources
-from .rendering.resize import resize
-from .rendering.source_views import SourceViews, nearness
+from .rendering.source_views import SourceViews, nearness, side_by_side
 from .rendering.surface import bare_surface
 from .rendering.uv import continued
 
@@ -185,7 +184,7 @@ def prepare(
     size = int(min(max(2 * settings.room * track.scale, networks.generator.config.image_resolution), settings.largest))
     tracker = pipe._tracker()
     alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
-    views = alone.views if avatar.views is None else _joined(alone.views, avatar.views)
+    views = alone.views if avatar.views is None else side_by_side(alone.views, avatar.views)
     rotation, posture = rest.rotation.to(avatar.device), rest.posture.to(avatar.device)
     blend = nearness(views, rotation, posture if posture.shape[1] else None, networks.generator.fusion)
     blend = torch.cat([torch.ones_like(blend[:, :1]), settings.others * blend[:, 1:]], 1)
@@ -273,12 +272,6 @@ def _posed(pipe, avatar, own, motion, rest):
     if own.outline is not None:
         head = head._replace(vertices=own.outline.fitted(head.vertices))
     return head, Camera(clip.rotation, config.field_of_view, 1 / own.room, stay)
-
-
-def _joined(first: SourceViews, others: SourceViews) -> SourceViews:
-    """Photos in a row, all as large as the others."""
-    picture = resize(first.picture[0].float(), others.picture.shape[-1]).round().byte()[None]
-    return SourceViews(*(torch.cat(pair, 1) for pair in zip(first._replace(picture=picture), others, strict=True)))
 
 
 def reduced(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -229,9 +229,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self._check_callback(callback[1])
         photos, names = load_images(image)
         steps, tracker = list(zip(photos, names, strict=True)), self._tracker()
+        finest = self.generator.config.detail_resolution
 
         def prepared(step):
-            return prepare_portrait(step[0], tracker, step[1], face_index)
+            return prepare_portrait(step[0], tracker, step[1], face_index, finest=finest)
 
         try:
             with closing(ahead(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:

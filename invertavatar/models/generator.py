@@ -68,7 +68,7 @@ class AvatarGenerator(Network):
         observed_colour: DESIGN 5.1, the photos' colours join the first three channels of texture and frontal plane.
         surface_rendering: DESIGN 5.1: the driven head model says where the surface is, and photos are looked up there.
         output_gain: DESIGN 5.4, initial scale of every output head.
-        detail_resolution: Size of the photos that are kept.
+        detail_resolution: Size at most of the photos that are kept: half of it, where they are no finer.
         behind: See `VolumeRenderer`, as is `aside`.
         reprojection: See `ReprojectionSettings`.
         fusion: See `FusionSettings`.
@@ -102,7 +102,7 @@ class AvatarGenerator(Network):
         observed_colour: bool = True,
         surface_rendering: bool = True,
         output_gain: float = 0.001,
-        detail_resolution: int = 512,
+        detail_resolution: int = 1024,
         behind: tuple[float, float] = (-0.3, -0.5),
         aside: tuple[float, float] = (0.15, 0.4),
         reprojection: Mapping[str, float] = ReprojectionSettings()._asdict(),

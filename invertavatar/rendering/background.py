@@ -30,7 +30,7 @@ def backdrop(photo: np.ndarray, matte: np.ndarray, inside: np.ndarray) -> np.nda
     small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     hole = cv2.resize(unknown, size, interpolation=cv2.INTER_AREA) > 0.05
     hole = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8))
-    filled = small if hole.all() else surrounded(small, hole)
+    filled = cv2.GaussianBlur(small if hole.all() else surrounded(small, hole), (0, 0), 2)
     filled = cv2.resize(filled, photo.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     # Grown by three deviations of the blur, so that nothing of the person's own edge shines through.
     unit = len(photo) / 512
