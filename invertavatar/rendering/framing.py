@@ -242,7 +242,7 @@ def ends(inside: Tensor, camera: Camera, framing: Framing, settings: FramingSett
     aside, above = right - x.view(-1, 1, 1, 1), up - y.view(-1, 1, 1, 1)
     beyond = (aside.square() + above.square()).sqrt() - radius
     top = smooth((above / radius * 4 - 2).clamp(0, 1))
-    return left * (1 - top * smooth((beyond / settings.crown_fade + 1).clamp(0, 1)))
+    return left * (1 - top * smooth((beyond / settings.crown_fade).clamp(0, 1)))
 
 
 def smooth(x: Tensor) -> Tensor:
