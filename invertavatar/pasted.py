@@ -171,6 +171,7 @@ def pasted_frames(
             yield own.plate.pasted(rendered(pipe, avatar, own, motion[number], rest))
 
 
+@torch.no_grad()
 def prepare(
     pipe: "InvertAvatarPipeline",
     avatar: Avatar,
@@ -213,6 +214,7 @@ def prepare(
     return own._replace(plate=plate.with_rest(rendered(pipe, avatar, own, rest, rest)))
 
 
+@torch.no_grad()
 def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Motion, rest: Motion) -> Layer:
     """A head in one pose, over nothing, as `Plate` takes it."""
     head_model, settings, reprojection = pipe.head_model, pipe.generator.paste, pipe.generator.reprojection
