@@ -241,7 +241,8 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     place = here + torch.where(surface.mask > 0, way - here, beside)
     cosine = (torch.einsum("bij,bij->b", motion.rotation, rest.rotation) - 1) / 2
     angle = float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
-    kept = torch.where(surface.mask > 0, kept, math.exp(-((angle / settings.strands) ** 2)))
+    moves = ((place - here).norm(dim=1, keepdim=True) / settings.moves).clamp(0, 1)  # shoulders do not
+    kept = torch.where(surface.mask > 0, kept, 1 - moves * (1 - math.exp(-((angle / settings.strands) ** 2))))
     kept = F.avg_pool2d(kept, settings.soft, 1, settings.soft // 2, count_include_pad=False)
 
     def array(x):

@@ -1,6 +1,5 @@
 """Measure what a person sees first: colours, the border of a head that is put back, what it costs."""
 
-import resource
 import sys
 import time
 from itertools import pairwise
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 SIZES = (512, 1024)
 LARGE = 3840  # pixels of a photo of 4K
+IN_A_ROW = 6  # frames for the flicker
 
 
 def measure_picture(
@@ -44,9 +44,10 @@ def measure_picture(
 ) -> None:
     """Colours of the face against the photo's, the seam and the flicker around a head in its photo, seconds and memory.
 
-    Colours and differences are in grey levels of 255. The border is where rendered head and photo blend; seam: the mean
-    difference of neighbouring rows there, over that in the untouched photo. Flicker: the mean change there from one
-    frame to the next. Seconds are those of one processor; memory is the most that was held so far.
+    Colours are those of an avatar of the first photo, all else of one of four, in grey levels of 255. The border is
+    where rendered head and photo blend; seam: the mean difference of neighbouring rows there, over that in the untouched
+    photo. Flicker: the mean change there from one frame to the next. Seconds are those of one processor; memory is the
+    most that was held so far.
     """
     with error_sentences(debug):
         import numpy as np
@@ -59,14 +60,17 @@ def measure_picture(
         for person in people or PEOPLE:
             photo = load_image(EXAMPLES / f"{person}_1.jpg")
             avatar = pipe.reconstruct([EXAMPLES / f"{person}_{k}.jpg" for k in range(1, 5)])
-            mean, deviation = colours(pipe, avatar, photo)
-            frames, border, rest = pasted(pipe, avatar, photo, motion, step)
-            own = np.abs(np.diff(photo.astype(float), axis=0))[border[1:]].mean()
-            seam = np.mean([np.abs(np.diff(x.astype(float), axis=0))[border[1:]].mean() for x in frames])
-            flicker = np.mean([np.abs(b.astype(float) - a)[border].mean() for a, b in pairwise(frames)])
+            mean, deviation = colours(pipe, pipe.reconstruct(photo), photo)
+            frames, close, border, rest = pasted(pipe, avatar, photo, motion, step)
+            steps = [np.abs(np.diff(x.astype(float), axis=0))[border[1:]] for x in (photo, *frames)]
+            changes = [np.abs(b.astype(float) - a)[border] for a, b in pairwise(close)]
+            seam = "none in it"  # where the photo ends before the border
+            if border.any():
+                seam = f"{np.mean(steps[1:]):.2f} / {np.mean(steps[0]):.2f} {np.mean(changes):8.3f}"
             print(
                 f"{person:7s} {mean[0]:5.1f} ({mean[1]:+.2f} %) {deviation[0]:4.1f} ({deviation[1]:+.2f} %) "
-                f"{seam:.2f} / {own:.2f} {flicker:8.3f} {rest:8.3f}"
+                f"{seam:22s} {rest:8.3f}",
+                flush=True,
             )
             cells += [photo, *frames]
             labels += [person, *(str(step * k) for k in range(len(frames)))]
@@ -101,8 +105,10 @@ def unmoved(avatar: "Avatar") -> "Motion":
 
 def pasted(
     pipe: "InvertAvatarPipeline", avatar: "Avatar", photo: "np.ndarray", motion: "Motion", step: int
-) -> "tuple[list[np.ndarray], np.ndarray, float]":
-    """Frames of a head in its photo, [H, W] where they blend, and by how much a head at rest differs from the photo."""
+) -> "tuple[list[np.ndarray], list[np.ndarray], np.ndarray, float]":
+    """Frames of a head in its photo, and some in a row; [H, W] where they blend; and by how much a head at rest differs
+    from the photo.
+    """
     import numpy as np
 
     from invertavatar.pasted import prepare, read_scene
@@ -113,13 +119,16 @@ def pasted(
     border = np.zeros(photo.shape[:2], bool)
     border[plate.rows, plate.columns] = ((plate.share > 0.02) & (plate.share < 0.98))[..., 0]
     frames = list(pipe.animate_stream(avatar, motion=motion, into=photo, frames=slice(0, None, step)))
+    close = list(pipe.animate_stream(avatar, motion=motion, into=photo, frames=slice(step, step + IN_A_ROW)))
     (same,) = pipe.animate_stream(avatar, motion=unmoved(avatar), into=photo)
-    return frames, border, float(np.abs(same.astype(float) - photo).mean())
+    return frames, close, border, float(np.abs(same.astype(float) - photo).mean())
 
 
 def costs(pipe: "InvertAvatarPipeline", avatar: "Avatar", photo: "np.ndarray", motion: "Motion") -> None:
     """Seconds of a processor for a frame, and megabytes at most, for frames of each size and for a photo of 4K."""
     import cv2
+
+    from invertavatar.scripts.measures import peak_memory
 
     frames = 4
     large = cv2.resize(photo, (LARGE, LARGE), interpolation=cv2.INTER_CUBIC)
@@ -132,8 +141,7 @@ def costs(pipe: "InvertAvatarPipeline", avatar: "Avatar", photo: "np.ndarray", m
         for _ in stream:
             pass
         seconds = (time.process_time() - started) / frames
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{label:26s} {seconds:.2f} s a frame, {most:.0f} MB")
+        print(f"{label:26s} {seconds:.2f} s a frame, {peak_memory() / 2**20:.0f} MB")
 
 
 if __name__ == "__main__":

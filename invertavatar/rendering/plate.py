@@ -28,6 +28,7 @@ class PasteSettings(NamedTuple):
     stretch: float = 3.0  # by which what was seen aslant is drawn out, from which on it is not kept
     soft: int = 5  # pixels over which places that are seen and that are not blend; odd
     strands: float = 9.0  # degrees of a turn over which strands beside the head go
+    moves: float = 0.05  # that they are moved by, at least; shoulders stand and stay
     crown: tuple[float, float] = (0.0, 0.35)  # above the head's middle, between which hair is fitted to its outline
     fitted: tuple[float, float] = (0.9, 1.35)  # by which it may shrink and grow
     rim: float = 0.03  # around the person that is painted over
