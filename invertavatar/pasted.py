@@ -211,6 +211,7 @@ def prepare(
     surface = bare_surface(networks.head_model, head, camera, side)
     seen = looked_closer(networks.head_model, places, torch.ones_like(blend[:, :1]), surface, reprojection).seen
     own = own._replace(places=places, seen=seen)
+    plate = plate.around(surface.mask[0, 0].cpu().numpy(), settings)
     return own._replace(plate=plate.with_rest(rendered(pipe, avatar, own, rest, rest)))
 
 

@@ -45,8 +45,8 @@ def measure_picture(
     """Colours of the face against the photo's, the seam and the flicker around a head in its photo, seconds and memory.
 
     Colours are those of an avatar of the first photo, all else of one of four, in grey levels of 255. The border is
-    where rendered head and photo blend; seam: the mean difference of neighbouring rows there, over that in the untouched
-    photo. Flicker: the mean change there from one frame to the next. Seconds are those of one processor; memory is the
+    where rendered head and photo blend; seam: the mean difference of neighbouring rows there, over that in the photo as
+    it was. Flicker: the mean change there from one frame to the next. Seconds are those of one processor; memory is the
     most that was held so far.
     """
     with error_sentences(debug):

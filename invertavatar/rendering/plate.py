@@ -34,6 +34,7 @@ class PasteSettings(NamedTuple):
     rim: float = 0.03  # around the person that is painted over
     fill: int = 256  # pixels at which it is painted
     edge: float = 0.12  # of what is rendered, over which it gives way to the picture
+    far: tuple[float, float] = (0.25, 0.45)  # from the head model at rest, between which it does so too
     body: tuple[float, float] = (0.75, 1.05)  # beneath the head's middle, between which it does so
 
 
@@ -62,6 +63,11 @@ class Plate:
     # Once it is known how the head is rendered at rest: colour of the picture and how far its outline is beyond the
     # rendered one, colour and opacity as rendered, and what the background lacks; [h, w, 4, 4 and 3] float32
     known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def around(self, mask: np.ndarray, settings: PasteSettings) -> "Plate":
+        """The same, which keeps more of the picture: what is far from the head's mask [f, f] at rest."""
+        distance = cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 3) * 2 * self.room / len(mask)
+        return replace(self, share=self.share * (1 - ramp(self._enlarged(distance), *settings.far))[..., None])
 
     def with_rest(self, layer: Layer) -> "Plate":
         """The same, which knows how the head is rendered at rest."""
@@ -125,10 +131,6 @@ def plate_of(
     x = ((np.arange(right - left) + 0.5 - inner[0]) / scale).astype(np.float32)
     y = ((np.arange(bottom - top) + 0.5 - inner[1]) / scale).astype(np.float32)
 
-    def ramp(distance, start, end):
-        share = np.clip((distance - start) / (end - start), 0, 1)
-        return share * share * (3 - 2 * share)
-
     edge = settings.room - settings.edge
     share = 1 - np.maximum(ramp(np.abs(x), edge, settings.room), ramp(np.abs(y), edge, settings.room)[:, None])
     share = share * (1 - ramp(y, *settings.body))[:, None]
@@ -143,6 +145,12 @@ def plate_of(
     return Plate(
         picture, rows, columns, inner, scale, person, behind, share[..., None].astype(np.float32), settings.room
     )
+
+
+def ramp(x: np.ndarray, start: float, end: float) -> np.ndarray:
+    """0 up to `start`, 1 from `end` on, with level ends."""
+    share = np.clip((x - start) / (end - start), 0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def without_person(part: np.ndarray, person: np.ndarray, rim: float, size: int) -> np.ndarray:
