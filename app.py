@@ -31,6 +31,7 @@ from invertavatar.app.style import banner, listed, status
 from invertavatar.app.visitors import Visitors
 from invertavatar.avatar import Avatar
 from invertavatar.face.motion import ANIMATION_REGIONS, check_neutral_frame
+from invertavatar.rendering.framing import FRAMINGS
 
 logger = logging.getLogger("invertavatar.app")
 
@@ -97,7 +98,7 @@ def workspace() -> tempfile.TemporaryDirectory:
 def check_photos(photos, face_index=0):
     """See what is found in each photo, before anything is built."""
     found, good, bad = [], [], []
-    for portrait, sentence in people.read_photos(*chosen(photos, face_index)) if photos else ():
+    for portrait, sentence in people.read_photos(*chosen(photos, face_index), model.finest()) if photos else ():
         if portrait is None:
             bad.append(sentence)
         else:
@@ -191,6 +192,10 @@ def animate(
     neutral_frame="",
     sound=None,
     speech=None,
+    framing="photo",
+    into_photo=False,
+    into=None,
+    photos=None,
 ):
     """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result.
 
@@ -210,6 +215,8 @@ def animate(
         "smooth": arguments.number("the smoothing", smoothing, 0, 1),
         "background": views.checked_background(background, background_picture),
         "height": arguments.size(size, STILL_SIZE),
+        "framing": arguments.choice("the frame", framing, FRAMINGS, "photo"),
+        "into": views.checked_into(into_photo, photos, into, MAX_SECONDS),
     }
     beside, mark = arguments.switch("beside", beside), arguments.switch("the mark", mark, default=True)
     neutral_frame = arguments.text("the neutral frame", neutral_frame) or None
@@ -367,9 +374,9 @@ def build() -> gr.Blocks:
         gr.Markdown(style.TITLE)
         who = gr.HTML(banner(None))
         with gr.Tab("Avatar"):
-            changes = avatar_tab(ticket, who)
+            changes, photos = avatar_tab(ticket, who)
         with gr.Tab("Animate"):
-            animate_tab(ticket)
+            animate_tab(ticket, photos)
         with gr.Tab("Explore") as tab:
             explore_tab(ticket, changes, tab)
         with gr.Tab("Live"):
@@ -385,8 +392,8 @@ def listen(event, handler: Callable, inputs, outputs, **options):
     return attach(fn=in_sentences(handler), **options)
 
 
-def avatar_tab(ticket: gr.State, who: gr.HTML) -> list:
-    """Photos in, avatar out; returns the events after which there is another avatar, or none."""
+def avatar_tab(ticket: gr.State, who: gr.HTML) -> tuple[list, gr.Gallery]:
+    """Photos in, avatar out; returns the events after which there is another avatar, or none, and the photos."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             photos = gr.Gallery(
@@ -460,13 +467,14 @@ def avatar_tab(ticket: gr.State, who: gr.HTML) -> list:
     listen(chosen.then, check_photos, [photos, face_index], [found, sentences], **OWN)
     saving = listen(save_button.click, save, ticket, saved)
     saving.success(None, js="() => setTimeout(() => document.querySelector('#saved').click(), 300)", **OWN)
-    return [
+    changes = [
         listen(build_button.click, reconstruct, [ticket, photos, consent, face_index], outputs, **HEAVY),
         listen(add_button.click, update, [ticket, photos, face_index], outputs, **HEAVY),
         listen(sample_button.click, sample, [ticket, seed, variety], outputs, **HEAVY),
         listen(load_button.upload, load, [ticket, load_button], outputs, **HEAVY),
         listen(forget_button.click, forget, ticket, outputs),
     ]
+    return changes, photos
 
 
 def example_person(event: gr.SelectData):
@@ -474,7 +482,7 @@ def example_person(event: gr.SelectData):
     return [str(EXAMPLES / f"{EXAMPLE_PEOPLE[event.index]}_{number}.jpg") for number in range(1, 5)]
 
 
-def animate_tab(ticket: gr.State) -> None:
+def animate_tab(ticket: gr.State, photos: gr.Gallery) -> None:
     """Drivers in, films out."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -507,7 +515,19 @@ def animate_tab(ticket: gr.State) -> None:
                 label="What moves",
                 elem_id="region",
             )
+            into_photo = gr.Checkbox(
+                False,
+                label="Into the first photo",
+                info="The head moves in its whole photo, at its full size.",
+                elem_id="into_photo",
+            )
             with gr.Accordion("More", open=False):
+                into = gr.File(
+                    label="Into another photo of the person, or a video: its head is replaced",
+                    file_types=["image", "video"],
+                    height=110,
+                    elem_id="into",
+                )
                 relative = gr.Checkbox(
                     True, label="Relative to the driver's own neutral face", info="A photo is taken as it is."
                 )
@@ -534,6 +554,12 @@ def animate_tab(ticket: gr.State) -> None:
                     image_mode=None,
                 )
                 size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
+                framing = gr.Radio(
+                    [("As the photos", "photo"), ("Head", "head"), ("Bust", "bust")],
+                    value="photo",
+                    label="Frame",
+                    elem_id="framing",
+                )
                 sound = gr.File(
                     label="Sound instead of the driver's; a photo lasts as long as it",
                     file_types=["audio", "video"],
@@ -567,7 +593,7 @@ def animate_tab(ticket: gr.State) -> None:
                 elem_id="files",
             )
     inputs = [ticket, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
-    inputs += [neutral_frame, sound, speech]
+    inputs += [neutral_frame, sound, speech, framing, into_photo, into, photos]
     job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
     listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
     for clip, name in zip(clips, EXAMPLE_CLIPS, strict=True):

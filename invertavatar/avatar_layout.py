@@ -84,11 +84,13 @@ class Layout:
     Args:
         sizes: What words of the shapes stand for.
         scales: How many maps each encoder's state has, after the first photo; None for any number.
+        detail: Pixels of its photos at most.
         model: `InvertAvatarPipeline.fingerprint` of the model whose layout it is.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     scales: Mapping[str, int] | None = None
+    detail: int = MAX_SIZE
     model: str | None = None
 
     def check(self, tensors: Mapping[str, tuple[Shape, str]], num_photos: int) -> None:
@@ -116,6 +118,8 @@ class Layout:
             known = [sizes.get(size, size) for size in expected.shape]
             if len(shape) != len(known) or not all(map(partial(_binds, sizes), expected.shape, shape)):
                 raise ValueError(f"its {name} is {shortened(list(shape))} where [{', '.join(map(str, known))}] belongs")
+        if sizes.get("detail", 0) > self.detail:
+            raise ValueError(f"its photos have {sizes['detail']} pixels on a side, and {self.detail} are the most")
         if sizes["posture"] not in (0, len(POSTURE_NAMES)):
             raise ValueError(f"its rest.posture has {sizes['posture']} numbers")
         if num_photos and not 1 <= sizes["views"] <= min(num_photos, LIMIT):
@@ -139,7 +143,6 @@ def layout_of(networks: Networks, model: str) -> Layout:
         "layers": generator.num_ws,
         "w_dim": generator.config.w_dim,
         "maps": networks.texture_encoder.config.resolution,
-        "detail": generator.config.detail_resolution,
         "vertices": len(head_model.mean),
         "controls": len(head_model.displacement.mean),
         "residual": len(head_model.residual_region),
@@ -150,7 +153,7 @@ def layout_of(networks: Networks, model: str) -> Layout:
         for index, scale in enumerate(encoder.unet.decoder_scales):
             sizes[f"{state}.{index} channels"] = encoder.config.channels[scale]
             sizes[f"{state}.{index} size"] = encoder.config.resolution >> scale
-    return Layout(sizes, scales, model)
+    return Layout(sizes, scales, generator.config.detail_resolution, model)
 
 
 def described(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Shape, str]]:

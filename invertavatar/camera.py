@@ -32,6 +32,7 @@ class Camera(NamedTuple):
     rotation: Tensor  # [B, 3, 3] head -> camera
     field_of_view: float = 0.0  # degrees; 0 for weak perspective
     zoom: float = 1.0  # above 1 the head grows in the picture
+    shift: Tensor | None = None  # [B, 2] by which pictures move, right and DOWN, in -1..1 across the picture
 
     def project(self, points: Tensor) -> Tensor:
         """See `project`."""
@@ -79,7 +80,9 @@ def inverse(matrix: Tensor) -> Tensor:
     return rows / (rows[..., 0, :] * a).sum(-1)[..., None, None]
 
 
-def project(points: Tensor, rotation: Tensor, field_of_view: float = 0.0, zoom: float = 1.0) -> Tensor:
+def project(
+    points: Tensor, rotation: Tensor, field_of_view: float = 0.0, zoom: float = 1.0, shift: Tensor | None = None
+) -> Tensor:
     """Project head-space points into the crop.
 
     Args:
@@ -87,13 +90,16 @@ def project(points: Tensor, rotation: Tensor, field_of_view: float = 0.0, zoom: 
         rotation: [B, 3, 3] head -> camera.
         field_of_view: Degrees; 0 is weak perspective.
         zoom: Above 1 the head grows in the picture.
+        shift: [B, 2] see `Camera`.
 
     Returns:
         [B, V, 3]: x right and y DOWN in [-1, 1] inside the crop, then depth, larger is nearer to the viewer.
     """
     x, y, z = (points @ rotation.transpose(-1, -2)).unbind(-1)
     scale = zoom / (1 - z * math.tan(math.radians(field_of_view) / 2))
-    return torch.stack([x * scale, -y * scale, z], -1)
+    place = torch.stack([x * scale, -y * scale], -1)
+    place = place if shift is None else place + shift[:, None]
+    return torch.cat([place, z[..., None]], -1)
 
 
 def pixel_centres(size: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -103,7 +109,9 @@ def pixel_centres(size: int, device: torch.device | None = None) -> tuple[Tensor
     return right, up
 
 
-def rays(rotation: Tensor, size: int, field_of_view: float = 0.0, zoom: float = 1.0) -> tuple[Tensor, Tensor]:
+def rays(
+    rotation: Tensor, size: int, field_of_view: float = 0.0, zoom: float = 1.0, shift: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Viewing rays in head space, one for each pixel; a point on a ray is `origin + t * direction` with t = z in camera
     space, so that t runs from 1 (near) to -1 (far) through the head for every kind of camera.
 
@@ -112,12 +120,16 @@ def rays(rotation: Tensor, size: int, field_of_view: float = 0.0, zoom: float = 
         size: H = W in pixels.
         field_of_view: Degrees; 0 is weak perspective.
         zoom: Above 1 the head grows in the picture.
+        shift: [B, 2] see `Camera`.
 
     Returns:
         Two of [B, size * size, 3]: the points at t = 0 and the steps for one unit of t.
     """
     right, up = pixel_centres(size, rotation.device)
-    right, up = right.flatten() / zoom, up.flatten() / zoom
+    right, up = right.flatten(), up.flatten()
+    if shift is not None:
+        right, up = right - shift[:, :1], up + shift[:, 1:]
+    right, up = right / zoom, up / zoom
     origin = torch.stack([right, up, torch.zeros_like(up)], -1)
     # The eye stands at distance 1 / tan(fov / 2); toward it (t > 0) the rays draw together.
     slope = -math.tan(math.radians(field_of_view) / 2)

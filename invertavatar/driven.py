@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .face.motion import Motion
+from .head.head_model import JOINTS, HeadModel
 from .rendering.background import shifts
 
 # Pixels at a time on CUDA, where a frame alone leaves most of a GPU idle: 16 frames of 512 px take some 3 GB.
@@ -25,6 +26,7 @@ class Drive(NamedTuple):
     blend: Tensor | None = None  # [T, K] how much each photo counts, see `DrivenHead`
     posture: Tensor | None = None  # [T, 12] likewise
     shifts: Tensor | None = None  # [T, 2, 3] see `background.shifts`
+    stay: Tensor | None = None  # [T, 2] from `standing`
 
     def batch(self, start: int, size: int) -> "Drive":
         """`size` frames from `start` on; beyond the end the last one is repeated."""
@@ -48,6 +50,26 @@ def drive(motion: Motion, view: Tensor, blend: Tensor | None, device: torch.devi
         posture=posture_of(motion, device),
         shifts=None if moved is None else moved.to(device),
     )
+
+
+def standing(head_model: HeadModel, joints: Tensor, clip: Drive, view: Tensor, rest: Tensor) -> Tensor:
+    """How far frames have to be moved for the body to stay where it is at rest, and the head to move upon it: [T, 2], x
+    right and y DOWN, in head units.
+
+    Args:
+        head_model: The head model.
+        joints: [J, 3] of the person.
+        clip: What moves them.
+        view: [3, 3] or [T, 3, 3], by which all of the person is turned.
+        rest: [1, 3, 3] the head's rotation at rest.
+    """
+
+    def body(turn):  # where it lies, [B, 3], in the camera's space before the person is turned
+        return (turn @ head_model.neck(joints, turn)[1][:, JOINTS.index("torso"), :, None])[..., 0]
+
+    moved = body(rest.to(clip.turn)) - body(clip.turn)
+    x, y, _ = (view.to(clip.turn) @ moved[..., None])[..., 0].unbind(-1)
+    return torch.stack([x, -y], -1)
 
 
 def posture_of(motion: Motion, device: torch.device) -> Tensor | None:

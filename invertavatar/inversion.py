@@ -21,6 +21,7 @@ from .models.recurrent_unet import FusionMode, FusionState
 from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.face_window import FaceWindow, face_window
+from .rendering.framing import Framing, ends
 from .rendering.observation import PhotoMaps, View, observe, observed_texture, texture_sum
 from .rendering.reprojection import Sources, filled, looked_closer, nothing_shown, reproject, sources
 from .rendering.resize import halved, resize
@@ -255,6 +256,7 @@ def render_frame(
     camera: Camera,
     size: int,
     jitter: torch.Generator | bool = False,
+    framing: Framing | None = None,
 ) -> Frame:
     """Render driven heads.
 
@@ -266,11 +268,15 @@ def render_frame(
         camera: How they are seen.
         size: H = W of the picture.
         jitter: See `VolumeRenderer.forward`.
+        framing: Says whether the person ends where the photos do; by default as the networks have it.
     """
     generator, config = networks.generator, networks.generator.config
     if config.surface_rendering:
         look, rendering = look_at(networks, ws, features, head, camera, size)
         composite = generator.compose(look)
+        if framing is not None and framing.fades and features.sources is not None:
+            left = ends((look.closer or look.shown).inside, camera, framing, generator.framing)
+            composite = composite._replace(colour=composite.colour * left, opacity=composite.opacity * left)
         colour, opacity = (resize(x, size) for x in composite)
         depth = continued(look.surface.depth, look.surface.mask, generator.reprojection.flow_size)
         return Frame(colour, opacity, resize(depth, size) * opacity, rendering)

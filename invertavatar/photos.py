@@ -84,7 +84,7 @@ def with_photo(
     kept = {"rest_sum": known.rest_sum, "crown": known.crown, "shape": shape, "displacement": known.displacement}
     if avatar is None or not avatar.photos:
         landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
-        behind = backdrop(portrait.picture, portrait.matte[0, 0].cpu().numpy())
+        behind = backdrop(portrait.picture, *(x[0, 0].cpu().numpy() for x in (portrait.matte, portrait.inside)))
         rest = Motion(
             rotation=portrait.rotation,
             expression=portrait.expression,

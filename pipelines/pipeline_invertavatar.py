@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import invertavatar
+from invertavatar import pasted
 from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
 from invertavatar.avatar_layout import Layout, layout_of, shortened
@@ -28,7 +29,7 @@ from invertavatar.baked_avatar import BakedAvatar
 from invertavatar.baking import baked
 from invertavatar.camera import Camera
 from invertavatar.devices import best_device
-from invertavatar.driven import Drive, drive, frames_at_a_time, posture_of
+from invertavatar.driven import Drive, drive, frames_at_a_time, posture_of, standing
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.face.capture import capture
 from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
@@ -52,6 +53,7 @@ from invertavatar.recordings import Pending, Recordings
 from invertavatar.rendering import rasterizer_nvdiffrast
 from invertavatar.rendering.background import compose, resolve_background, shifted
 from invertavatar.rendering.fixed_sizes import FixedSizes
+from invertavatar.rendering.framing import Framing, check_framing, framing_of
 from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.uv import uv_atlas
@@ -230,9 +232,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self._check_callback(callback[1])
         photos, names = load_images(image)
         steps, tracker = list(zip(photos, names, strict=True)), self._tracker()
+        finest = self.generator.config.detail_resolution
 
         def prepared(step):
-            return prepare_portrait(step[0], tracker, step[1], face_index)
+            return prepare_portrait(step[0], tracker, step[1], face_index, finest=finest)
 
         try:
             with closing(ahead(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:
@@ -407,7 +410,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
         field_of_view: float | None = None,
         zoom: float = 1.0,
         height: int = 512,
+        width: int | None = None,
+        framing: str = "photo",
         background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
+        into: "str | Path | np.ndarray | PIL.Image.Image | None" = None,
+        into_face_index: int = 0,
         batch_size: int | None = None,
         frames: slice = slice(None),
         crossfade: float = 0.4,
@@ -436,13 +443,20 @@ class InvertAvatarPipeline(DiffusionPipeline):
             roll: Degrees, clockwise.
             field_of_view: Degrees of the camera, 0 for weak perspective; the model's own by default.
             zoom: Above 1 the head grows.
-            height: S, height and width of the frames.
+            height: H of the frames in pixels.
+            width: W; as much as H by default.
+            framing: "photo" shows as much as most photos do, "head" the head alone, "bust" all there is of the person,
+                who ends in a curve below, and "crop" the square that the networks work on, whatever there is in it.
             background: "original", "blur", "transparent", a colour ("gray", "#3366cc") or a picture.
+            into: A photo, or a video, in which the person's head is replaced; frames are as large as it is, up to 4096
+                pixels, and what says how frames are seen (from `follow_translation` to `background`) has no effect. In
+                a video the driver's expression takes the place of its own where `animation_region` says so.
+            into_face_index: Which of several faces there, 0 is the largest.
             batch_size: Frames rendered at a time; by default one, and on CUDA as many as make good use of it.
             frames: Which of the driver's frames are rendered; the driver's neutral and the smoothing come from all.
             crossfade: Seconds in which hair and shoulders change over from one photo to the next as the head turns; 0
                 where frames do not follow each other.
-            output_type: "uint8" for arrays [S, S, 3 or 4], "pt" for tensors [3 or 4, S, S] in 0..1.
+            output_type: "uint8" for arrays [H, W, 3 or 4], "pt" for tensors [3 or 4, H, W] in 0..1.
             callback_on_step_end: Called after each frame; see the class.
             callback_on_step_end_tensor_inputs: See the class.
 
@@ -455,8 +469,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         # All that can be wrong is said before a long video is tracked.
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        if into is not None:
+            pasted.check_into(self)
         self.check_inputs(avatar, driving_video, driving_image, motion, callback_on_step_end_tensor_inputs)
         check_frames(field_of_view, zoom, height, batch_size, output_type, ("uint8", "pt"))
+        check_framing(framing, width)
         check_retargeting(animation_region, motion_scale, smooth)
         if neutral_frame is not None:
             check_neutral_frame(neutral_frame)
@@ -464,20 +481,26 @@ class InvertAvatarPipeline(DiffusionPipeline):
             raise InvertAvatarError(f"crossfade is a time in seconds, 0 or more, not {crossfade}.")
         view = rotations(yaw, pitch, roll)
         avatar = avatar.to(self._execution_device)
-        behind = resolve_background(background, avatar.backdrop, height)
+        scene = None if into is None else pasted.read_scene(self, avatar, into, into_face_index)
+        frame = self.framing_of(avatar, framing, height, width)
+        behind = resolve_background(background, avatar.backdrop, frame)
         driver = motion
         if driver is None:
             driver = self.track(driving_video if driving_video is not None else driving_image)
         if neutral_frame is not None:
             driver = driver.with_neutral_frame(neutral_frame)
+        options = {"relative_motion": relative_motion, "motion_scale": motion_scale, "smooth": smooth}
+        if scene is not None:
+            motion = pasted.driven_motion(driver, scene, animation_region, **options)
+            rendered = pasted.pasted_frames(self, avatar, scene, motion, frames)
+            rendered = self._finished(rendered, len(motion[frames]), output_type, callback)
+            return FrameStream(rendered, len(motion[frames]), motion.fps, driver)
         motion = retarget(
             driver,
             avatar.rest,
             animation_region=animation_region,
-            relative_motion=relative_motion,
-            motion_scale=motion_scale,
-            smooth=smooth,
             follow_translation=follow_translation,
+            **options,
         )
         whole, motion = motion, motion[frames]
         if view.ndim == 3 and len(view) not in (1, motion.num_frames):
@@ -492,7 +515,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             blend = blend if alone else blend[frames]
         camera = {"field_of_view": field_of_view, "zoom": zoom}
         recorded = callback_on_step_end is None  # a callback may change whatever it likes
-        layers = self._layers(avatar, motion, view, camera, height, batch_size, blend, recorded)
+        layers = self._layers(avatar, motion, view, camera, frame, batch_size, blend, recorded)
         rendered = self._stream(layers, behind, output_type, callback)
         return FrameStream(rendered, motion.num_frames, motion.fps, driver)
 
@@ -529,11 +552,33 @@ class InvertAvatarPipeline(DiffusionPipeline):
         for frames in staggered(pictures, finish) if late else map(finish, pictures):
             yield from frames
 
+    def _finished(self, pictures, total, output_type, callback):
+        """Pictures [H, W, 3] uint8 as `animate_stream` gives them."""
+        try:
+            for step, picture in enumerate(self._with_progress(pictures, total, "Rendering")):
+                if output_type == "uint8" and callback[0] is None:
+                    yield picture
+                    continue
+                frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+                frame = self._at_step_end(callback, step, frames=frame)["frames"][0]
+                as_bytes = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+                yield as_bytes.cpu().numpy() if output_type == "uint8" else frame
+        finally:
+            self.maybe_free_model_hooks()
+
     @torch.no_grad()
-    def _layers(self, avatar, motion, view, camera, height, batch_size, blend=None, recorded=True):
-        """What `render_frames` returns, batch after batch; `view` [3, 3], or one for each frame, turns all of it."""
+    def _layers(self, avatar, motion, view, camera, frame: Framing, batch_size, blend=None, recorded=True):
+        """What `render_frames` returns, cut out, batch after batch; `view` [3, 3], or one for each frame, turns all of
+        it.
+        """
+        height = frame.side
         features = self.canonical_features(avatar, height)
-        whole, num_frames = drive(motion, view.expand_as(motion.rotation), blend, avatar.device), motion.num_frames
+        view, num_frames = view.expand_as(motion.rotation), motion.num_frames
+        whole = drive(motion, view, blend, avatar.device)
+        camera = camera | {"zoom": camera["zoom"] / frame.extent}
+        if frame.stands and whole.shifts is None:  # shoulders that the driver moves do not stand
+            stay = standing(self.head_model, avatar.shape.joints, whole, view, avatar.rest.rotation)
+            whole = whole._replace(stay=stay * camera["zoom"])
         tile = self.generator.renderer.rays_per_tile
         default = frames_at_a_time(avatar.device, height) if tile is None else 1
         size = min(batch_size or default, num_frames)
@@ -541,10 +586,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
 
         def layers(ws, shape, features, clip):
             person = replace(avatar, ws=ws, shape=shape)
-            rendered = self.render_frames(person, features, clip, camera, height)
-            if clip.shifts is None:
-                return rendered
-            return shifted(torch.cat(rendered, 1), clip.shifts).split([3, 1, 1], 1)
+            rendered = torch.cat(self.render_frames(person, features, clip, camera, height, frame), 1)
+            if clip.shifts is not None:
+                rendered = shifted(rendered, clip.shifts)
+            return frame.cut(rendered).split([3, 1, 1], 1)
 
         late = recorded and self._recordings is not None
         room = (
@@ -552,7 +597,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             if late and blend is not None
             else FixedSizes()
         )
-        key = ("frames", height, tile, room.photos, *camera.values())
+        key = ("frames", frame, tile, room.photos, *camera.values())
         render = self._recorded(layers, key, room, recorded)
 
         def begin(start):
@@ -598,6 +643,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
         field_of_view: float | None = None,
         zoom: float = 1.0,
         height: int = 512,
+        width: int | None = None,
+        framing: str = "photo",
         background: "str | Path | np.ndarray | PIL.Image.Image" = "gray",
         batch_size: int | None = None,
         output_type: str = "pil",
@@ -615,6 +662,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             field_of_view: See `animate_stream`.
             zoom: See `animate_stream`.
             height: See `animate_stream`.
+            width: See `animate_stream`.
+            framing: See `animate_stream`.
             background: See `animate_stream`.
             batch_size: See `animate_stream`.
             output_type: "pil", "np" ([T, S, S, C] in 0..1) or "pt" ([T, C, S, S] in 0..1).
@@ -631,6 +680,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         self._check_avatar(avatar)
         check_frames(field_of_view, zoom, height, batch_size, output_type)
+        check_framing(framing, width)
         rotation = rotations(yaw, pitch, roll).reshape(-1, 3, 3)
         scores, residual = posed_expression(avatar, expression)
         still = torch.eye(3).expand_as(rotation)
@@ -642,9 +692,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
             posture=avatar.rest.posture.expand(len(rotation), -1),
         )
         avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
-        behind = resolve_background(background, avatar.backdrop, height)
+        frame = self.framing_of(avatar, framing, height, width)
+        behind = resolve_background(background, avatar.backdrop, frame)
         view, frames, depths = (rotation if turn_body else still), [], []
-        for colour, opacity, depth in self._layers(avatar, motion, view, camera, height, batch_size):
+        for colour, opacity, depth in self._layers(avatar, motion, view, camera, frame, batch_size):
             self._check_finite((colour, opacity, depth))
             frames.append(compose(colour, opacity, behind))
             depths.append((depth / opacity).where(opacity > 0.5, torch.nan))
@@ -760,10 +811,22 @@ class InvertAvatarPipeline(DiffusionPipeline):
         self._check_finite(features._replace(views=None))
         return features._replace(off=off)
 
+    def framing_of(self, avatar: Avatar, framing: str, height: int, width: int | None = None) -> Framing:
+        """How frames of an avatar are cut out of its crop; for the arguments see `animate_stream`."""
+        head_model, off = self.head_model, self.head_model.stand_off(avatar.displacement)
+        rest = head_model.dressed(head_model(avatar.shape, avatar.rest.expression.to(avatar.device)), off)[0]
+        return framing_of(framing, self.generator.framing, head_model, rest, avatar.views, height, width)
+
     def render_frames(
-        self, avatar: Avatar, features: CanonicalFeatures, clip: Drive, camera: Mapping[str, float], height: int
+        self,
+        avatar: Avatar,
+        features: CanonicalFeatures,
+        clip: Drive,
+        camera: Mapping[str, float],
+        height: int,
+        framing: Framing | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Render frames of one avatar over nothing.
+        """Render frames of one avatar over nothing, of the whole crop.
 
         Args:
             avatar: On the pipeline's device.
@@ -771,6 +834,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             clip: What moves B frames.
             camera: "field_of_view" in degrees, None for the model's own, and "zoom": see `animate_stream`.
             height: S.
+            framing: See `render_frame`.
 
         Returns:
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
@@ -781,8 +845,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
         field_of_view = camera["field_of_view"]
         if field_of_view is None:
             field_of_view = self.generator.config.field_of_view
-        seen = Camera(clip.rotation, field_of_view, camera["zoom"])
-        frame = render_frame(self._networks(), avatar.ws, features, head._replace(blend=clip.blend), seen, height)
+        seen = Camera(clip.rotation, field_of_view, camera["zoom"], clip.stay)
+        head = head._replace(blend=clip.blend)
+        frame = render_frame(self._networks(), avatar.ws, features, head, seen, height, framing=framing)
         return frame.colour, frame.opacity, frame.depth
 
     # 5. Helpers

@@ -41,6 +41,8 @@ from invertavatar.scripts.console import (
 from invertavatar.scripts.team import gathered
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     import numpy as np
 
     from invertavatar import InvertAvatarPipeline
@@ -80,7 +82,20 @@ def animate(
     yaw: Annotated[float, typer.Option(min=-90, max=90, help="Degrees added, to the picture's right.")] = 0.0,
     pitch: Annotated[float, typer.Option(min=-90, max=90, help="Degrees added, upwards.")] = 0.0,
     roll: Annotated[float, typer.Option(min=-180, max=180, help="Degrees added, clockwise.")] = 0.0,
-    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the picture in px.")] = 512,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Height of the picture in px.")] = 512,
+    width: Annotated[
+        int | None, typer.Option(min=64, max=2048, help="Width of the picture in px; its height by default.")
+    ] = None,
+    framing: Annotated[
+        Literal["photo", "head", "bust", "crop"],
+        typer.Option(help="As much as photos show, the head, all there is of the person, or the networks' own square."),
+    ] = "photo",
+    into: Annotated[
+        str | None,
+        typer.Option(
+            help='Photo or video of the person in which the head is replaced, in full size; "photo" is the first photo.'
+        ),
+    ] = None,
     background: Annotated[
         str, typer.Option(help=f"{', '.join(BACKGROUNDS)}, a colour such as #3366cc, or a picture.")
     ] = "gray",
@@ -132,7 +147,8 @@ def animate(
     check_saved_motion(save_motion)
     movies = numbered(output, len(drivers))
     motions = numbered(save_motion, len(drivers)) if save_motion else []
-    inputs = [*photos, *drivers, *(path for path in (avatar, audio, speech) if path)]
+    scene = check_into(into, photos, output, follow)
+    inputs = [*photos, *drivers, *(path for path in (avatar, audio, speech, scene) if path)]
     check_inputs(inputs)
     check_outputs([*movies, *motions, *([save_avatar] if save_avatar else [])], inputs, overwrite)
 
@@ -194,27 +210,32 @@ def animate(
                 pitch=pitch,
                 roll=roll,
                 height=size,
+                width=width,
+                framing=framing,
                 background=background,
+                into=scene,
             )
-            frames = team.render(f"frames_{k}", lambda part, stream=stream: stream(frames=part), motion.num_frames)
+            film = scene if scene and not is_photo(scene) else None
+            count, rate = length_in(film, motion) if film else (motion.num_frames, motion.fps)
+            frames = team.render(f"frames_{k}", lambda part, stream=stream: stream(frames=part), count)
             if not team.leads:
                 continue
             if side_by_side:
-                frames = beside(frames, portrait, None if speech else driver, motion)
+                frames = beside(frames, portrait, None if speech else driver, rate)
             if mark:
                 frames = map(mark_synthetic, frames)
-            still = motion.num_frames == 1
+            still = motion.num_frames == 1 and film is None
             if audio and still:
-                motion, frames = held(motion, frames, sound_length, max_frames)
-            lender = speech or driver
+                count, frames = held(motion, frames, sound_length, max_frames)
+            lender = speech or (driver if has_sound(driver, movie) or film is None else film)
             sound = audio or (lender if has_sound(lender, movie) and not no_audio else None)
-            width, height = write(movie, frames, motion.fps, sound, still=still and not audio)
+            width, height = write(movie, frames, rate, sound, still=still and not audio)
             if not quiet:
-                seconds, rate = time.perf_counter() - tracked, float(motion.fps)
+                seconds, rate = time.perf_counter() - tracked, float(rate)
                 print(
-                    f"{movie}: {motion.num_frames} frames of {width}x{height}, {motion.num_frames / rate:.1f} s at "
+                    f"{movie}: {count} frames of {width}x{height}, {count / rate:.1f} s at "
                     f"{rate:g} fps; tracked in {tracked - started:.1f} s, rendered in {seconds:.1f} s "
-                    f"({motion.num_frames / seconds:.1f} frames a second)"
+                    f"({count / seconds:.1f} frames a second)"
                 )
 
 
@@ -298,8 +319,36 @@ def spoken(
     return with_speech(driver, motion, region) if driver else motion
 
 
+def check_into(into: str | None, photos: list[Path], output: Path, follow: bool) -> Path | None:
+    """The photo or video that heads are put into.
+
+    Raises:
+        typer.TyperException: With one sentence that says what to change.
+    """
+    if into is None:
+        return None
+    if follow:
+        raise typer.TyperException(
+            "--follow moves the head in the picture, and --into keeps it on its body; leave one."
+        )
+    if into != "photo":
+        return Path(into)
+    if not photos or not photos[0].is_file():
+        raise typer.TyperException("--into photo means the first of the photos, and none is given as a file; name one.")
+    return photos[0]
+
+
+def length_in(film: Path, motion: "Motion") -> "tuple[int, Fraction]":
+    """How many frames a head in a video gets, and their rate: a still face all of the video's."""
+    from invertavatar.media import VideoReader
+
+    with VideoReader(film) as video:
+        own, rate = video.num_frames, video.fps
+    return (own if motion.num_frames == 1 else min(own, motion.resampled(rate).num_frames)), rate
+
+
 def beside(
-    frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path | None, motion: "Motion"
+    frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path | None, rate: "Fraction"
 ) -> "Iterator[np.ndarray]":
     """The frames, each with the person's photo and the driver's frame at its left, as far as there are such."""
     from invertavatar.media import VideoReader, load_image, side_by_side
@@ -309,7 +358,7 @@ def beside(
     elif is_photo(driver):
         driving_frames = repeat(load_image(driver))
     else:
-        driving_frames = VideoReader(driver, fps=motion.fps)
+        driving_frames = VideoReader(driver, fps=rate)
     for driving_frame, frame in zip(driving_frames, frames, strict=False):
         pictures = [picture for picture in (portrait, driving_frame, frame) if picture is not None]
         yield side_by_side(*pictures, height=frame.shape[0])
@@ -317,14 +366,13 @@ def beside(
 
 def held(
     motion: "Motion", frames: "Iterator[np.ndarray]", seconds: float, max_frames: int | None
-) -> "tuple[Motion, Iterator[np.ndarray]]":
-    """A still, and its picture, for as long as the sound lasts."""
-    from invertavatar.face.motion import Motion
+) -> "tuple[int, Iterator[np.ndarray]]":
+    """For how many frames a still lasts as long as the sound, and these."""
     from invertavatar.media.sound_length import frames_of_sound
 
     count = frames_of_sound(seconds, motion.fps)
     count = min(count, max_frames or count)
-    return Motion.concatenate([motion] * count), repeat(next(frames), count)
+    return count, repeat(next(frames), count)
 
 
 def has_sound(driver: Path, movie: Path) -> bool:

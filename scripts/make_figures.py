@@ -75,7 +75,9 @@ def make_figures(
 
         avatar = pipe.reconstruct([EXAMPLES / f"ben_{k}.jpg" for k in range(1, 5)])
         poses = [{}, *({name: 1.0} for name in ARKIT_NAMES)]
-        cells = [pipe.render(avatar, expression=scores, height=256, zoom=1.4, output_type="np")[0] for scores in poses]
+        cells = [
+            pipe.render(avatar, expression=scores, height=256, framing="head", output_type="np")[0] for scores in poses
+        ]
         cells = [(picture * 255).round().astype("uint8") for picture in cells]
         save_image(output / "expressions.webp", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
 

@@ -146,9 +146,9 @@ def avatar_of(pipe: "InvertAvatarPipeline", photos: list["Portrait"]) -> "Avatar
 def pictures(pipe: "InvertAvatarPipeline", avatar: "Avatar", motion: "Motion") -> Iterator[tuple[str, "Tensor"]]:
     """File names and pictures [3, S, S] in 0..1 that are compared."""
     for size, numbers in FRAMES.items():
-        frames = list(pipe.animate_stream(avatar, motion=motion, height=size, output_type="pt"))
+        frames = list(pipe.animate_stream(avatar, motion=motion, height=size, framing="crop", output_type="pt"))
         yield from ((f"frame_{k}_{size}.webp", frames[k]) for k in numbers)
-    yield "side_256.webp", pipe.render(avatar, yaw=SIDE, height=256, output_type="pt")[0]
+    yield "side_256.webp", pipe.render(avatar, yaw=SIDE, height=256, framing="crop", output_type="pt")[0]
 
 
 def compare(pipe: "InvertAvatarPipeline", folder: Path = FOLDER) -> Iterator[dict]:

@@ -177,3 +177,18 @@ def test_the_three_planes_are_seen_from_the_front_from_above_and_from_the_side()
 def test_the_frontal_plane_is_the_picture_of_a_head_that_is_not_turned():
     points = torch.rand(2, 7, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert close(plane_coordinates(points)[:, 0], project(points, torch.eye(3).expand(2, 3, 3))[..., :2])
+
+
+# A picture that is moved
+
+
+@pytest.mark.parametrize("field_of_view", [0.0, EG3D_FIELD_OF_VIEW])
+def test_rays_of_a_moved_picture_go_through_what_projects_into_their_pixels(field_of_view):
+    shift = torch.tensor([[0.25, -0.125], [-0.5, 0.375]])
+    camera = Camera(TURNED, field_of_view, 0.8, shift)
+    origin, direction = rays(camera.rotation, 8, *camera[1:])
+    right, up = pixel_centres(8)
+    seen = camera.project(origin + 0.3 * direction)
+    assert close(seen[..., 0], right.flatten(), 1e-4) and close(seen[..., 1], -up.flatten(), 1e-4)
+    unmoved = camera._replace(shift=None).project(origin)
+    assert close(camera.project(origin)[..., :2] - unmoved[..., :2], shift[:, None].expand(-1, 64, -1))

@@ -33,7 +33,7 @@ def join(
     yield Report("Looking for faces", 0)
     known = {shot.digest for shot in person.shots} if person else set()
     fresh, left_out = {}, []
-    for portrait, sentence in people.read_photos(paths, model.tracker(), face_index, longest):
+    for portrait, sentence in people.read_photos(paths, model.tracker(), face_index, longest, model.finest()):
         if portrait is None:
             left_out.append(sentence)
         elif (digest := people.digest_of(portrait)) not in known:

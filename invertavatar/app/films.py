@@ -8,12 +8,13 @@ import logging
 import math
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..face.motion import Motion
-from ..media import VideoReader, VideoWriter, mark_synthetic, save_image, side_by_side
+from ..media import VideoReader, VideoWriter, kind_of, mark_synthetic, save_image, side_by_side
 from ..media.images import over_grey
 from ..media.sound_length import frames_of_sound, sound_seconds
 from ..speech.blending import over_photo, with_speech
@@ -82,19 +83,24 @@ def animate(
     if beside:
         frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
     frames = map(mark_synthetic, frames) if mark else frames
+    film = None
+    if options.get("into") and kind_of(options["into"]) != "photo":
+        film = options["into"]
+        motion = _as_long_as(film, motion)
     if sound and motion.num_frames == 1:
         count = frames_of_sound(min(sound_seconds(sound), longest), motion.fps)
         motion, frames = Motion.concatenate([motion] * count), itertools.repeat(next(frames), count)
-    elif driver.photo is not None:
+    elif driver.photo is not None and film is None:
         picture, file = next(frames), Path(f"{stem}_avatar.png")
         save_image(file, picture)
         yield Report("rendered", 1, picture)
         return file, driver.note
-    film = Path(f"{stem}_avatar{_film_type(options['background'])}")
-    yield from write_film(film, frames, motion, sound or driver.video)
+    opaque = options.get("into") is not None
+    file = Path(f"{stem}_avatar{'.mp4' if opaque else _film_type(options['background'])}")
+    yield from write_film(file, frames, motion, sound or driver.video or film)
     if driver.video or speech:
         driver.motion.save(f"{stem}_motion.safetensors")
-    return film, driver.note
+    return file, driver.note
 
 
 def orbit(
@@ -153,7 +159,7 @@ def opaque(frame: np.ndarray) -> np.ndarray:
 
 def _preview(person: Person, motion: Motion, options: dict) -> np.ndarray | None:
     """The first frame in small, or None: whatever keeps it from being shown, the film may still be made."""
-    small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1)}
+    small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1), "into": None}
     try:
         return next(_rendered(person, motion, small))
     except Exception:
@@ -165,6 +171,15 @@ def _rendered(person: Person, motion: Motion, options: dict) -> Iterator[np.ndar
     # One frame has no neutral of its own: a face in a photo is taken as it is.
     relative = options["relative_motion"] and (motion.num_frames > 1 or motion.known_neutral is not None)
     return model.frames(person.avatar, motion, **options | {"relative_motion": relative})
+
+
+def _as_long_as(film: str, motion: Motion) -> Motion:
+    """A motion with the frame rate of a video, no longer than it; a still face lasts as long."""
+    with VideoReader(film) as video:
+        count, rate = video.num_frames, video.fps
+    if motion.num_frames == 1:
+        return replace(Motion.concatenate([motion] * count), fps=rate)
+    return motion.resampled(rate)[:count]
 
 
 def _flanked(frames: Iterator[np.ndarray], photo: np.ndarray | None, driver: Driver) -> Iterator[np.ndarray]:

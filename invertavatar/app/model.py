@@ -65,6 +65,11 @@ def tracker() -> FaceTracker:
     return load().recorder.tracker
 
 
+def finest() -> int:
+    """Pixels at most of the photos that avatars keep."""
+    return load().pipe.generator.config.detail_resolution
+
+
 def head_model() -> HeadModel:
     """The head model on the CPU."""
     return load().recorder.head_model

@@ -39,6 +39,7 @@ class Shot:
     digest: str  # of the photo's pixels
     crop: np.ndarray  # [S, S, 3] uint8
     matte: np.ndarray  # [S, S] bool, the person
+    real: np.ndarray  # [S, S] bool, pixels that the photo has
     vertices: torch.Tensor  # [1, 478, 3] as tracked, head space
     expression: torch.Tensor  # [1, 52]
     rotation: torch.Tensor  # [1, 3, 3]
@@ -60,7 +61,7 @@ def built(avatar: Avatar, shots: tuple[Shot, ...] = ()) -> Person:
 
 
 def read_photos(
-    paths: Sequence[str], tracker: FaceTracker, face_index: int, longest: float
+    paths: Sequence[str], tracker: FaceTracker, face_index: int, longest: float, finest: int | None = None
 ) -> Iterator[tuple[Portrait | None, str]]:
     """The photos of a visitor, one after the other.
 
@@ -69,6 +70,7 @@ def read_photos(
         tracker: Finds the faces.
         face_index: Which face where a photo shows several, 0 is the largest.
         longest: Seconds that a video may last.
+        finest: See `prepare_portrait`.
 
     Yields:
         The tracked crop and a sentence about it, or None and the sentence why a photo cannot be used.
@@ -84,7 +86,7 @@ def read_photos(
             continue
         for picture, name in zip(pictures, names, strict=True):
             try:
-                portrait = prepare_portrait(picture, tracker, name, face_index)
+                portrait = prepare_portrait(picture, tracker, name, face_index, finest=finest)
             except InvertAvatarError as error:
                 yield None, str(error)
             else:
@@ -119,12 +121,16 @@ def digest_of(portrait: Portrait) -> str:
 
 def shot_of(portrait: Portrait) -> Shot:
     """What is kept of a photo that has joined an avatar."""
-    matte = Image.fromarray((portrait.matte[0, 0].numpy() * 255).astype(np.uint8)).resize((VIEW_SIZE, VIEW_SIZE))
+    matte, real = (
+        np.asarray(Image.fromarray((x[0, 0].numpy() * 255).astype(np.uint8)).resize((VIEW_SIZE, VIEW_SIZE)))
+        for x in (portrait.matte, portrait.inside)
+    )
     return Shot(
         name=portrait.name,
         digest=digest_of(portrait),
         crop=crop_of(portrait),
-        matte=np.asarray(matte) > 128,
+        matte=matte > 128,
+        real=real > 64,
         vertices=portrait.vertices,
         expression=portrait.expression,
         rotation=portrait.rotation,
@@ -163,8 +169,16 @@ def compared(person: Person, before: Sequence[np.ndarray], now: Sequence[np.ndar
     for shot, old, new in itertools.zip_longest(person.shots, before, now):
         views = [view for view in (old, new) if view is not None]
         shares = " → ".join(f"{agreement(shot, view):.1f}" for view in views)
-        rows.append((side_by_side(shot.crop, *views), f"{shot.name}: agrees {shares} %"))
+        rows.append(
+            (side_by_side(*(real_part(shot, x) for x in (shot.crop, *views))), f"{shot.name}: agrees {shares} %")
+        )
     return rows
+
+
+def real_part(shot: Shot, picture: np.ndarray) -> np.ndarray:
+    """As much of a picture [S, S, 3] as the photo has."""
+    rows, columns = (np.flatnonzero(shot.real.any(axis)) for axis in (1, 0))
+    return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else picture
 
 
 def agreement(shot: Shot, view: np.ndarray) -> float:

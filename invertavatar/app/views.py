@@ -55,7 +55,24 @@ def like_the_photos(person: Person) -> list[np.ndarray]:
     if not person.shots:
         return []
     motion = people.motion_of_shots(person, model.load().recorder.head_model)
-    return list(model.frames(person.avatar, motion, relative_motion=False, height=people.VIEW_SIZE))
+    return list(model.frames(person.avatar, motion, relative_motion=False, height=people.VIEW_SIZE, framing="crop"))
+
+
+def checked_into(switch: object, photos: object, into: object, longest: float) -> str | None:
+    """The photo or video that a head is put into: one that was uploaded, or with the `switch` the first photo.
+
+    Raises:
+        InvertAvatarError: There is none, or it cannot be used.
+    """
+    for path in arguments.files("pictures to put the head into", into, most=1):
+        uploads.check(path, longest)
+        return path
+    if not arguments.switch("the switch into the photo", switch):
+        return None
+    if not (paths := arguments.files("photos", photos, most=100)):
+        raise InvertAvatarError("The photo to put the head into is gone. Drop it once more, in the first tab or here.")
+    uploads.check(paths[0], longest)
+    return paths[0]
 
 
 def depth_picture(depth: np.ndarray) -> np.ndarray:

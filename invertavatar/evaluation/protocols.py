@@ -284,6 +284,7 @@ class Evaluation:
                 motion=motion,
                 relative_motion=False,
                 height=size,
+                framing="crop",  # as targets are
                 background="gray",
                 batch_size=BATCH_SIZE,
                 crossfade=0,  # test frames lie apart

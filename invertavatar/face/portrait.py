@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..camera import angles_from_rotation
-from .tracker import FaceTracker
+from .tracker import FaceTracker, Track
 
 CROP_SIZE = 512
+FINER = 1.25  # times as fine as a crop a photo is for which one of twice the size is made
 THUMBNAIL_SIZE = 96
 FEATHER = 0.08  # head units
 
@@ -43,8 +44,8 @@ class Portrait(NamedTuple):
 
     @property
     def sharpness(self) -> float:
-        """1 for a photo as fine as the crop or finer, less for one that had to be enlarged."""
-        return min(1.0, 2 * self.scale / self.photo.shape[-1])
+        """1 for a photo as fine as a crop of the usual size or finer, less for one that had to be enlarged."""
+        return min(1.0, 2 * self.scale / min(self.photo.shape[-1], CROP_SIZE))
 
     def to(self, device: torch.device) -> "Portrait":
         """The same portrait on another device."""
@@ -52,7 +53,12 @@ class Portrait(NamedTuple):
 
 
 def prepare_portrait(
-    image: np.ndarray, tracker: FaceTracker, name: str = "photo", face_index: int = 0, size: int = CROP_SIZE
+    image: np.ndarray,
+    tracker: FaceTracker,
+    name: str = "photo",
+    face_index: int = 0,
+    size: int = CROP_SIZE,
+    finest: int | None = None,
 ) -> Portrait:
     """Track and crop a photo.
 
@@ -61,12 +67,22 @@ def prepare_portrait(
         tracker: Finds the face.
         name: What messages call the photo.
         face_index: Which of several faces, 0 is the largest.
-        size: S.
+        size: S of a photo that is no finer.
+        finest: S at most of one that is, by doubling; by default no more than `size`.
 
     Raises:
         NoFaceError: See `FaceTracker.detect`.
     """
     track = tracker.detect(image, name, face_index)
+    while finest is not None and 2 * size <= finest and 2 * track.scale > FINER * size:
+        size *= 2
+    return portrait_of(image, track, tracker, name, size)
+
+
+def portrait_of(
+    image: np.ndarray, track: Track, tracker: FaceTracker, name: str = "photo", size: int = CROP_SIZE
+) -> Portrait:
+    """The same of a photo that was tracked before."""
     crop = tracker.crop(image, track, size)
     thumbnail = cv2.resize(crop.image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
     return Portrait(

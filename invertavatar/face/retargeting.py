@@ -129,9 +129,9 @@ def retarget(
     return Motion(
         rotation=rotation.as_matrix() if pose else rest.rotation.repeat(motion.num_frames, 1, 1),
         expression=torch.where(
-            _driven(ARKIT_REGIONS, animation_region), expression.clamp(*EXPRESSION_RANGE), rest.expression
+            driven_axes(ARKIT_REGIONS, animation_region), expression.clamp(*EXPRESSION_RANGE), rest.expression
         ),
-        residual=torch.where(_driven(rest.residual_region, animation_region), residual, rest.residual),
+        residual=torch.where(driven_axes(rest.residual_region, animation_region), residual, rest.residual),
         residual_region=rest.residual_region,
         posture=posture.clamp(-largest, largest),
         translation=translation * motion_scale if follow else None,
@@ -152,7 +152,7 @@ def _without_residual(motion: Motion, residual_region: tuple[str, ...]) -> Motio
     )
 
 
-def _driven(regions: tuple[str, ...], animation_region: str) -> Tensor:
-    """[len(regions)] bool: which axes of an expression or residual the driver moves."""
+def driven_axes(regions: tuple[str, ...], animation_region: str) -> Tensor:
+    """[len(regions)] bool: which axes of an expression or residual, of such regions, a driver moves."""
     whole = animation_region in ("all", "exp")
     return torch.tensor([whole or region == animation_region for region in regions], dtype=torch.bool)

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MediaError
+from . import srgb
 from .files import existing_file, written_whole
 from .kinds import PICTURE_FORMATS
 from .stills import over_grey, to_rgb
@@ -86,7 +87,7 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
     if kind == "JPEG" and image.shape[2] == 4:
         raise MediaError(f"{path.name} cannot be transparent as JPEG has no alpha; write a .png or .webp instead.")
     held = BytesIO()  # written at once, as Pillow does not notice when a disk takes half a JPEG only
-    Image.fromarray(image).save(held, kind, **options)
+    Image.fromarray(image).save(held, kind, **options, **srgb.tags(kind))
     with written_whole(path) as partial:
         partial.write_bytes(held.getvalue())
 

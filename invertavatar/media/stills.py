@@ -11,12 +11,11 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps
 
-from . import colour
+from . import colour, srgb
 
 logger = logging.getLogger(__name__)
 
 MID_GREY = 128  # behind transparent pictures: neither a white nor a black fringe on hair
-SRGB = ImageCms.createProfile("sRGB")
 
 
 def to_rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -87,8 +86,12 @@ def _icc_numbers(profile: bytes) -> tuple[int, int] | None:
 
 
 def _to_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
+    if profile == srgb.PROFILE_BYTES:
+        return image
     try:
-        return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(profile)), SRGB, outputMode="RGB")
+        return ImageCms.profileToProfile(
+            image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb.PROFILE, outputMode="RGB"
+        )
     except (ImageCms.PyCMSError, OSError) as error:
         logger.debug("The colour profile of %s cannot be used (%s); its colours are taken as sRGB.", name, error)
         return image

@@ -18,6 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ..errors import MediaError
+from . import srgb
 from .files import check_name, existing_file, full_disk_said, made_folder, written_whole
 from .sound import sound_track
 from .video import as_rate
@@ -208,7 +209,7 @@ def _kind_of(path: Path) -> str:
 def _tag_colours(context: av.VideoCodecContext) -> None:
     context.colorspace = Colorspace.ITU709  # the scaler's number for BT.709 is the codec's too
     context.color_primaries = ColorPrimaries.BT709
-    context.color_trc = ColorTrc.BT709
+    context.color_trc = ColorTrc.IEC61966_2_1  # sRGB, as the frames are
     context.color_range = ColorRange.MPEG
 
 
@@ -277,6 +278,8 @@ def _webp_sink(path: Path, fps: Fraction, shape: tuple[int, int, int], quality: 
 
         yield put
         output.mux(stream.encode(None))
+        output.close()
+        srgb.tag_animated_webp(partial)
 
 
 @contextmanager
@@ -286,14 +289,16 @@ def _png_sink(path: Path) -> Iterator[Sink]:
     number = FRAME_NUMBER.search(pattern)
     before, after, digits = pattern[: number.start()], pattern[number.end() :], int(number[1] or 1)
     check_name(Path(f"{before}{0:0{digits}d}{after}"))
-    count = 0
+    count, tags = 0, srgb.tags("PNG")
     with made_folder(folder), full_disk_said(path):
         partial = folder / f".{uuid.uuid4().hex}"
         partial.mkdir()
 
         def put(frame: np.ndarray) -> None:
             nonlocal count
-            iio.imwrite(partial / f"{before}{count:0{digits}d}{after}", frame, extension=".png", compress_level=3)
+            iio.imwrite(
+                partial / f"{before}{count:0{digits}d}{after}", frame, extension=".png", compress_level=3, **tags
+            )
             count += 1
 
         try:

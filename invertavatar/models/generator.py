@@ -16,7 +16,9 @@ from ..camera import Camera
 from ..half_precision import Network
 from ..head.driven_head import DrivenHead
 from ..rendering.face_window import FaceWindow
+from ..rendering.framing import FramingSettings
 from ..rendering.observation import ObservedTexture
+from ..rendering.plate import PasteSettings
 from ..rendering.reprojection import ReprojectionSettings, Sources
 from ..rendering.resize import resize
 from ..rendering.source_views import FusionSettings, SourceViews, blended
@@ -66,11 +68,13 @@ class AvatarGenerator(Network):
         observed_colour: DESIGN 5.1, the photos' colours join the first three channels of texture and frontal plane.
         surface_rendering: DESIGN 5.1: the driven head model says where the surface is, and photos are looked up there.
         output_gain: DESIGN 5.4, initial scale of every output head.
-        detail_resolution: Size of the photos that are kept.
+        detail_resolution: Size at most of the photos that are kept: half of it, where they are no finer.
         behind: See `VolumeRenderer`, as is `aside`.
         reprojection: See `ReprojectionSettings`.
         fusion: See `FusionSettings`.
         composition: See `CompositionSettings`.
+        framing: See `FramingSettings`.
+        paste: See `PasteSettings`.
         mapping_layers: Layers of the mapping network.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
     """
@@ -98,12 +102,14 @@ class AvatarGenerator(Network):
         observed_colour: bool = True,
         surface_rendering: bool = True,
         output_gain: float = 0.001,
-        detail_resolution: int = 512,
+        detail_resolution: int = 1024,
         behind: tuple[float, float] = (-0.3, -0.5),
         aside: tuple[float, float] = (0.15, 0.4),
         reprojection: Mapping[str, float] = ReprojectionSettings()._asdict(),
         fusion: Mapping[str, float] = FusionSettings()._asdict(),
         composition: Mapping[str, float] = CompositionSettings()._asdict(),
+        framing: Mapping[str, float] = FramingSettings()._asdict(),
+        paste: Mapping[str, float] = PasteSettings()._asdict(),
         mapping_layers: int = 2,
         weights_id: str = "untrained",
     ):
@@ -131,6 +137,7 @@ class AvatarGenerator(Network):
         self.mapping_network = MappingNetwork(z_dim, w_dim, self.num_ws, num_layers=mapping_layers)
         self.reprojection, self.fusion = ReprojectionSettings(**reprojection), FusionSettings(**fusion)
         self.composition = CompositionSettings(**composition)
+        self.framing, self.paste = FramingSettings(**framing), PasteSettings(**paste)
         self.renderer = VolumeRenderer(
             plane_channels,
             feature_channels,

@@ -87,12 +87,12 @@ def from_bytes(pictures: Tensor) -> Tensor:
 
 
 def joined(views: SourceViews | None, new: SourceViews) -> SourceViews:
-    """One photo more. Beyond `LIMIT` the two nearest to each other in pose give up the one that weighs less, though
-    never the first.
+    """One photo more, all as fine as the finest. Beyond `LIMIT` the two nearest to each other in pose give up the one
+    that weighs less, though never the first.
     """
     if views is None:
         return new
-    views = SourceViews(*(torch.cat([a, b], 1) for a, b in zip(views, new, strict=True)))
+    views = side_by_side(views, new)
     count = views.weight.shape[1]
     if count <= LIMIT:
         return views
@@ -107,6 +107,19 @@ def joined(views: SourceViews | None, new: SourceViews) -> SourceViews:
     left = left + (left >= dropped)  # [B, K]
     person = torch.arange(len(left), device=pair.device)[:, None]
     return SourceViews(*(x[person, left] for x in views))
+
+
+def side_by_side(first: SourceViews, second: SourceViews) -> SourceViews:
+    """Photos in a row, all as fine as the finest."""
+    finest = max(views.picture.shape[-1] for views in (first, second))
+
+    def enlarged(views):
+        if views.picture.shape[-1] == finest:
+            return views
+        picture = resize(views.picture.flatten(0, 1).float(), finest).round().byte()
+        return views._replace(picture=picture.unflatten(0, views.picture.shape[:2]))
+
+    return SourceViews(*(torch.cat(pair, 1) for pair in zip(enlarged(first), enlarged(second), strict=True)))
 
 
 def weighed(views: SourceViews, new: SourceViews, settings: FusionSettings) -> SourceViews:

@@ -115,7 +115,7 @@ class VolumeRenderer(nn.Module):
                 the body with the head.
             posture: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
         """
-        lines = rays(camera.rotation, size, camera.field_of_view, camera.zoom)  # [B, N, 3] each
+        lines = rays(camera.rotation, size, *camera[1:])  # [B, N, 3] each
         tiles = zip(*(x.split(self.rays_per_tile or size**2, 1) for x in lines), strict=True)
         parts = zip(*(self._trace(planes, jitter, turn, posture, *tile) for tile in tiles), strict=True)
         return Rendering(*(_pictures(torch.cat(part, 1)) for part in parts))

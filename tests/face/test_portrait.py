@@ -91,3 +91,9 @@ def test_on_another_device_only_the_tensors_move(portrait):
 def test_a_photo_without_a_face_is_an_error_that_names_it(face_tracker):
     with pytest.raises(NoFaceError, match=r"wall\.jpg"):
         prepare_portrait(np.full((200, 200, 3), 128, np.uint8), face_tracker, "wall.jpg")
+
+
+def test_a_photo_that_is_finer_than_the_crop_gets_a_crop_of_twice_the_size(face_tracker, example):
+    photo = example("anna_1")
+    sizes = [prepare_portrait(photo, face_tracker, size=256, finest=n).photo.shape[-1] for n in (300, 1024, 4096)]
+    assert sizes == [256, 1024, 1024]  # the photo has some 890 pixels for the crop

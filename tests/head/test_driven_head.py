@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from invertavatar.camera import rotation_from_angles
+from invertavatar.camera import Camera, rotation_from_angles
+from invertavatar.driven import Drive, standing
 from invertavatar.face.arkit import ARKIT_NAMES
 from invertavatar.head.driven_head import DrivenHead, dressed_head, driven_head, driven_skin
 from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS
@@ -139,3 +140,17 @@ def test_heads_of_a_batch_with_joints_and_hair_of_their_own_are_those_of_each_al
         alone = dressed_head(head_model, *arguments)
         torch.testing.assert_close(together.rest[one], alone.rest)
         torch.testing.assert_close(together.vertices[one], alone.vertices)
+
+
+def test_a_standing_body_stays_where_it_is_in_the_picture_as_the_head_turns(head_model):
+    person, count = mean_person(head_model), 3
+    turn = rotation_from_angles(torch.tensor([0.0, 25.0, -15.0]), torch.tensor([4.0, -10.0, 12.0]))
+    off = head_model.stand_off(head_model.displacement.no_evidence())
+    still = torch.zeros(count, 52), torch.zeros(count, len(head_model.residual_region))
+    clip = Drive(*still, turn, turn)
+    head = driven_head(head_model, person, off, *still, turn, turn)
+    stay = standing(head_model, person.joints, clip, torch.eye(3), turn[:1])
+    torso = labelled(head_model, "torso") & (head_model.skin_weights[:, JOINTS.index("torso")] > 0.999)
+    seen = Camera(turn, shift=stay).project(head.vertices)[:, torso, :2]
+    assert stay.abs().amax(1).tolist()[0] == 0 and stay[1:].norm(dim=1).min() > 0.03
+    assert (seen - seen[:1]).abs().max() < 0.01

@@ -244,7 +244,7 @@ def test_an_mp4_plays_in_a_browser_while_it_loads(tmp_path):
     assert data.index(b"moov") < data.index(b"mdat")
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
-        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 13, 1)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "webm", "gif"])

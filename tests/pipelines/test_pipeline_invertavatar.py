@@ -345,6 +345,7 @@ def test_following_the_translation_moves_the_head_in_the_picture(tiny_pipeline, 
     still = Motion.from_sliders({"jawOpen": 0.0}, duration=0.08)
     moved = Motion(still.rotation, still.expression, translation=torch.full((len(still), 2), 0.5))
     options = {"relative_motion": False, "follow_translation": True, "background": "transparent", "height": 64}
+    options["framing"] = "crop"
     alpha = [tiny_pipeline.animate(tiny_avatar, "pt", motion=m, **options).frames[0, 3] for m in (still, moved)]
     # Half a head unit is 16 of 64 pixels, to the right and down.
     assert torch.allclose(alpha[1][16:, 16:], alpha[0][:-16, :-16], atol=1e-4)
@@ -352,8 +353,9 @@ def test_following_the_translation_moves_the_head_in_the_picture(tiny_pipeline, 
 
 def test_a_turned_camera_adds_to_the_drivers_pose(tiny_pipeline, tiny_avatar):
     straight, turned = (Motion.from_sliders({"yaw": yaw}) for yaw in (0, 25))
-    a = tiny_pipeline.animate(tiny_avatar, "pt", motion=straight, relative_motion=False, yaw=25, height=64).frames
-    b = tiny_pipeline.animate(tiny_avatar, "pt", motion=turned, relative_motion=False, height=64).frames
+    options = {"relative_motion": False, "height": 64, "framing": "crop"}
+    a = tiny_pipeline.animate(tiny_avatar, "pt", motion=straight, yaw=25, **options).frames
+    b = tiny_pipeline.animate(tiny_avatar, "pt", motion=turned, **options).frames
     assert (a - b)[:, :, :32].abs().mean() < 1e-3
     assert (a - b)[
         :, :, 48:
@@ -395,12 +397,30 @@ def test_photos_change_over_in_time_unless_told_otherwise(tiny_pipeline, tiny_av
 
 def test_a_rendered_head_turns_on_its_neck_or_with_the_body(tiny_pipeline, tiny_avatar):
     still, head, both = (
-        tiny_pipeline.render(tiny_avatar, yaw=yaw, height=64, output_type="pt", turn_body=body)
+        tiny_pipeline.render(tiny_avatar, yaw=yaw, height=64, output_type="pt", turn_body=body, framing="crop")
         for yaw, body in ((0, False), (25, False), (25, True))
     )
     assert (head - both)[:, :, :32].abs().mean() < 1e-3
     assert (head - both)[:, :, 48:].abs().mean() > 0.01
     assert (head - still)[:, :, :32].abs().mean() > 0.03
+
+
+@pytest.mark.parametrize(("framing", "height", "width"), [("photo", 64, 96), ("bust", 96, 64), ("head", 64, None)])
+def test_frames_have_the_size_and_the_framing_that_is_asked_for(tiny_pipeline, tiny_avatar, framing, height, width):
+    options = {"height": height, "width": width, "framing": framing}
+    picture, depth = tiny_pipeline.render(tiny_avatar, output_type="pt", return_depth=True, **options)
+    assert picture.shape[2:] == depth.shape[2:] == (height, width or height)
+    (frame,) = tiny_pipeline.animate_stream(tiny_avatar, motion=NOD[0], background="original", **options)
+    assert frame.shape == (height, width or height, 3)
+
+
+def test_a_photo_s_framing_is_a_part_of_the_crop_s(tiny_pipeline, tiny_avatar):
+    rest = {"motion": tiny_avatar.rest, "relative_motion": False, "background": "black"}
+    frame = tiny_pipeline.framing_of(tiny_avatar, "photo", 128)
+    (photo,) = tiny_pipeline.animate_stream(tiny_avatar, height=128, **rest)
+    (crop,) = tiny_pipeline.animate_stream(tiny_avatar, height=frame.side, framing="crop", **rest)
+    part = crop[frame.top : frame.top + 128, frame.left : frame.left + 128]
+    np.testing.assert_allclose(photo[32:64].astype(int), part[32:64], atol=1)  # above the neck
 
 
 def test_calling_it_is_reconstructing_and_animating(tiny_pipeline):

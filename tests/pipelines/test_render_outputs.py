@@ -66,7 +66,9 @@ def head(tiny_pipeline, tiny_avatar):
 
 def test_the_front_of_the_mesh_is_the_rendered_surface(head, tiny_pipeline, tiny_avatar):
     surface = trimesh.Trimesh(head.vertices, head.triangles, process=False)
-    _, depth = tiny_pipeline.render(tiny_avatar, expression={}, height=64, output_type="np", return_depth=True)
+    _, depth = tiny_pipeline.render(
+        tiny_avatar, expression={}, height=64, framing="crop", output_type="np", return_depth=True
+    )
     errors = []
     for row, column in ((24, 24), (24, 40), (32, 32), (44, 32), (12, 32)):  # cheeks, nose, chin, forehead
         x, y = (column + 0.5) / 32 - 1, 1 - (row + 0.5) / 32
@@ -83,7 +85,7 @@ def shown_at(head, landmark: np.ndarray) -> np.ndarray:
 
 
 def test_a_baked_avatar_shows_the_colours_of_the_front_view(tiny_pipeline, tiny_avatar):
-    picture = tiny_pipeline.render(tiny_avatar, expression={}, height=256, output_type="np")[0] * 255
+    picture = tiny_pipeline.render(tiny_avatar, expression={}, height=256, framing="crop", output_type="np")[0] * 255
     drawn = tiny_pipeline.bake(tiny_avatar, texture_size=512).still(expression={}, size=256)
     for landmark in (151, 50, 280, 200):  # forehead, cheeks, chin
         x, y, _ = tiny_avatar.shape.landmarks[landmark].numpy()
@@ -105,5 +107,5 @@ def test_a_perspective_model_that_marches_rays_gives_a_mesh_too(head_model, port
     pipe.set_progress_bar_config(disable=True)
     avatar = pipe.add_portrait(None, portrait("anna_1"))
     head = pipe.extract_mesh(avatar, texture_size=256)
-    picture = pipe.render(avatar, expression={}, height=256, output_type="np")[0] * 255
+    picture = pipe.render(avatar, expression={}, height=256, framing="crop", output_type="np")[0] * 255
     assert np.abs(shown_at(head, avatar.shape.landmarks[1].numpy()) - picture[120:136, 120:136].mean((0, 1))).max() < 40

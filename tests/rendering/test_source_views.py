@@ -239,3 +239,11 @@ def test_every_setting_changes_how_photos_count(name):
 
     before, after = share(SETTINGS), share(SETTINGS._replace(**{name: CHANGED[name]}))
     assert (before - after).abs().max() > 1e-3 * before.min()
+
+
+def test_photos_of_different_sizes_are_kept_as_fine_as_the_finest():
+    coarse, fine = photo(-0.5, -20.0, size=SIZE // 2), photo(0.5, 20.0)
+    for views in (album(coarse, fine), album(fine, coarse)):
+        assert views.picture.shape[-1] == SIZE
+    torch.testing.assert_close(album(coarse, fine).picture[:, 1], fine.picture[:, 0])
+    assert (album(coarse, fine).picture[:, 0, 0] == coarse.picture[0, 0, 0, 0, 0]).all()

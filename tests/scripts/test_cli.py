@@ -108,6 +108,10 @@ def test_help_is_a_success(invertavatar, arguments):
             ["animate", PHOTO, "--speech", VIDEO, "-d", VIDEO, "-o", "out.mp4", "--region", "lip"],
             "--speech moves the lips",
         ),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--framing", "torso"], "--framing"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--into", "none.jpg"], "none.jpg does not exist"),
+        (["animate", PHOTO, "-d", VIDEO, "-o", "out.mp4", "--into", "photo", "--follow"], "leave one"),
+        (["animate", "--avatar", "a", "-d", VIDEO, "-o", "out.mp4", "--into", "photo"], "first of the photos"),
         (["track", VIDEO, "--landmarks-video", "out.png"], "a picture for photos, a video for videos"),
         (["track", PHOTO, "--landmarks-video", "out.mp4"], "a picture for photos, a video for videos"),
         (["track", "talk.csv", "--landmarks-video", "out.mp4"], "no pictures to draw landmarks on"),
@@ -268,6 +272,30 @@ def test_a_webp_moves_for_a_video_and_is_one_picture_for_a_photo(invertavatar, t
         assert status == 0, err
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
+
+
+def test_a_head_in_its_photo_or_video_has_their_size_and_the_video_s_rate_and_sound(invertavatar, tmp_path):
+    from invertavatar.media import VideoWriter, load_image, probe
+
+    own = tmp_path / "own.mp4"
+    with VideoWriter(own, 10, audio_from=VIDEO) as video:
+        for _ in range(2):
+            video.write(load_image(PHOTO)[::2, ::2])
+    for name, into in (("photo.png", "photo"), ("video.mp4", own)):
+        arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / name, "--into", into, *QUICK)
+        status, _, err = invertavatar(*arguments)
+        assert status == 0, err
+    assert load_image(tmp_path / "photo.png").shape == load_image(PHOTO).shape
+    info = probe(tmp_path / "video.mp4")
+    assert (info.size, info.fps, info.num_frames, info.has_audio) == ((384, 384), 10, 2, True)
+
+
+def test_frames_may_be_wide(invertavatar, tmp_path):
+    from invertavatar.media import load_image
+
+    arguments = ("--framing", "bust", "--width", "112", "--background", "original")
+    assert invertavatar("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / "a.png", *arguments, *QUICK)[0] == 0
+    assert load_image(tmp_path / "a.png").shape == (128, 112, 3)
 
 
 def test_what_cannot_drive_is_one_sentence_that_lists_what_can(invertavatar, tmp_path):

@@ -1,0 +1,177 @@
+"""The still part of a picture into which a moving head is put back.
+
+Shapes: H W picture, h w its part around the head, S side of a rendered square, f side of a map of places.
+
+A head rendered as the picture itself shows it differs from the picture a little: in grain, in strands of hair, by what
+no network can draw. That difference, of colours and of the outline, is kept, lies on the head's surface, and is added
+to every frame where the surface has gone. So a head at rest is the picture itself, and one that moves keeps its detail.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .background import surrounded
+
+
+class PasteSettings(NamedTuple):
+    """What decides how heads are put back; lengths in head units."""
+
+    longest: int = 4096  # side of a picture in pixels: larger ones are reduced
+    largest: int = 1024  # pixels at which heads are rendered at most; what is finer is the picture's own
+    places: int = 512  # pixels at most of the map that says where each pixel's surface was
+    room: float = 1.2  # half the side of what is rendered: for a head that moves out of the crop
+    others: float = 0.05  # weight of an avatar's photos beside the picture itself
+    even: float = 0.1  # of how well a place is seen, below which it does not matter
+    stretch: float = 3.0  # by which what was seen aslant is drawn out, from which on it is not kept
+    soft: int = 5  # pixels over which places that are seen and that are not blend; odd
+    strands: float = 9.0  # degrees of a turn over which strands beside the head go
+    moves: float = 0.05  # that they are moved by, at least; shoulders stand and stay
+    crown: tuple[float, float] = (0.0, 0.35)  # above the head's middle, between which hair is fitted to its outline
+    fitted: tuple[float, float] = (0.9, 1.35)  # by which it may shrink and grow
+    rim: float = 0.03  # around the person that is painted over
+    fill: int = 256  # pixels at which it is painted
+    edge: float = 0.12  # of what is rendered, over which it gives way to the picture
+    far: tuple[float, float] = (0.25, 0.45)  # from the head model at rest, between which it does so too
+    body: tuple[float, float] = (0.75, 1.05)  # beneath the head's middle, between which it does so
+
+
+class Layer(NamedTuple):
+    """A rendered head over nothing, in the square that `Plate.square` pixels lie in."""
+
+    colour: np.ndarray  # [S, S, 3] float32 in 0..255, not premultiplied
+    opacity: np.ndarray  # [S, S] float32 in 0..1
+    place: np.ndarray  # [f, f, 2] float32: where each pixel's surface is at rest, right and down from the head's middle
+    kept: np.ndarray  # [f, f] float32 in 0..1: whether that very surface is seen there
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A picture and what is known of it around the head; made by `plate_of`."""
+
+    picture: np.ndarray  # [H, W, 3] uint8
+    rows: slice  # of the part around the head
+    columns: slice
+    centre: np.ndarray  # [2] pixel of the head's middle in that part
+    scale: float  # pixels of a head unit
+    person: np.ndarray  # [h, w] float32 in 0..1
+    behind: np.ndarray  # [h, w, 3] float32, without the person
+    share: np.ndarray  # [h, w, 1] float32, of the rendered head against the picture
+    room: float
+    # Once it is known how the head is rendered at rest: colour of the picture and how far its outline is beyond the
+    # rendered one, colour and opacity as rendered, and what the background lacks; [h, w, 4, 4 and 3] float32
+    known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def around(self, mask: np.ndarray, settings: PasteSettings) -> "Plate":
+        """The same, which keeps more of the picture: what is far from the head's mask [f, f] at rest."""
+        distance = cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 3) * 2 * self.room / len(mask)
+        return replace(self, share=self.share * (1 - ramp(self._enlarged(distance), *settings.far))[..., None])
+
+    def with_rest(self, layer: Layer) -> "Plate":
+        """The same, which knows how the head is rendered at rest."""
+        part, drawn, person = self._part, self._drawn(layer), self.person[..., None]
+        lacking = (1 - person) * (part - self.behind)
+        return replace(self, known=(np.dstack([part, person - drawn[..., 3:]]), drawn, lacking))
+
+    def pasted(self, layer: Layer) -> np.ndarray:
+        """The picture with a rendered head in the place of its own: [H, W, 3] uint8."""
+        pixels = (self.centre + self.scale * self._enlarged(layer.place) - 0.5).astype(np.float32)  # from pixel centres
+        own, before, lacking = (
+            cv2.remap(x, pixels, None, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE) for x in self.known
+        )
+        drawn, kept = self._drawn(layer), self._enlarged(layer.kept)[..., None]
+        # A rendered colour means something only where there is something.
+        solid = np.minimum(*(np.clip((x[..., 3:] - 0.2) / 0.4, 0, 1) for x in (drawn, before)))
+        change = (drawn[..., :3] - before[..., :3]) * solid
+        colour = drawn[..., :3] + kept * (own[..., :3] + change - drawn[..., :3])
+        opacity = (drawn[..., 3:] + kept * own[..., 3:]).clip(0, 1)
+        composed = colour * opacity + self.behind * (1 - opacity) + kept * lacking
+        result, part = self.picture.copy(), self._part
+        mixed = part + (composed - part) * self.share
+        result[self.rows, self.columns] = mixed.round().clip(0, 255).astype(np.uint8)
+        return result
+
+    @property
+    def _part(self) -> np.ndarray:
+        return self.picture[self.rows, self.columns].astype(np.float32)
+
+    def _drawn(self, layer: Layer) -> np.ndarray:
+        """Colour and opacity of a rendered head at the picture's pixels: [h, w, 4] float32."""
+        return self._enlarged(np.dstack([layer.colour, layer.opacity]))
+
+    def _enlarged(self, square: np.ndarray) -> np.ndarray:
+        """A rendered square at the pixels of the part around the head."""
+        factor = 2 * self.room * self.scale / len(square)  # pixels of the picture for one of the square
+        matrix = np.array([[factor, 0, 0], [0, factor, 0]])
+        matrix[:, 2] = self.centre - self.room * self.scale - 0.5 + factor / 2
+        size = (self.columns.stop - self.columns.start, self.rows.stop - self.rows.start)
+        return cv2.warpAffine(square, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def plate_of(
+    picture: np.ndarray, centre: np.ndarray, scale: float, matte: np.ndarray, settings: PasteSettings
+) -> Plate:
+    """A picture prepared.
+
+    Args:
+        picture: [H, W, 3] uint8.
+        centre: [2] pixel of the head's middle.
+        scale: Pixels of a head unit.
+        matte: [S, S] in 0..1, the person in a crop of which half the side is `settings.room`.
+        settings: Of pasting.
+    """
+    height, width = picture.shape[:2]
+    reach = settings.room * scale
+    left, top = (max(0, int(np.floor(c - reach))) for c in centre)
+    right, bottom = (min(side, int(np.ceil(c + reach))) for c, side in zip(centre, (width, height), strict=True))
+    rows, columns = slice(top, bottom), slice(left, right)
+    part, inner = picture[rows, columns], np.asarray(centre, np.float64) - (left, top)
+    x = ((np.arange(right - left) + 0.5 - inner[0]) / scale).astype(np.float32)
+    y = ((np.arange(bottom - top) + 0.5 - inner[1]) / scale).astype(np.float32)
+
+    edge = settings.room - settings.edge
+    share = 1 - np.maximum(ramp(np.abs(x), edge, settings.room), ramp(np.abs(y), edge, settings.room)[:, None])
+    share = share * (1 - ramp(y, *settings.body))[:, None]
+    person = cv2.remap(
+        matte,
+        *np.meshgrid(*((line / settings.room + 1) / 2 * len(matte) - 0.5 for line in (x, y))),
+        cv2.INTER_LINEAR,
+        None,
+        cv2.BORDER_REPLICATE,
+    )
+    behind = without_person(part, person, settings.rim * scale, settings.fill)
+    return Plate(
+        picture, rows, columns, inner, scale, person, behind, share[..., None].astype(np.float32), settings.room
+    )
+
+
+def ramp(x: np.ndarray, start: float, end: float) -> np.ndarray:
+    """0 up to `start`, 1 from `end` on, with level ends."""
+    share = np.clip((x - start) / (end - start), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def without_person(part: np.ndarray, person: np.ndarray, rim: float, size: int) -> np.ndarray:
+    """A picture [h, w, 3] uint8 with the person [h, w] in 0..1 and a rim of some pixels painted over, with the grain of
+    what is around: [h, w, 3] float32.
+    """
+    height, width = person.shape
+    factor = min(1.0, size / max(height, width))
+    small = (max(8, round(width * factor)), max(8, round(height * factor)))
+    reduced = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+    hole = (cv2.resize(person, small, interpolation=cv2.INTER_AREA) > 0.05).astype(np.uint8)
+    distance = cv2.distanceTransform(1 - hole, cv2.DIST_L2, 3) if hole.any() else np.full(hole.shape, 1e6, np.float32)
+    hole = (distance < rim * factor / 2).astype(np.uint8)
+    if hole.all():
+        return part.astype(np.float32)
+    filled = cv2.resize(surrounded(reduced, hole), (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    far = cv2.resize(distance, (width, height), interpolation=cv2.INTER_LINEAR) / max(rim * factor, 1e-6)
+    known = np.clip(2 * far - 1, 0, 1)[..., None]
+    fine = part - cv2.GaussianBlur(part, (0, 0), 1.0).astype(np.float32)
+    around = fine[(far > 1) & (far < 6)]
+    if len(around):
+        deviation = 1.4826 * np.median(np.abs(around - np.median(around, 0)), 0)
+        filled = filled + np.random.default_rng(0).normal(0, 1, filled.shape).astype(np.float32) * deviation
+    return (filled * (1 - known) + part * known).astype(np.float32)
