@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from .camera import Camera, angles_from_rotation, rotation_from_angles
+from .driven import standing
 from .errors import InvertAvatarError, MediaError
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
@@ -27,6 +28,7 @@ from .head.skinning import skinned
 from .head.smooth_bias import field
 from .rendering import fast_numba
 from .rendering.background import resolve_background
+from .rendering.framing import ENDLESS, WHOLE, Framing, Window, framed, placed
 from .rendering.gltf_reader import read_glb
 from .rendering.rest_pose import displacement
 from .rendering.rigged_mesh import RiggedMesh
@@ -51,6 +53,8 @@ class BakedAvatar:
         bias: [7, 20, 3] float32 how much elsewhere a tracker would see a turned head, where pictures have it; see
             `head.smooth_bias`.
         reach: Degrees of yaw and pitch beyond which that grows no more.
+        window: Of the crop around the head, what the photos show.
+        slack: See `Framing.slack`.
         backdrop: [3, r, r] uint8 background of the first photo. Files leave it out: they are made to be given away.
     """
 
@@ -61,6 +65,8 @@ class BakedAvatar:
     field_of_view: float = 0.0
     bias: np.ndarray | None = None
     reach: tuple[float, float] = (35.0, 25.0)
+    window: Window = WHOLE
+    slack: Window = ENDLESS
     backdrop: Tensor | None = None
 
     # Files
@@ -74,6 +80,7 @@ class BakedAvatar:
         rest = {name: getattr(self.rest, name)[0].tolist() for name in ("rotation", "expression", "posture")}
         light = {"light": np.asarray(self.light, float).tolist(), "most": self.most}
         extras = {"rest": rest, **light, "field_of_view": self.field_of_view, "unit": self.mesh.metres_per_unit}
+        extras |= {"window": list(self.window), "slack": list(self.slack)}
         if self.bias is not None:
             extras |= {"bias": np.asarray(self.bias, float).tolist(), "reach": list(self.reach)}
         self.mesh.save(path, {EXTRAS: extras})
@@ -92,12 +99,13 @@ class BakedAvatar:
             rest = {key: torch.tensor(extras["rest"][key])[None] for key in ("rotation", "expression", "posture")}
             mesh = read.mesh(float(extras["unit"]))
             light, most = np.array(extras["light"], np.float32), float(extras["most"])
+            window, slack = (Window(*map(float, extras[name])) for name in ("window", "slack"))
             if light.shape != (3,) or tuple(mesh.joint_names) != JOINTS or tuple(mesh.morphs) != ARKIT_NAMES:
                 raise ValueError
-            further = {}
+            further = {"window": window, "slack": slack}
             if "bias" in extras:
                 bias = np.array(extras["bias"], np.float32).reshape(7, 20, 3)
-                further = {"bias": bias, "reach": tuple(map(float, extras["reach"]))}
+                further |= {"bias": bias, "reach": tuple(map(float, extras["reach"]))}
             return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:
             raise MediaError(
@@ -116,6 +124,7 @@ class BakedAvatar:
         roll: float = 0.0,
         field_of_view: float | None = None,
         zoom: float = 1.0,
+        framing: str = "photo",
         **retargeting,
     ) -> Iterator[np.ndarray]:
         """Draw frame after frame of a motion, as `InvertAvatarPipeline.animate_stream` does.
@@ -129,6 +138,7 @@ class BakedAvatar:
             roll: Degrees, clockwise.
             field_of_view: Degrees of the camera; that of the avatar by default.
             zoom: Above 1 the head grows.
+            framing: "photo" shows as much as the photos do, "crop" all of the crop around the head.
             **retargeting: Options of `retarget`: animation_region, relative_motion, motion_scale, smooth,
                 follow_translation.
 
@@ -139,12 +149,13 @@ class BakedAvatar:
             InvertAvatarError: An input cannot be used.
         """
         motion = retarget(motion, self.rest, **retargeting)
-        view, behind = rotation_from_angles(yaw, pitch, roll), self.behind(background, size)
+        frame = self.framing(framing, size)
+        view, behind = rotation_from_angles(yaw, pitch, roll), self.behind(background, frame)
         moved = torch.cat([motion.translation, motion.scale[:, None]], 1)
         camera = {"field_of_view": field_of_view, "zoom": zoom}
-        for frame in range(motion.num_frames):
-            driven = motion.expression[frame], motion.rotation[frame], view
-            yield self.frame(*driven, behind, size, motion.posture[frame], **camera, moved=moved[frame])
+        for k in range(motion.num_frames):
+            driven = motion.expression[k], motion.rotation[k], view
+            yield self.frame(*driven, behind, frame, motion.posture[k], **camera, moved=moved[k])
 
     def still(
         self,
@@ -157,6 +168,7 @@ class BakedAvatar:
         turn_body: bool = False,
         field_of_view: float | None = None,
         zoom: float = 1.0,
+        framing: str = "photo",
     ) -> np.ndarray:
         """A picture from any side with any expression, as `InvertAvatarPipeline.render` makes it.
 
@@ -168,8 +180,9 @@ class BakedAvatar:
             size: S.
             background: See `render`.
             turn_body: See `yaw`.
-            field_of_view: See `render`, as is `zoom`.
+            field_of_view: See `render`, as are the others.
             zoom: Above 1 the head grows.
+            framing: "photo" or "crop".
 
         Returns:
             See `render`.
@@ -180,15 +193,22 @@ class BakedAvatar:
         still, rotation = torch.eye(3), rotation_from_angles(yaw, pitch, roll)
         turn, view = (still, rotation) if turn_body else (rotation, still)
         scores = self.rest.expression[0] if expression is None else named_scores(expression)
-        behind = self.behind(background, size)
-        return self.frame(scores, turn, view, behind, size, field_of_view=field_of_view, zoom=zoom)
+        frame = self.framing(framing, size)
+        behind = self.behind(background, frame)
+        return self.frame(scores, turn, view, behind, frame, field_of_view=field_of_view, zoom=zoom)
 
-    def behind(self, background: "str | Path | np.ndarray", size: int) -> np.ndarray | None:
+    def framing(self, framing: str, size: int) -> Framing:
+        """How frames are cut out of the crop; see `render`."""
+        if framing not in ("photo", "crop"):
+            raise InvertAvatarError(f'A baked avatar is framed as "photo" or as "crop", not as "{framing}".')
+        return placed(WHOLE, size, size) if framing == "crop" else framed(self.window, self.slack, size)
+
+    def behind(self, background: "str | Path | np.ndarray", frame: Framing) -> np.ndarray | None:
         """A background for `frame`, prepared once: [S, S, 3] uint8, None for transparent; see `render`."""
         if isinstance(background, str) and background in ("original", "blur") and self.backdrop is None:
             raise MediaError(f"This baked avatar came without the photo's background: give another than {background}.")
         original = torch.zeros(3, 1, 1, dtype=torch.uint8) if self.backdrop is None else self.backdrop
-        picture = resolve_background(background, original, size)
+        picture = resolve_background(background, original, frame)
         if picture is None:
             return None
         return (picture[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
@@ -199,7 +219,7 @@ class BakedAvatar:
         turn: Tensor,
         view: Tensor,
         behind: np.ndarray | None,
-        size: int,
+        framing: Framing,
         posture: Tensor | None = None,
         field_of_view: float | None = None,
         zoom: float = 1.0,
@@ -212,7 +232,7 @@ class BakedAvatar:
             turn: [3, 3] the head's rotation relative to the body.
             view: [3, 3] by which the whole person is turned for the camera.
             behind: From `behind`.
-            size: S.
+            framing: From `framing`.
             posture: [12] how shoulders lie, see `rest_pose`; that of the first photo by default.
             field_of_view: See `render`, as is `zoom`.
             zoom: Above 1 the head grows.
@@ -223,7 +243,13 @@ class BakedAvatar:
         """
         rotation = (view @ turn)[None]
         vertices = self.posed(expression, turn, posture, rotation)
-        camera = Camera(rotation, self.field_of_view if field_of_view is None else field_of_view, zoom)
+        shift, size = None, framing.side
+        if framing.stands and (
+            moved is None or moved.tolist() == [0, 0, 1]
+        ):  # shoulders that the driver moves do not stand
+            shift = framing.held(standing(self._drawn.joints, turn[None], view, self.rest.rotation)) * zoom
+        field_of_view = self.field_of_view if field_of_view is None else field_of_view
+        camera = Camera(rotation, field_of_view, zoom / framing.extent, shift)
         places = camera.project(vertices)[0]
         if moved is not None:
             places = torch.cat([places[:, :2] * moved[2] + moved[:2], places[:, 2:]], 1)
@@ -233,6 +259,9 @@ class BakedAvatar:
         level = int(np.clip(np.log2(len(self.mesh.texture) / (2 * size * max(zoom, 1e-3))), 0, len(shown.levels) - 1))
         arrays = places.numpy(), shown.triangles, shown.part, shown.uv, shown.uv_triangles, gain, shown.levels[level]
         picture = fast_numba.draw(*arrays, size)
+        if framing.window != WHOLE:
+            picture = framing.cut(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+            picture = picture.contiguous().numpy()
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
 
     def with_expression(self, expression: Mapping[str, float]) -> RiggedMesh:

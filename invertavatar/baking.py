@@ -36,6 +36,7 @@ from .head.rig import (
 )
 from .inversion import Networks
 from .models.generator import CanonicalFeatures
+from .rendering.framing import Framing
 from .rendering.reprojection import Sources
 from .rendering.source_views import angle_between, nearness
 from .rendering.texturing import BakingView, adjacency, even_light, paint
@@ -58,6 +59,7 @@ def baked(
     features: CanonicalFeatures,
     render: Render,
     texture_size: int,
+    framing: Framing,
     progress: Progress,
 ) -> BakedAvatar:
     """Bake an avatar.
@@ -68,6 +70,7 @@ def baked(
         features: Of the avatar, from `canonical_features`.
         render: A frame [1, 3, S, S] of the avatar from the model's own camera, its opacity and depth.
         texture_size: Side of the texture in pixels, a power of two.
+        framing: As the photos show it.
         progress: Goes through items, of which it is told how many there are and what is done with them.
     """
     head_model, config = networks.head_model, networks.generator.config
@@ -102,6 +105,8 @@ def baked(
         field_of_view=config.field_of_view,
         bias=smooth_bias.fitted(head_model).numpy(),
         reach=tuple(head_model.config.bias_reach),
+        window=framing.window,
+        slack=framing.slack,
         backdrop=avatar.backdrop.cpu(),
     )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .face.motion import Motion
-from .head.head_model import JOINTS, HeadModel
+from .head.head_model import JOINTS, bent_neck
 from .rendering.background import shifts
 
 # Pixels at a time on CUDA, where a frame alone leaves most of a GPU idle: 16 frames of 512 px take some 3 GB.
@@ -52,23 +52,22 @@ def drive(motion: Motion, view: Tensor, blend: Tensor | None, device: torch.devi
     )
 
 
-def standing(head_model: HeadModel, joints: Tensor, clip: Drive, view: Tensor, rest: Tensor) -> Tensor:
+def standing(joints: Tensor, turn: Tensor, view: Tensor, rest: Tensor) -> Tensor:
     """How far frames have to be moved for the body to stay where it is at rest, and the head to move upon it: [T, 2], x
     right and y DOWN, in head units.
 
     Args:
-        head_model: The head model.
         joints: [J, 3] of the person.
-        clip: What moves them.
+        turn: [T, 3, 3] the head's rotation relative to the body.
         view: [3, 3] or [T, 3, 3], by which all of the person is turned.
         rest: [1, 3, 3] the head's rotation at rest.
     """
 
     def body(turn):  # where it lies, [B, 3], in the camera's space before the person is turned
-        return (turn @ head_model.neck(joints, turn)[1][:, JOINTS.index("torso"), :, None])[..., 0]
+        return (turn @ bent_neck(joints, turn)[1][:, JOINTS.index("torso"), :, None])[..., 0]
 
-    moved = body(rest.to(clip.turn)) - body(clip.turn)
-    x, y, _ = (view.to(clip.turn) @ moved[..., None])[..., 0].unbind(-1)
+    moved = body(rest.to(turn)) - body(turn)
+    x, y, _ = (view.to(turn) @ moved[..., None])[..., 0].unbind(-1)
     return torch.stack([x, -y], -1)
 
 

@@ -269,7 +269,7 @@ def _posed(pipe, avatar, own, motion, rest):
     view = torch.eye(3).expand_as(motion.rotation)
     motion = replace(motion, posture=rest.posture, translation=None, scale=None)
     clip = drive(motion, view, own.blend, avatar.device)
-    stay = standing(head_model, avatar.shape.joints, clip, view, rest.rotation) / own.room
+    stay = standing(avatar.shape.joints, clip.turn, view, rest.rotation) / own.room
     driven = clip.expression, clip.residual, clip.rotation, clip.turn, clip.posture
     head = driven_head(head_model, avatar.shape, own.features.off, *driven)
     head = head._replace(blend=clip.blend)

@@ -575,10 +575,11 @@ class InvertAvatarPipeline(DiffusionPipeline):
         features = self.canonical_features(avatar, height)
         view, num_frames = view.expand_as(motion.rotation), motion.num_frames
         whole = drive(motion, view, blend, avatar.device)
-        camera = camera | {"zoom": camera["zoom"] / frame.extent}
+        zoom = camera["zoom"]
+        camera = camera | {"zoom": zoom / frame.extent}
         if frame.stands and whole.shifts is None:  # shoulders that the driver moves do not stand
-            stay = standing(self.head_model, avatar.shape.joints, whole, view, avatar.rest.rotation)
-            whole = whole._replace(stay=stay * camera["zoom"])
+            stay = standing(avatar.shape.joints, whole.turn, view, avatar.rest.rotation)
+            whole = whole._replace(stay=frame.held(stay) * zoom)
         tile = self.generator.renderer.rays_per_tile
         default = frames_at_a_time(avatar.device, height) if tile is None else 1
         size = min(batch_size or default, num_frames)
@@ -731,7 +732,8 @@ class InvertAvatarPipeline(DiffusionPipeline):
             return frame
 
         try:
-            return baked(self._networks(), avatar, features, render, texture_size, self._with_progress)
+            framing = self.framing_of(avatar, "photo", texture_size)
+            return baked(self._networks(), avatar, features, render, texture_size, framing, self._with_progress)
         finally:
             self.maybe_free_model_hooks()
 

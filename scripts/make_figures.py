@@ -82,9 +82,17 @@ def make_figures(
         save_image(output / "expressions.webp", contact_sheet(cells, 9, ["neutral", *ARKIT_NAMES], 200))
 
         head = pipe.bake(avatar)
-        cells = [head.still(yaw, expression={}, size=256, zoom=0.8, turn_body=True) for yaw in MESH_VIEWS]
+        cells = [
+            head.still(yaw, expression={}, size=256, zoom=0.8, framing="crop", turn_body=True) for yaw in MESH_VIEWS
+        ]
         cells += [
-            head.still(25 if name in SEEN_ASLANT else 0, expression={name: 1} | WITH.get(name, {}), size=256, zoom=1.3)
+            head.still(
+                25 if name in SEEN_ASLANT else 0,
+                expression={name: 1} | WITH.get(name, {}),
+                size=256,
+                zoom=1.3,
+                framing="crop",
+            )
             for name in ARKIT_NAMES
         ]
         labels = [*(f"yaw {yaw}" for yaw in MESH_VIEWS), *ARKIT_NAMES]

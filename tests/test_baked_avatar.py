@@ -44,12 +44,14 @@ def test_frames_lie_on_those_of_the_full_renderer(yaw, pitch, expression, baked,
     off = head_model.landmarks(camera.project(full) - camera.project(fast))[0, :468, :2]
     assert off.norm(dim=-1).mean() < 1.5 / 128
     mask = rasterize(camera.project(full), head_model.triangles, SIZE).mask[0].numpy()
-    shown = baked.still(yaw, pitch, expression=expression, size=SIZE, background="transparent")[..., 3] > 127
+    options = {"size": SIZE, "background": "transparent", "framing": "crop"}
+    shown = baked.still(yaw, pitch, expression=expression, **options)[..., 3] > 127
     assert (mask & shown).sum() / (mask | shown).sum() > 0.93
 
 
-def test_a_camera_shows_the_baked_avatar_as_it_shows_the_full_one(baked, tiny_pipeline, tiny_avatar):
-    options = {"yaw": 20.0, "zoom": 0.7, "turn_body": True, "background": "transparent"}
+@pytest.mark.parametrize("options", [{"framing": "crop", "zoom": 0.7, "turn_body": True}, {"framing": "photo"}])
+def test_a_camera_shows_the_baked_avatar_as_it_shows_the_full_one(options, baked, tiny_pipeline, tiny_avatar):
+    options |= {"yaw": 20.0, "background": "transparent"}
     full = np.asarray(tiny_pipeline.render(tiny_avatar, expression={}, height=SIZE, **options)[0])[..., 3] > 127
     fast = baked.still(expression={}, size=SIZE, **options)[..., 3] > 127
     assert (full & fast).sum() / (full | fast).sum() > 0.8
@@ -58,7 +60,8 @@ def test_a_camera_shows_the_baked_avatar_as_it_shows_the_full_one(baked, tiny_pi
 def test_a_motion_that_stays_at_its_neutral_is_the_rest_of_the_avatar(baked):
     motion = Motion(rotation=torch.eye(3).expand(3, 3, 3), expression=torch.zeros(3, 52))
     turn, still = baked.rest.rotation[0], torch.eye(3)
-    expected = baked.frame(baked.rest.expression[0], turn, still, baked.behind("gray", SIZE), SIZE)
+    frame = baked.framing("photo", SIZE)
+    expected = baked.frame(baked.rest.expression[0], turn, still, baked.behind("gray", frame), frame)
     for frame in baked.render(motion, size=SIZE):
         np.testing.assert_array_equal(frame, expected)
 
@@ -70,15 +73,17 @@ def test_a_motion_moves_it_in_the_picture_where_that_is_asked_for(baked):
         translation=torch.tensor([[0.0, 0.0], [0.25, 0.0]]),
         known_neutral=Motion(rotation=torch.eye(3)[None], expression=torch.zeros(1, 52)),
     )
-    one, two = baked.render(motion, size=SIZE, follow_translation=True)
+    one, two = baked.render(motion, size=SIZE, follow_translation=True, framing="crop")
     moved = int(0.25 * SIZE / 2)
     np.testing.assert_allclose(two[:, moved:].astype(int), one[:, :-moved].astype(int), atol=2)
 
 
 def test_skin_that_turns_toward_the_light_becomes_brighter(baked):
     lit = BakedAvatar(baked.mesh, np.float32([0.6, 0, 0]), 0.7, baked.rest)
-    picture = lit.still(expression={}, size=SIZE).astype(float).mean(-1)
-    plain = BakedAvatar(baked.mesh, np.zeros(3, np.float32), 0.7, baked.rest).still(expression={}, size=SIZE)
+    picture = lit.still(expression={}, size=SIZE, framing="crop").astype(float).mean(-1)
+    plain = BakedAvatar(baked.mesh, np.zeros(3, np.float32), 0.7, baked.rest).still(
+        expression={}, size=SIZE, framing="crop"
+    )
     change = picture - plain.astype(float).mean(-1)
     assert change[:, SIZE // 2 + 20 :].sum() > 0 > change[:, : SIZE // 2 - 20].sum()
 

@@ -42,9 +42,9 @@ class Baked:
         self.pipe = pipe
 
     def animate_stream(self, avatar: Avatar, motion: Motion, height: int, background: str, **options) -> Iterator:
-        """As the pipeline's own; of its further options only `relative_motion` has a meaning here."""
-        head = self.pipe.bake(avatar)
-        return head.render(motion, height, background, relative_motion=options["relative_motion"])
+        """As the pipeline's own; of its further options those that have a meaning here."""
+        options = {name: options[name] for name in ("relative_motion", "framing")}
+        return self.pipe.bake(avatar).render(motion, height, background, **options)
 
 
 def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = False) -> Outcome:

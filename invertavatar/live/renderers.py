@@ -11,7 +11,7 @@ import torch
 
 from ..avatar import Avatar
 from ..baked_avatar import BakedAvatar
-from ..driven import drive
+from ..driven import drive, standing
 from ..face.motion import Motion
 from ..head.head_model import HeadModel
 from ..rendering.background import compose, resolve_background
@@ -38,12 +38,12 @@ class FastRenderer:
     head_model: HeadModel | None = None  # it shows nothing but the 52 scores
 
     def __init__(self, avatar: BakedAvatar, size: int = 512, background: str | Path | np.ndarray = "gray"):
-        self.avatar, self.size, self.rest = avatar, size, avatar.rest
-        self._behind = avatar.behind(background, size)
+        self.avatar, self.rest, self._frame = avatar, avatar.rest, avatar.framing("photo", size)
+        self._behind = avatar.behind(background, self._frame)
 
     def __call__(self, motion: Motion) -> np.ndarray:
         """[S, S, 3] uint8 of a motion of one frame, which `retarget` has made the avatar's."""
-        return self.avatar.frame(motion.expression[0], motion.rotation[0], STRAIGHT, self._behind, self.size)
+        return self.avatar.frame(motion.expression[0], motion.rotation[0], STRAIGHT, self._behind, self._frame)
 
 
 class FullRenderer:
@@ -72,11 +72,12 @@ class FullRenderer:
         fps: float = 20.0,
     ):
         pipe.check_inputs(avatar, None, None, Motion(STRAIGHT[None], torch.zeros(1, 52)), ())
-        self.pipe, self.size, self.head_model = pipe, size, pipe.head_model
+        self.pipe, self.head_model = pipe, pipe.head_model
         self.avatar = avatar.to(pipe.device)
         self.rest = avatar.rest
-        self._features = pipe.canonical_features(self.avatar, size)
-        self._behind = resolve_background(background, self.avatar.backdrop, size)
+        self._frame = pipe.framing_of(self.avatar, "photo", size)
+        self._features = pipe.canonical_features(self.avatar, self._frame.side)
+        self._behind = resolve_background(background, self.avatar.backdrop, self._frame)
         self._share = 1 - 0.1 ** (1 / max(1.0, crossfade * fps))  # of the way to new weights in a frame
         self._blend = None
 
@@ -91,7 +92,11 @@ class FullRenderer:
             blend = blend if self._blend is None else torch.lerp(self._blend, blend, self._share)
             self._blend = blend
         clip = drive(motion, STRAIGHT[None], blend, self.avatar.device)
-        camera = {"field_of_view": None, "zoom": 1.0}
-        colour, opacity, _ = self.pipe.render_frames(self.avatar, self._features, clip, camera, self.size)
-        frame = compose(colour, opacity, self._behind)[0]
+        zoom, frame = 1 / self._frame.extent, self._frame
+        if frame.stands:
+            stay = standing(self.avatar.shape.joints, clip.turn, STRAIGHT, self.rest.rotation)
+            clip = clip._replace(stay=frame.held(stay))
+        camera = {"field_of_view": None, "zoom": zoom}
+        layers = self.pipe.render_frames(self.avatar, self._features, clip, camera, frame.side, frame)[:2]
+        frame = compose(*map(frame.cut, layers), self._behind)[0]
         return (frame * 255).round().byte().permute(1, 2, 0).cpu().numpy()

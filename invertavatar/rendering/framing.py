@@ -55,6 +55,7 @@ class Window(NamedTuple):
 
 
 WHOLE = Window(-1.0, -1.0, 1.0, 1.0)
+ENDLESS = Window(-4.0, -4.0, 4.0, 4.0)  # farther than any head is moved
 
 
 class Framing(NamedTuple):
@@ -70,12 +71,20 @@ class Framing(NamedTuple):
     stands: bool = False  # the body stays where it is, and the head moves upon it; else the head stays
     crown: tuple[float, float, float, float] | None = None  # middle in head space, and radius, see `crown_of`
     bust: tuple[float, float, float] | None = None  # height in the middle, curve and fade of a bust's end
+    slack: Window = ENDLESS  # how far the head may be moved to either side until it would leave the frame
 
     @property
     def window(self) -> Window:
         """The part of the crop that it shows."""
         edges = (self.left, self.top, self.left + self.width, self.top + self.height)
         return Window(*(self.extent * (2 * edge / self.side - 1) for edge in edges))
+
+    def held(self, stay: Tensor) -> Tensor:
+        """By how much pictures are moved where the body would want [T, 2] (`driven.standing`), in -1..1 across the
+        square one: as far as the head does not leave the frame.
+        """
+        low, high = stay.new_tensor(self.slack[:2]), stay.new_tensor(self.slack[2:])
+        return stay.clamp(low, high) / self.extent
 
     def cut(self, pictures: Tensor) -> Tensor:
         """Premultiplied pictures [B, C, S, S] -> [B, C, H, W]; nothing is beyond them."""
@@ -86,6 +95,11 @@ class Framing(NamedTuple):
             pictures = pictures * smooth(((end + up) / fade).clamp(0, 1))
         right, bottom = self.left + self.width - self.side, self.top + self.height - self.side
         return torch.nn.functional.pad(pictures, (-self.left, right, -self.top, bottom))
+
+
+def framed(window: Window, slack: Window, size: int) -> Framing:
+    """Square frames of a window of the crop, upon a body that stands as far as `Framing.slack` lets it."""
+    return placed(window, size, size, stands=True, slack=slack)
 
 
 def check_framing(framing: str, width: int | None) -> None:
@@ -129,9 +143,14 @@ def framing_of(
     else:
         whole = Window(-1, min(-1, head.top), 1, photos.bottom + settings.bust_room)
         window = _around(whole, whole, aspect)
+    tight = _without_room(head, settings)
+    slack = Window(
+        min(window.left - tight.left, 0), min(window.top - tight.top, 0),
+        max(window.right - tight.right, 0), max(window.bottom - tight.bottom, 0),
+    )  # fmt: skip
     ends = min(photos.right - window.right, window.left - photos.left, photos.bottom - window.bottom) < -1e-6
     bust = (photos.bottom, settings.bust_curve, settings.bust_fade) if ends else None
-    ways = {"fades": views is not None, "stands": framing != "head", "bust": bust}
+    ways = {"fades": views is not None, "stands": framing != "head", "bust": bust, "slack": slack}
     crown = None if views is None else crown_of(views, photos, settings)
     return placed(window, height, width, settings.widest, crown=crown, **ways)
 
@@ -196,13 +215,18 @@ def _around(box: Window, middle: Window, aspect: float) -> Window:
 
 def _within(box: Window, head: Window, settings: FramingSettings, aspect: float) -> Window:
     """The largest window of an aspect within a box; larger where it would not hold what the box has of the head."""
-    left, right = head.left + settings.beside, head.right - settings.beside  # without the room around it
-    top, bottom = head.top + settings.above, head.bottom - settings.below
+    left, top, right, bottom = _without_room(head, settings)
     seen = Window(max(box.left, left), max(box.top, top), min(box.right, right), min(box.bottom, bottom))
     if min(seen.size) <= 0:
         seen = box
     height = max(min(box.size[1], box.size[0] / aspect), seen.size[1], seen.size[0] / aspect)
     return _of_size(height * aspect, height, box, seen)
+
+
+def _without_room(head: Window, settings: FramingSettings) -> Window:
+    """The box of `head_box` without the room around the head."""
+    left, right = head.left + settings.beside, head.right - settings.beside
+    return Window(left, head.top + settings.above, right, head.bottom - settings.below)
 
 
 def _of_size(width: float, height: float, box: Window, middle: Window) -> Window:

@@ -86,7 +86,7 @@ def shown_at(head, landmark: np.ndarray) -> np.ndarray:
 
 def test_a_baked_avatar_shows_the_colours_of_the_front_view(tiny_pipeline, tiny_avatar):
     picture = tiny_pipeline.render(tiny_avatar, expression={}, height=256, framing="crop", output_type="np")[0] * 255
-    drawn = tiny_pipeline.bake(tiny_avatar, texture_size=512).still(expression={}, size=256)
+    drawn = tiny_pipeline.bake(tiny_avatar, texture_size=512).still(expression={}, size=256, framing="crop")
     for landmark in (151, 50, 280, 200):  # forehead, cheeks, chin
         x, y, _ = tiny_avatar.shape.landmarks[landmark].numpy()
         place = int((1 - y) * 128), int((x + 1) * 128)
