@@ -134,3 +134,12 @@ def test_what_is_no_framing_is_said_in_a_sentence():
         check_framing("torso", None)
     with pytest.raises(InvertAvatarError, match="width"):
         check_framing("photo", 7)
+
+
+def test_a_body_stands_as_far_as_the_head_stays_in_the_frame(head_model):
+    frame = framed(head_model, "photo", views((10, 0, 90, 80)))
+    left, top, right, bottom = frame.slack
+    assert left < 0 < right and top <= 0 <= bottom
+    little, far = torch.tensor([[0.5 * left, 0.0]]), torch.tensor([[4.0, -4.0]])
+    torch.testing.assert_close(frame.held(little), little / frame.extent)
+    torch.testing.assert_close(frame.held(far), torch.tensor([[right, top]]) / frame.extent)
