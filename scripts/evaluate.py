@@ -106,14 +106,14 @@ def evaluate(
         from invertavatar.training.shards import Shards
 
         started = time.perf_counter()
-        perceptual = LPIPS.from_file(lpips)
         if drawn:
-            shards = Shards([data])
+            shards, perceptual = Shards([data]), LPIPS.from_file(lpips)
             pipe = load_pipeline(model, device, quiet)
             measures = {Protocol.SYNTHETIC: partial(synthetic, pipe, shards, perceptual.to(pipe.device))}
             what = {"people": len(shards.people), "pictures": len(shards)}
         else:
-            paths, recognizer = find_clips(data, only)[:limit], FaceRecognizer(sface)
+            paths = find_clips(data, only)[:limit]
+            perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
             pipe = load_pipeline(model, device, quiet)
             tracker = pipe.face_tracker or FaceTracker.from_pretrained()
             progress = pipe.progress_bar(paths)

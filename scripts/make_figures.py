@@ -39,6 +39,7 @@ SPEAKING = {"jawOpen": 0.3, "eyeBlinkLeft": 1, "mouthSmileLeft": 0.6, "mouthSmil
 WITH = {"tongueOut": {"jawOpen": 0.5}, "mouthClose": {"jawOpen": 1}}  # what shows nothing by itself
 SEEN_ASLANT = ("jawForward", "cheekPuff", "mouthPucker", "mouthFunnel", "tongueOut")  # morph targets that go forward
 SENTENCE = "Move your boat, Bob."  # of phones that the labels' font can write
+PASTED, IN_PHOTO = ("dan_1", "finn_2"), 4  # photos, and frames of a film in each
 SEEDS, REENACTED, MOMENTS = 24, 4, 6  # of the prior: people shown, people who follow a motion, frames of it
 
 
@@ -50,7 +51,7 @@ def make_figures(
 ) -> None:
     """Write people.webp (photo, avatar, expressions and views of each example person), expressions.webp (52 axes),
     mesh.webp (the 52 morph targets of a mesh), baked.webp (baked avatars beside full frames), samples.webp
-    (people of the prior), failures.webp and speech.webp.
+    (people of the prior), failures.webp, speech.webp and pasted.webp (heads that move in their whole photos).
     """
     with error_sentences(debug):
         import numpy as np
@@ -119,6 +120,15 @@ def make_figures(
         save_image(output / "failures.webp", contact_sheet(cells, 4, labels, 256))
 
         save_image(output / "speech.webp", spoken_strip(pipe))
+
+        cells, labels = [], []
+        motion = pipe.track(str(EXAMPLES / "talk_b.mp4"))
+        for photo in PASTED:
+            picture, avatar = load_image(EXAMPLES / f"{photo}.jpg"), pipe.reconstruct(EXAMPLES / f"{photo}.jpg")
+            frames = slice(0, None, -(-motion.num_frames // IN_PHOTO))
+            cells += [picture, *pipe.animate_stream(avatar, motion=motion, into=picture, frames=frames)]
+            labels += [photo, *["moved in its photo"] * (len(cells) - len(labels) - 1)]
+        save_image(output / "pasted.webp", contact_sheet(cells, IN_PHOTO + 1, labels, 256))
 
         people = [pipe.sample(seed) for seed in range(SEEDS)]
         cells = [np.asarray(pipe.render(person, height=200)[0]) for person in people]
