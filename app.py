@@ -196,10 +196,12 @@ def animate(
     into_photo=False,
     into=None,
     photos=None,
+    head_motion=0.5,
 ):
     """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result.
 
-    A speech moves the mouth: alone, or beside each of these.
+    A speech moves the mouth: alone, or beside each of these. With `into_photo` or `into` the head moves in a whole
+    photo or video, to which frame, size and background belong.
     """
     person = VISITORS.person(ticket)
     sources = arguments.files("drivers", drivers, MAX_DRIVERS) + arguments.files("recordings", webcam, most=1)
@@ -216,12 +218,15 @@ def animate(
         "background": views.checked_background(background, background_picture),
         "height": arguments.size(size, STILL_SIZE),
         "framing": arguments.choice("the frame", framing, FRAMINGS, "photo"),
-        "into": views.checked_into(into_photo, photos, into, MAX_SECONDS),
+        "into": views.checked_into(person, into_photo, photos, into, MAX_SECONDS),
     }
+    head_motion = arguments.number("the head motion", head_motion, 0, 1, default=0.5)
     beside, mark = arguments.switch("beside", beside), arguments.switch("the mark", mark, default=True)
     neutral_frame = arguments.text("the neutral frame", neutral_frame) or None
     if neutral_frame:
         check_neutral_frame(neutral_frame)
+    if speech:
+        arguments.check_speech(bool(sources), options["animation_region"], neutral_frame)
     sound = next(iter(arguments.files("sounds", sound, most=1)), None)
     if sound:
         uploads.check_sound(sound, MAX_SECONDS)
@@ -236,7 +241,7 @@ def animate(
             name = Path(source).name + (f" ({number} of {len(sources)})" if len(sources) > 1 else "")
             target = Path(folder) / str(number)
             target.mkdir()
-            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame, sound, speech)
+            film_options = (options, MAX_SECONDS, beside, mark, neutral_frame, sound, speech, head_motion)
             job = Job(films.animate(person, source, target, *film_options))
             for report in job:
                 frame = frame if report.frame is None else films.opaque(report.frame)
@@ -385,6 +390,11 @@ def build() -> gr.Blocks:
     return page
 
 
+def explained(text: str) -> gr.Markdown:
+    """Small print above the fields that it explains."""
+    return gr.Markdown(text, elem_classes="explanation")
+
+
 def listen(event, handler: Callable, inputs, outputs, **options):
     """Attach a handler as an endpoint of its name, with its errors as sentences."""
     options = {"api_name": handler.__name__, "inputs": inputs, "outputs": outputs} | options
@@ -397,7 +407,7 @@ def avatar_tab(ticket: gr.State, who: gr.HTML) -> tuple[list, gr.Gallery]:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             photos = gr.Gallery(
-                label="Photos of one person, or a short video",
+                label="Photos of one person",
                 file_types=[*PHOTO_TYPES, *VIDEO_TYPES],
                 sources=["upload", "webcam", "clipboard"],
                 interactive=True,
@@ -420,7 +430,7 @@ def avatar_tab(ticket: gr.State, who: gr.HTML) -> tuple[list, gr.Gallery]:
                 elem_classes="snug",
                 elem_id="people",
             )
-            gr.Markdown("Or take an example person with a click; nobody of them exists.")
+            explained("Or a short video, or an example person with a click; nobody of them exists.")
             consent = gr.Checkbox(label=style.CONSENT, elem_id="consent")
             with gr.Row():
                 build_button = gr.Button("Build avatar", variant="primary", elem_id="build", min_width=120)
@@ -459,7 +469,7 @@ def avatar_tab(ticket: gr.State, who: gr.HTML) -> tuple[list, gr.Gallery]:
                 elem_classes="quiet snug",
                 elem_id="comparison",
             )
-            gr.Markdown(style.AGREES, elem_classes="explanation")
+            explained(style.AGREES)
             strip = gr.Image(label="From five sides", format="jpeg", elem_classes="quiet", elem_id="turntable", **SHOWN)
     outputs = [ticket, who, note, comparison, strip]
     listen(photos.change, check_photos, [photos, face_index], [found, sentences], concurrency_limit=2)
@@ -492,58 +502,52 @@ def animate_tab(ticket: gr.State, photos: gr.Gallery) -> None:
                 height=170,  # of any file type: the content decides, and a sentence lists what may drive
                 elem_id="drivers",
             )
-            gr.Markdown(
-                "Also motions saved here (.safetensors), Live Link Face and Audio2Face recordings (.csv, .json)."
-            )
+            explained("Also motions saved here (.safetensors), Live Link Face and Audio2Face recordings (.csv, .json).")
             with gr.Row():
-                clips = [gr.Button(f"Example clip {n + 1}", size="sm", elem_id=EXAMPLE_CLIPS[n]) for n in (0, 1)]
+                clips = [
+                    gr.Button(f"Example clip {n + 1}", size="sm", min_width=120, elem_id=EXAMPLE_CLIPS[n])
+                    for n in (0, 1)
+                ]
             with gr.Accordion("Record yourself", open=False):
                 # Without a mirror, which would need ffmpeg's own program.
                 camera = gr.WebcamOptions(mirror=False)
                 webcam = gr.Video(show_label=False, sources=["webcam"], include_audio=True, webcam_options=camera)
-            speech = gr.Audio(
-                label="Speech in English for the mouth",
-                sources=["upload", "microphone"],
-                type="filepath",
-                editable=False,  # which would need ffmpeg's own program
-                buttons=[],
-                elem_id="speech",
-            )
+            with gr.Accordion("Speech", open=False, elem_id="speech_panel"):
+                explained("A voice moves the mouth: alone, or beside what is chosen above, which then moves the rest.")
+                speech = gr.Audio(
+                    label="Speech in English",
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    editable=False,  # which would need ffmpeg's own program
+                    buttons=[],
+                    elem_id="speech",
+                )
+                head_motion = gr.Slider(
+                    *(0, 1, 0.5),
+                    step=0.05,
+                    label="Head motion",
+                    info="Of one who speaks, where nothing else moves the head.",
+                    elem_id="head_motion",
+                )
             region = gr.Radio(
                 [("Everything", "all"), ("Expression", "exp"), ("Pose", "pose"), ("Mouth", "lip"), ("Eyes", "eyes")],
                 value="all",
                 label="What moves",
                 elem_id="region",
             )
-            into_photo = gr.Checkbox(
-                False,
-                label="Into the first photo",
-                info="The head moves in its whole photo, at its full size.",
-                elem_id="into_photo",
-            )
-            with gr.Accordion("More", open=False):
-                into = gr.File(
-                    label="Into another photo of the person, or a video: its head is replaced",
-                    file_types=["image", "video"],
-                    height=110,
-                    elem_id="into",
+            with gr.Accordion("Frame and background", open=False, elem_id="frame_panel"):
+                framing = gr.Radio(
+                    [("As the photos", "photo"), ("Head", "head"), ("Bust", "bust")],
+                    value="photo",
+                    label="Frame",
+                    elem_id="framing",
                 )
-                relative = gr.Checkbox(
-                    True, label="Relative to the driver's own neutral face", info="A photo is taken as it is."
-                )
-                neutral_frame = gr.Textbox(
-                    "",
-                    label="Neutral frame, by its number or time (12, 0.5s)",
-                    info="Without: the median of a video, 0 in a table of scores.",
-                    max_length=20,
-                    elem_id="neutral_frame",
-                )
-                strength = gr.Slider(0, 3, 1, step=0.05, label="Strength")
-                smoothing = gr.Slider(0, 1, 0, step=0.05, label="Smoothing")
+                size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
                 background = gr.Dropdown(
                     list(views.BACKGROUNDS),
                     value="gray",
-                    label="Background, or a colour: #3366cc",
+                    label="Background",
+                    info="Or a colour such as #3366cc.",
                     allow_custom_value=True,
                 )
                 picture = gr.Image(
@@ -553,18 +557,35 @@ def animate_tab(ticket: gr.State, photos: gr.Gallery) -> None:
                     type="filepath",
                     image_mode=None,
                 )
-                size = gr.Radio(list(FILM_SIZES), value=STILL_SIZE, label="Pixels", elem_id="size")
-                framing = gr.Radio(
-                    [("As the photos", "photo"), ("Head", "head"), ("Bust", "bust")],
-                    value="photo",
-                    label="Frame",
-                    elem_id="framing",
+            with gr.Accordion("Back into a photo or video", open=False, elem_id="into_panel"):
+                explained(
+                    "The head moves in the whole picture of the person, at its full size; frame, pixels and background "
+                    "are those of the picture."
                 )
+                into_photo = gr.Checkbox(False, label="Into the first photo", elem_id="into_photo")
+                into = gr.File(
+                    label="Another photo or a video",
+                    file_types=["image", "video"],
+                    height=170,
+                    elem_id="into",
+                )
+            with gr.Accordion("Strength and neutral face", open=False, elem_id="motion_panel"):
+                strength = gr.Slider(0, 3, 1, step=0.05, label="Strength")
+                smoothing = gr.Slider(0, 1, 0, step=0.05, label="Smoothing")
+                relative = gr.Checkbox(
+                    True, label="Relative to the driver's own neutral face", info="A photo is taken as it is."
+                )
+                neutral_frame = gr.Textbox(
+                    "",
+                    label="Neutral frame",
+                    info="By its number (12) or time (0.5s). Empty: the median of a video, 0 in a table of scores.",
+                    max_length=20,
+                    elem_id="neutral_frame",
+                )
+            with gr.Accordion("Sound, comparison, mark", open=False, elem_id="extras_panel"):
+                explained("Another sound instead of the driver's or the speech's; a photo lasts as long as it.")
                 sound = gr.File(
-                    label="Sound instead of the driver's; a photo lasts as long as it",
-                    file_types=["audio", "video"],
-                    height=110,
-                    elem_id="sound",
+                    label="Sound, or a video with sound", file_types=["audio", "video"], height=170, elem_id="sound"
                 )
                 beside = gr.Checkbox(False, label="Photo and driver beside the result")
                 mark = gr.Checkbox(True, label="Mark the result as synthetic")
@@ -586,14 +607,14 @@ def animate_tab(ticket: gr.State, photos: gr.Gallery) -> None:
                 elem_id="results",
             )
             files = gr.File(
-                label="Download: film, and its motion to use again",
+                label="Download: film and its motion",
                 file_count="multiple",
                 interactive=False,
                 elem_classes="quiet",
                 elem_id="files",
             )
     inputs = [ticket, drivers, webcam, region, relative, strength, smoothing, background, picture, size, beside, mark]
-    inputs += [neutral_frame, sound, speech, framing, into_photo, into, photos]
+    inputs += [neutral_frame, sound, speech, framing, into_photo, into, photos, head_motion]
     job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
     listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
     for clip, name in zip(clips, EXAMPLE_CLIPS, strict=True):
@@ -683,16 +704,25 @@ def explore_tab(ticket: gr.State, changes: list, tab: gr.Tab) -> None:
 
 def live_tab(ticket: gr.State, changes: list) -> None:
     """The avatar follows the visitor's own camera, in the visitor's own browser."""
-    gr.Markdown(style.LIVE, elem_classes="explanation")
+    explained(style.LIVE)
     start = gr.Button("Go live", variant="primary", elem_id="go_live")
-    note = gr.HTML()
+    note = gr.HTML(live_hint(None))
     shown = gr.HTML()
-    glb = gr.File(label="Download: the avatar for 3D and capture programs", interactive=False, visible=False)
+    glb = gr.File(label="Download the avatar (.glb)", interactive=False, visible=False)
     baked = listen(start.click, bake, ticket, [glb, note], **HEAVY)
-    look = baked.success(lambda file: live.frame(file), glb, shown, queue=False, show_progress="hidden", **OWN)
-    look.then(lambda: gr.update(visible=True), None, glb, queue=False, show_progress="hidden", **OWN)
+    quick = {"queue": False, "show_progress": "hidden", **OWN}
+    look = baked.success(lambda file: live.frame(file), glb, shown, **quick)
+    look.then(lambda: gr.update(visible=True), None, glb, **quick)
     for change in changes:  # another avatar, or none: what is shown is an old one
-        change.success(lambda: ("", "", None), None, [shown, note, glb], queue=False, show_progress="hidden", **OWN)
+        outputs = [shown, note, glb]
+        change.success(
+            lambda ticket: ("", live_hint(ticket), gr.update(value=None, visible=False)), ticket, outputs, **quick
+        )
+
+
+def live_hint(ticket):
+    """What to do on the tab."""
+    return status(style.NOT_YET if ticket is None else "Ready to go live; some seconds to bake the avatar first.")
 
 
 def preset(name):

@@ -130,7 +130,10 @@ def show_avatar(visit) -> None:
     visit.get_by_text("clara_4.jpg: head").wait_for()
     visit.locator("#consent input").check()
     visit.locator("#build").click()
-    visit.wait_for_selector("#turntable img")
+    strip = visit.locator("#turntable img")
+    strip.evaluate("picture => picture.scrollIntoView()")  # a browser does not load what is far below
+    strip.wait_for()
+    visit.evaluate("scrollTo(0, 0)")
 
 
 def show_avatar_tab(visit, driver: Path) -> None:

@@ -73,11 +73,33 @@ def text(name: str, value: object, longest: int = 20) -> str:
     """A short text, or a number as one; empty for none."""
     if value is None:
         return ""
-    if not isinstance(value, str | Real) or isinstance(value, bool) or len(str(value)) > longest:
+    sound = isinstance(value, str | Real) and not isinstance(value, bool)
+    if sound and not isinstance(value, str):  # a number of too many digits cannot even be written
+        sound = not abs(value) >= 10**longest
+    if not sound or len(str(value)) > longest:
         raise InvertAvatarError(
             f"{_capital(name)} is a text of at most {longest} characters, not {shortened(value)}. Change it."
         )
     return str(value).strip()
+
+
+def check_speech(beside: bool, region: str, neutral_frame: str | None) -> None:
+    """Refuse what cannot be meant together with a speech.
+
+    Args:
+        beside: Whether it moves the mouth beside a driver.
+        region: What moves.
+        neutral_frame: Of a driver, where one is named.
+
+    Raises:
+        InvertAvatarError: It cannot.
+    """
+    if beside and region == "lip":
+        raise InvertAvatarError(
+            "The speech moves the mouth, so the driver cannot. Choose another of what moves, or remove one of the two."
+        )
+    if not beside and neutral_frame:
+        raise InvertAvatarError("A speech is at rest where it is silent: leave the neutral frame empty.")
 
 
 def camera(yaw: object, pitch: object, roll: object, zoom: object) -> dict[str, float]:

@@ -85,18 +85,19 @@ def read_driver(
     return Driver(motion, video=path, note=_thinned(name, info.fps))
 
 
-def read_speech(path: str, fps: float | Fraction = 25) -> Generator[Report, None, Motion]:
+def read_speech(path: str, fps: float | Fraction = 25, head_motion: float = 0.5) -> Generator[Report, None, Motion]:
     """Listen to a voice, in English; returns the motion of one who says it and yields reports meanwhile.
 
     Args:
         path: A sound or video file.
         fps: Frames per second.
+        head_motion: 0..1 how far the head moves by itself.
 
     Raises:
         InvertAvatarError: It cannot be read.
     """
     parts, total = [], num_pieces(path)
-    for part in speak_stream(path, recogniser_for(), fps):
+    for part in speak_stream(path, recogniser_for(), fps, head_motion):
         parts.append(part)
         yield Report("listening", min(1, len(parts) / total))
     return joined(parts)

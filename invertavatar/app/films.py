@@ -41,6 +41,7 @@ def animate(
     neutral_frame: str | None = None,
     sound: str | None = None,
     speech: str | None = None,
+    head_motion: float = 0.5,
 ) -> Generator[Report, None, tuple[Path, str]]:
     """Drive an avatar; the motion of a video is saved beside the film.
 
@@ -55,6 +56,7 @@ def animate(
         neutral_frame: The driver's frame that is neutral, by its number or its time.
         sound: A file that lends its sound instead of the driver; a still lasts as long as it.
         speech: A file whose voice moves the mouth and lends its sound; where it is the source too, it drives alone.
+        head_motion: 0..1 how far the head moves by itself while it speaks.
 
     Returns:
         The file of the film, or of the picture that a photo without a sound gives; and what the visitor should know of
@@ -65,14 +67,14 @@ def animate(
     """
     stem = folder / Path(source).stem[:LONGEST_STEM]
     if speech == source:
-        driver = Driver((yield from drivers.read_speech(speech)))
+        driver = Driver((yield from drivers.read_speech(speech, head_motion=head_motion)))
     else:
         reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS, neutral_frame))
         for report in reading:
             yield report if report.motion is None else report._replace(frame=_preview(person, report.motion, options))
         driver = reading.result
     if speech and speech != source:
-        voice = yield from drivers.read_speech(speech, driver.motion.fps)
+        voice = yield from drivers.read_speech(speech, driver.motion.fps, head_motion)
         blended = with_speech(driver.motion, voice, options.get("animation_region", "all"))
         driver, options = Driver(blended, note=driver.note), options | {"animation_region": "all"}
     motion = driver.motion

@@ -6,8 +6,10 @@ from . import people
 from .people import Person
 
 TITLE = (
-    "# InvertAvatar\nPhotos of a person become a 3D head that moves like a video, a photo, a recording or the sliders."
+    "# InvertAvatar\nPhotos of a person become a 3D head that moves like a video, a photo, a voice, a recording or the "
+    "sliders."
 )
+NOT_YET = "No avatar yet: build one on the Avatar tab, from photos or from an example person."
 CONSENT = "The person in the photos agreed to this, and I will say of what I show that it is synthetic."
 AGREES = (
     "*Agrees*: 100 % less the mean colour difference from the photo, inside the person's outline at 256 pixels. It "
@@ -35,7 +37,9 @@ CSS = """
 .found { font-size: var(--text-sm); color: var(--body-text-color); margin-top: 2px; overflow-wrap: anywhere; }
 .quiet:has(.empty) { display: none !important; }  /* a result that is not there yet takes no room */
 .quiet:has(.empty) + .explanation { display: none !important; }
-.explanation { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
+.explanation, .explanation * { font-size: var(--text-sm) !important; color: var(--body-text-color-subdued) !important; }
+/* a label hides nobody's hair */
+.quiet .grid-wrap, #photos .grid-wrap, #turntable { padding-top: 36px !important; }
 .offstage { position: absolute !important; width: 1px; height: 1px; overflow: hidden; opacity: 0; }
 .snug .grid-wrap { min-height: 0 !important; max-height: none !important; }
 #comparison .thumbnail-item { aspect-ratio: 2; }
@@ -43,7 +47,10 @@ CSS = """
   grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; }
 .live { width: 100%; height: min(86vh, 860px); border: 0; border-radius: 18px; }
 @media (max-width: 760px) { .live { height: 1100px; } }
-@media (max-width: 640px) { #comparison .grid-container { grid-template-columns: 1fr !important; } }
+@media (max-width: 640px) {
+  #comparison .grid-container { grid-template-columns: 1fr !important; }
+  #found .grid-container { grid-template-columns: 1fr 1fr !important; }
+  #still { height: auto !important; aspect-ratio: 1; } }
 """
 
 
@@ -61,6 +68,6 @@ def listed(sentences: list[str], sign: str) -> str:
 def banner(person: Person | None) -> str:
     """What stands above the tabs: whose avatar is in use."""
     if person is None:
-        return '<div class="banner">No avatar yet: drop photos below, or choose an example person.</div>'
+        return f'<div class="banner">{NOT_YET}</div>'
     faces = "".join(f'<img alt="" src="data:image/jpeg;base64,{face}">' for face in people.thumbnails(person))
     return f'<div class="banner">{faces}<span>{html.escape(person.title)}</span></div>'

@@ -4,6 +4,7 @@ Shapes: T frames, S side of a picture.
 """
 
 import re
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,21 +59,30 @@ def like_the_photos(person: Person) -> list[np.ndarray]:
     return list(model.frames(person.avatar, motion, relative_motion=False, height=people.VIEW_SIZE, framing="crop"))
 
 
-def checked_into(switch: object, photos: object, into: object, longest: float) -> str | None:
+def checked_into(person: Person, switch: object, photos: object, into: object, longest: float) -> str | None:
     """The photo or video that a head is put into: one that was uploaded, or with the `switch` the first photo.
 
     Raises:
-        InvertAvatarError: There is none, or it cannot be used.
+        InvertAvatarError: There is none, it cannot be used, both are wanted, or the photo is not in the avatar.
     """
-    for path in arguments.files("pictures to put the head into", into, most=1):
+    path = next(iter(arguments.files("pictures to put the head into", into, most=1)), None)
+    if arguments.switch("the switch into the photo", switch):
+        if path:
+            raise InvertAvatarError(
+                f"The head goes into the first photo or into {Path(path).name}, not into both. Leave one of them out."
+            )
+        path = next(iter(arguments.files("photos", photos, most=100)), None)
+        if path is None:
+            raise InvertAvatarError("There is no first photo to put the head into. Drop a photo of the person there.")
+        name = Path(path).name
+        if not any(shot.name.startswith(name) for shot in person.shots):  # of a video a name has the frame's too
+            raise InvertAvatarError(
+                f"The first photo, {name}, is not one that this avatar was built from. Build the avatar, or drop a "
+                "photo of the person to put the head into."
+            )
+    if path:
         uploads.check(path, longest)
-        return path
-    if not arguments.switch("the switch into the photo", switch):
-        return None
-    if not (paths := arguments.files("photos", photos, most=100)):
-        raise InvertAvatarError("The photo to put the head into is gone. Drop it once more, in the first tab or here.")
-    uploads.check(paths[0], longest)
-    return paths[0]
+    return path
 
 
 def depth_picture(depth: np.ndarray) -> np.ndarray:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from gradio_client import Client
 from PIL import Image
+from scipy.io import wavfile
 
 import app
 from invertavatar.app import model, people, views
+from invertavatar.evaluation.spoken import synthesized
 from invertavatar.media import VideoReader, VideoWriter, load_image
 from tests.conftest import ROOT
 
@@ -80,8 +82,13 @@ def files(tmp_path_factory):
         large = np.asarray(Image.fromarray(photo).resize((2160, 2160)))
         film(path, [np.pad(large, ((0, 0), (840, 840), (0, 0)))] * 4, 60)
 
+    def voice(path):
+        samples, rate, _ = synthesized("Bob may.")
+        wavfile.write(path, rate, samples)
+
     makers = {
         "short.mp4": cut,
+        "voice.wav": voice,
         "two.mp4": lambda path: cut(path, "talk_b", 2),
         "long.mp4": lambda path: film(path, [photo[:128, :128]] * 7, 1),
         "uhd.mp4": huge,

@@ -222,6 +222,51 @@ def test_a_neutral_frame_is_that_of_the_motion_that_comes_along(client, files):
             animated(client, files("short.mp4"), neutral_frame=frame)
 
 
+def test_a_speech_drives_alone_and_what_cannot_be_meant_with_it_is_a_sentence(client, files):
+    client.predict(seed=3, api_name="/sample")
+    speech = handle_file(files("voice.wav"))
+    turns = []
+    for head_motion in (0, 1):
+        made = {Path(path).name: path for path in animated(client, speech=speech, head_motion=head_motion)[3]}
+        assert probe(made["voice_avatar.mp4"]).has_audio
+        rotation = Motion.load(made["voice_motion.safetensors"]).rotation
+        turns.append((rotation - rotation[0]).abs().max())
+    assert turns[0] == 0 < turns[1]
+    with pytest.raises(AppError, match="The speech moves the mouth"):
+        animated(client, files("face.csv"), speech=speech, region="lip")
+    with pytest.raises(AppError, match="leave the neutral frame empty"):
+        animated(client, speech=speech, neutral_frame="0")
+    with pytest.raises(AppError, match="holds no sound"):
+        animated(client, speech=handle_file(files("mute.mp4")))
+
+
+def test_the_frame_is_chosen(client):
+    client.predict(seed=3, api_name="/sample")
+    head, bust = (
+        picture(animated(client, example("anna_2"), framing=framing, mark=False)[3][0]) for framing in ("head", "bust")
+    )
+    assert head.shape == bust.shape
+    assert np.abs(head - bust).mean() > 1
+
+
+def test_a_head_goes_back_into_the_first_photo_or_another_and_only_into_the_persons(client):
+    built(client, "anna_1")
+    first, mine = gallery(example("anna_1")), load_image(example("anna_1"))
+    film = animated(client, example("anna_2"), into_photo=True, photos=first, mark=False)[3][0]
+    assert picture(film).shape == mine.shape
+    changed = np.abs(picture(film) - mine).max(-1) > 1
+    assert 0.1 < changed.mean() < 0.9  # what is far from the head stays
+    other = animated(client, example("anna_2"), into=handle_file(example("anna_3")))[3][0]
+    assert picture(other).shape == load_image(example("anna_3")).shape
+    for sent, sentence in (
+        ({"photos": first, "into": handle_file(example("anna_3"))}, "not into both"),
+        ({"photos": []}, "There is no first photo"),
+        ({"photos": gallery(example("ben_1"))}, "ben_1.jpg, is not one that this avatar was built from"),
+    ):
+        with pytest.raises(AppError, match=sentence):
+            animated(client, example("anna_2"), into_photo=True, **sent)
+
+
 def test_a_bad_driver_is_refused_with_a_sentence_and_the_app_goes_on(client, files):
     client.predict(seed=3, api_name="/sample")
     for name, sentence in {

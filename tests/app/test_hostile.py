@@ -60,6 +60,13 @@ TAKEN = {
     "kind": [None],
     "expression": [None, {}],
     "webcam": [None, []],
+    "neutral_frame": ["", "5", 0.5, None],
+    "sound": [None, []],
+    "speech": [None, []],
+    "head_motion": [0.5, None],
+    "framing": [None],
+    "into_photo": [False, None],  # the visitor has no photo in the avatar
+    "into": [None, []],
     "drivers": [],
     "photos": [],
     "file": [],
@@ -73,7 +80,8 @@ ENDPOINTS = {
     "load": ("file",),
     "animate": (
         *("drivers", "webcam", "region", "relative_motion", "strength", "smoothing", "background"),
-        *("background_picture", "size", "beside", "mark"),
+        *("background_picture", "size", "beside", "mark", "neutral_frame", "sound", "speech", "head_motion"),
+        *("framing", "into_photo", "into"),
     ),
     "render": ("yaw", "pitch", "roll", "zoom", "background", "expression", "size", "turn_body"),
     "depth": ("yaw", "pitch", "roll", "zoom", "expression", "size", "turn_body"),

@@ -229,6 +229,9 @@ def test_an_example_person_is_one_click_away_and_fits_a_phone(visit):
     page.set_viewport_size({"width": 390, "height": 844})
     page.locator("#people button").nth(2).click()
     page.get_by_text("clara_4.jpg: head").wait_for()
-    for name in ("Avatar", "Animate", "Explore"):
+    for name in ("Avatar", "Animate", "Explore", "Live"):
         tab(page, name)
+        closed = page.locator(".tabitem:visible button.label-wrap:not(.open)")
+        closed.evaluate_all("panels => panels.forEach(panel => panel.click())")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator(".tabitem:visible").get_by_text("No avatar yet: build one on the Avatar tab").wait_for()

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 from gradio_client import Client
 
 import app
 from invertavatar.scripts.export_space import export_space
+from invertavatar.web.static_page import PAGE
 from tests.app.conftest import EXAMPLES
 from tests.app.test_endpoints import gallery
 
@@ -38,6 +40,8 @@ def test_an_exported_space_starts_by_itself_and_finds_a_face(tmp_path):
             found, sentence = client.predict(photos=gallery(EXAMPLES / "dan_1.jpg"), api_name="/check_photos")
             assert len(found) == 1
             assert "✓ dan_1.jpg" in sentence
+            for script in PAGE.glob("*.js"):  # of the Live tab
+                assert httpx.get(f"{address[0]}/live/{script.name}").text == script.read_text(encoding="utf-8")
         finally:
             stop.cancel()
             process.kill()
