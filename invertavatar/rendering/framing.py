@@ -164,7 +164,7 @@ def placed(window: Window, height: int, width: int, widest: float = 1.0, **optio
 
 
 def photo_box(views: SourceViews, settings: FramingSettings) -> Window:
-    """Where photos have pixels."""
+    """Where photos have pixels; above, no more than the first one shows, as hair that it cuts off has no end there."""
     real = (views.picture[0, :, 4] >= round(255 * settings.real)).float().mean(0) >= settings.photos  # [S, S]
     if not real.any():
         return WHOLE
@@ -173,6 +173,8 @@ def photo_box(views: SourceViews, settings: FramingSettings) -> Window:
         places = line.nonzero()
         edges.append((float(places.min()), float(places.max() + 1)))
     (left, right), (top, bottom) = edges
+    first = (views.picture[0, 0, 4] >= round(255 * settings.real)).any(1).nonzero()
+    top = max(top, float(first.min())) if len(first) else top
     return Window(*(2 * edge / real.shape[-1] - 1 for edge in (left, top, right, bottom)))
 
 
