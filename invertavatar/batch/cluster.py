@@ -15,14 +15,14 @@ class RayEngine:
         address: "local" starts Ray on this machine, "auto" joins the cluster that this machine belongs to, or the
             cluster's own address.
         cores: CPU cores that each worker counts for.
-        gpus: GPUs that each worker counts for.
-        total: Cores that a Ray started here has to give; the machine's by default.
+        gpus: GPUs that each worker counts for; by default one where the settings' device and the cluster have such.
+        total: Cores that a Ray started here has to give; the machine's where it is None.
 
     Raises:
         InvertAvatarError: Ray is not installed, or there is no cluster at the address.
     """
 
-    def __init__(self, settings: Settings, address: str, cores: float, gpus: float, total: int | None = None):
+    def __init__(self, settings: Settings, address: str, cores: float, gpus: float | None, total: int | None):
         try:
             import ray
         except ImportError as error:
@@ -42,14 +42,13 @@ class RayEngine:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             raise InvertAvatarError(f"There is no Ray cluster at {address} ({reason}).") from error
+        has = ray.cluster_resources()
+        if gpus is None:
+            gpus = 1.0 if settings.device == "cuda" or (settings.device == "auto" and has.get("GPU")) else 0.0
+        self.room = max(1, int(has.get("GPU", 0) / gpus if gpus else has.get("CPU", 1) / cores))  # workers at a time
         # A lost actor is replaced by the scheduler, which knows what it had and how often that was lost.
         self.kind = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0, max_concurrency=AT_A_WORKER)(Actor)
         self.pending: dict = {}  # what is awaited -> (worker, kind)
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """What the cluster has: "CPU", "GPU" and others."""
-        return self.ray.cluster_resources()
 
     def start(self):
         """See `scheduler.Engine`."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from dataclasses import asdict, dataclass, field
 
 MOVIE_KINDS = ("mp4", "mov", "webm", "gif", "webp", "png")
@@ -46,6 +47,7 @@ class Settings:
         kind: Of the movies, one of `MOVIE_KINDS`; "png" is a folder of pictures.
         avatars: "with" movies, "only", or "none".
         similarity: Whether each avatar is compared with its photos.
+        run: Name of the run, its own.
     """
 
     folder: str
@@ -55,6 +57,7 @@ class Settings:
     kind: str = "mp4"
     avatars: str = "none"
     similarity: bool = True
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 def fingerprint(job: Job, settings: Settings) -> str:

@@ -1,9 +1,7 @@
 """The folder of results: each job's whole under its id, and a manifest of all of them.
 
-folder/manifest.parquet
-folder/ID/result.json       arrives last: where it is, the job is done
-folder/ID/movie.mp4
-folder/ID/avatar/
+`folder/ID/` holds `movie.mp4` (or another kind), `avatar/` where it is wanted, and `result.json`, which arrives last: where
+it is, the job is done. `folder/manifest.parquet` has a row for each row of the table.
 """
 
 import json

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from diffusers.utils import logging as diffusers_logging
+from tqdm import tqdm
 
 from ..avatar import Avatar
 from ..devices import best_device
@@ -23,7 +25,7 @@ from ..face.portrait import Portrait, prepare_portrait
 from ..media import load_images
 from ..movie import motion_of, save_movie, shot
 from ..pipelines.pipeline_invertavatar import InvertAvatarPipeline
-from .addresses import at_hand
+from .addresses import at_hand, is_remote
 from .job import Job, Settings, fingerprint
 from .results import Results
 
@@ -57,6 +59,10 @@ class Runner:
         self.settings, self.results = settings, Results(settings.folder)
         self._one_thread_each()
         cv2.setNumThreads(settings.threads)
+        diffusers_logging.disable_progress_bar()
+        tqdm.set_lock(
+            threading.RLock()
+        )  # its own is one between processes, which is left over where a worker is killed
         device = best_device() if settings.device == "auto" else settings.device
         self.pipe = InvertAvatarPipeline.from_pretrained(settings.model).to(device)
         self.pipe.set_progress_bar_config(disable=True)
@@ -69,10 +75,11 @@ class Runner:
         """
         self._one_thread_each()
         record = {"row": job.row, "id": job.id, "state": "done", "message": None, "similarity": None, "frames": 0}
-        record |= {"fingerprint": fingerprint(job, self.settings), "worker": f"{platform.node()}:{os.getpid()}"}
+        record |= {"run": self.settings.run, "fingerprint": fingerprint(job, self.settings)}
+        record |= {"worker": f"{platform.node()}:{os.getpid()}"}
         earlier = self.results.record(job.id)
-        if earlier and earlier.get("fingerprint") == record["fingerprint"]:
-            return earlier | {"row": job.row}
+        if earlier and all(earlier.get(name) == record[name] for name in ("run", "fingerprint")):
+            return earlier
         seconds = 0.0
         with kept_warnings() as warnings:
             try:
@@ -112,6 +119,8 @@ class Runner:
         tracker, finest = self.pipe.face_tracker, self.pipe.generator.config.detail_resolution
         for image, title in zip(images, titles, strict=True):
             portraits.append(prepare_portrait(image, tracker, title, options["face_index"], finest=finest))
+        if not only and is_remote(options["background"]):
+            files["background"] = at_hand(options["background"], folder / "fetched", len(wanted))
         motion = None
         if not only:
             voice = {name: options[name] for name in VOICE} if job.speech else {}
@@ -151,7 +160,7 @@ class Runner:
             driven=job.driver is not None,
             height=options["size"],
             follow_translation=options["follow"],
-            **{name: value for name, value in options.items() if name in RENDERED},
+            **{name: files.get(name, value) for name, value in options.items() if name in RENDERED},
         )
         saved = save_movie(
             folder / ("frames" if self.settings.kind == "png" else f"movie.{self.settings.kind}"),
