@@ -1,7 +1,7 @@
 """The folder of results: each job's whole under its id, and a manifest of all of them.
 
-`folder/ID/` holds `movie.mp4` (or another kind), `avatar/` where it is wanted, and `result.json`, which arrives last: where
-it is, the job is done. `folder/manifest.parquet` has a row for each row of the table.
+`folder/ID/` holds `movie.mp4` (or another kind), `avatar/` where it is wanted, and `result.json`, which arrives last.
+Where that is, the job is done. `folder/manifest.parquet` has a row for each row of the table.
 """
 
 import json

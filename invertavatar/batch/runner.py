@@ -60,9 +60,7 @@ class Runner:
         self._one_thread_each()
         cv2.setNumThreads(settings.threads)
         diffusers_logging.disable_progress_bar()
-        tqdm.set_lock(
-            threading.RLock()
-        )  # its own is one between processes, which is left over where a worker is killed
+        tqdm.set_lock(threading.RLock())  # its own is the system's, and left over where a worker is killed
         device = best_device() if settings.device == "auto" else settings.device
         self.pipe = InvertAvatarPipeline.from_pretrained(settings.model).to(device)
         self.pipe.set_progress_bar_config(disable=True)
