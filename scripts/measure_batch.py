@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ if not __package__:  # run as a file: the repository may not be installed
 
 from invertavatar.scripts.batch import engine_for, read_jobs
 from invertavatar.scripts.console import DeviceOption, ModelOption, error_sentences, new_app, run
+
+if TYPE_CHECKING:
+    from invertavatar.batch.job import Settings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 PEOPLE, CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), ("talk_a", "talk_b")
@@ -37,6 +40,7 @@ def main(
 ) -> None:
     """Run the same jobs on each engine and print what they took."""
     warm = 2 * workers
+
     with error_sentences(), tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "jobs.jsonl")
         rows = (
@@ -59,21 +63,18 @@ def main(
             print(f"overhead of ray in CPU time: {100 * (spent['ray'] / spent['local'] - 1):+.1f} %")
 
 
-def measured(table, folder, name, workers, warm, gpus, similarity, model, device) -> float:
+def measured(table: Path, settings: "Settings", name: str, workers: int, warm: int, gpus: float | None) -> float:
     """CPU seconds for each job by one engine; prints them and the rest."""
-    from invertavatar.batch.job import Settings
     from invertavatar.batch.scheduler import scheduled
 
-    settings = Settings(folder, model, device, similarity=similarity)
     todo, _ = read_jobs(str(table), {}, only_avatars=False)
     engine, _ = engine_for(settings, "local" if name == "ray" else None, workers, 1.0, gpus)
-    done, frames, begun, memory = 0, 0, None, {}
-    for record in scheduled(todo, engine, workers):
+    frames, begun, memory = 0, None, {}
+    for done, record in enumerate(scheduled(todo, engine, workers), 1):
         if record["state"] != "done":
             sys.exit(record["message"])
         process = int(record["worker"].rsplit(":", 1)[1])
         memory.setdefault(process, []).append(resident(process))
-        done += 1
         if done == warm:
             begun = time.perf_counter(), cpu_seconds()
         elif done > warm:
@@ -83,7 +84,7 @@ def measured(table, folder, name, workers, warm, gpus, similarity, model, device
     count = len(todo) - warm
     grown = ", ".join(f"{sizes[1]:.0f} -> {sizes[-1]:.0f}" for sizes in memory.values() if len(sizes) > 1)
     print(
-        f"{name}: {count} jobs of {frames // count} frames on {workers} workers: {count / wall * 3600:.0f} jobs an hour; "
+        f"{name}: {count} jobs of {frames // count} frames on {workers} workers: {count / wall * 3600:.0f} an hour; "
         f"CPU time {cpu / count:.2f} s a job, busy cores {cpu / wall:.2f}; MB of each worker {grown}",
         flush=True,
     )
