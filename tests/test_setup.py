@@ -17,7 +17,6 @@ from invertavatar.scripts import setup_environment
 ROOT = Path(__file__).resolve().parents[1]
 SETUP_FILES = (
     ".ci/run",
-    "Dockerfile",
     "Makefile",
     "constraints.txt",
     "packages.txt",
