@@ -39,8 +39,9 @@ def main(
     device: DeviceOption = "auto",
 ) -> None:
     """Run the same jobs on each engine and print what they took."""
-    warm = 2 * workers
+    from invertavatar.batch.job import Settings
 
+    warm = 2 * workers
     with error_sentences(), tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "jobs.jsonl")
         rows = (
@@ -56,9 +57,8 @@ def main(
         table.write_text("\n".join(map(json.dumps, rows)))
         spent = {}
         for engine in engines.split(","):
-            spent[engine] = measured(
-                table, f"{folder}/{engine}", engine, workers, warm, gpus, similarity, model, device
-            )
+            settings = Settings(f"{folder}/{engine}", model, device, similarity=similarity)
+            spent[engine] = measured(table, settings, engine, workers, warm, gpus)
         if len(spent) == 2:
             print(f"overhead of ray in CPU time: {100 * (spent['ray'] / spent['local'] - 1):+.1f} %")
 
@@ -82,7 +82,7 @@ def measured(table: Path, settings: "Settings", name: str, workers: int, warm: i
             ended = time.perf_counter(), cpu_seconds()
     wall, cpu = (end - begin for begin, end in zip(begun, ended, strict=True))
     count = len(todo) - warm
-    grown = ", ".join(f"{sizes[1]:.0f} -> {sizes[-1]:.0f}" for sizes in memory.values() if len(sizes) > 1)
+    grown = ", ".join(" -> ".join(f"{sizes[k]:.0f}" for k in (0, len(sizes) // 2, -1)) for sizes in memory.values())
     print(
         f"{name}: {count} jobs of {frames // count} frames on {workers} workers: {count / wall * 3600:.0f} an hour; "
         f"CPU time {cpu / count:.2f} s a job, busy cores {cpu / wall:.2f}; MB of each worker {grown}",
