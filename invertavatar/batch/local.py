@@ -1,5 +1,6 @@
 """Workers as processes of this machine."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -83,6 +84,9 @@ def serve(line: Connection, settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from .runner import Runner
 
+    errors = logging.StreamHandler()  # tracebacks of what nobody foresaw; warnings are the manifest's
+    errors.setLevel(logging.ERROR)
+    logging.getLogger("invertavatar").addHandler(errors)
     speaking = threading.Lock()
 
     def say(kind: str, value=None) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,15 +14,19 @@ import pytest
 from invertavatar.batch.job import Settings
 from invertavatar.batch.local import LocalEngine
 from invertavatar.batch.results import MANIFEST, UNFINISHED, Results
+from invertavatar.batch.runner import similarity
 from invertavatar.batch.scheduler import TRIES, Event, scheduled
 from invertavatar.batch.table import read_table
 from invertavatar.errors import InvertAvatarError
+from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.scripts import batch as program
 from invertavatar.scripts import cli, console
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "assets/examples"
 JOBS, BAD = 40, 6
+
+pytestmark = pytest.mark.timeout(300)  # processes start, which takes minutes where others keep the cores busy
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +153,14 @@ def test_the_program_writes_a_manifest_samples_avatars_and_takes_up_what_was_don
     with pytest.raises(SystemExit) as exit_:
         console.run(cli.app, ["batch", *common, "--sample-avatars"])
     assert exit_.value.code == 2 and "--resume goes on" in capsys.readouterr().err
+
+
+def test_similarity_tells_whether_the_rendered_face_is_that_of_the_photos():
+    pipe = InvertAvatarPipeline.from_pretrained()
+    pipe.set_progress_bar_config(disable=True)
+    anna, ben = (pipe.reconstruct(EXAMPLES / f"{name}_1.jpg") for name in ("anna", "ben"))
+    assert similarity(pipe, anna) > 0.9
+    assert similarity(pipe, replace(anna, texture_sum=ben.texture_sum)) < 0.5
 
 
 class Losing:
