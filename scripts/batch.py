@@ -83,12 +83,12 @@ def batch(
 
     Example: invertavatar batch jobs.csv -o results/ --set size=256
 
-    Columns: id (folder of the result); photos (several with ; between, or a list); driver, motion or speech; and, where
-    wanted, avatar (instead of photos), audio, into and the options of animate by their names: size, region, yaw...
+    Columns: id; photos (with ; between, or a list) or avatar; driver, motion or speech;
+    audio, into and the other options of animate by their names: size, region, yaw...
     Paths start at the table's folder.
 
-    Each result appears whole as folder/ID/, and manifest.parquet has a row for each row, failed ones with the reason.
-    After a crash or Ctrl-C, --resume goes on.
+    Results appear whole as folder/ID/; manifest.parquet has a row for each row,
+    failed ones with the reason. After a crash or Ctrl-C, --resume goes on.
     """
     if resume and overwrite:
         raise typer.TyperException("--resume keeps earlier results and --overwrite replaces them; give one of them.")
