@@ -1,7 +1,8 @@
 """Measure what a batch costs: jobs an hour, CPU time and memory, on local processes and on Ray workers.
 
 CPU time is that of all processes, workers and engine, so that a busy machine tells the same as a quiet one; what starts
-up is left out: counting begins when each worker has done two jobs.
+up is left out: counting begins when as many jobs are done as two for each worker. Each worker has prepared one job
+ahead by then, so that with few jobs tracking counts for less than it should.
 """
 
 import json
