@@ -4,11 +4,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,7 +27,6 @@ from invertavatar.scripts.console import (
     check_outputs,
     check_saved_motion,
     error_sentences,
-    is_motion,
     is_photo,
     is_picture,
     is_sequence,
@@ -39,14 +36,6 @@ from invertavatar.scripts.console import (
     run,
 )
 from invertavatar.scripts.team import gathered
-
-if TYPE_CHECKING:
-    from fractions import Fraction
-
-    import numpy as np
-
-    from invertavatar import InvertAvatarPipeline
-    from invertavatar.face.motion import Motion
 
 BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
 SOUND_SUFFIXES = (".mp4", ".mov", ".webm")
@@ -157,9 +146,9 @@ def animate(
 
         from invertavatar import Avatar
         from invertavatar.face.motion import Motion
-        from invertavatar.media import load_images, mark_synthetic
+        from invertavatar.media import load_images
         from invertavatar.media.sound_length import sound_seconds
-        from invertavatar.speech.blending import over_photo
+        from invertavatar.movie import motion_of, save_movie, shot
         from invertavatar.speech.recognisers import recogniser_for
 
         check_neutral(neutral_frame)
@@ -167,7 +156,8 @@ def animate(
             sound_seconds(speech)
             if speech_model is None:
                 recogniser_for(language)
-        sound_length = sound_seconds(audio) if audio else 0.0
+        if audio:
+            sound_seconds(audio)
         torch.manual_seed(seed)
         quiet = quiet or not team.leads
         pipe = load_pipeline(model, device, quiet)
@@ -183,26 +173,26 @@ def animate(
         if not quiet:
             print(f"avatar: {time.perf_counter() - started:.1f} s")
 
+        timing = {"fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
+        voice = {"language": language, "speech_model": speech_model, "head_motion": head_motion, "blinks": blinks}
+        voice = voice | {"seed": seed} if speech else {}
         for k, (driver, movie) in enumerate(zip(drivers, movies, strict=True)):
             started = time.perf_counter()
-            options = {"fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
-            track = partial(pipe.track, driver, face_index=driving_face_index, **options)
-            if speech:
-                voice = {"language": language, "speech_model": speech_model, "head_motion": head_motion}
-                voice |= {"blinks": blinks, "seed": seed}
-                track = partial(spoken, pipe, speech, track if driving else None, region, fps, max_frames, voice)
+            track = partial(motion_of, pipe, driver if driving else None, speech, region=region, **timing, **voice)
+            track = partial(track, face_index=driving_face_index)
             motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
             if motions and team.leads:
                 motion.save(motions[k])
-            if speech and relative:
-                motion = over_photo(motion, person.rest)
             tracked = time.perf_counter()
-            stream = partial(
-                pipe.animate_stream,
+            taken = shot(
+                pipe,
                 person,
-                motion=motion,
-                animation_region="all" if speech and driving else region,
-                relative_motion=relative,
+                motion,
+                scene,
+                spoken=speech is not None,
+                driven=bool(driving),
+                relative=relative,
+                region=region,
                 motion_scale=motion_scale,
                 smooth=smooth,
                 follow_translation=follow,
@@ -213,27 +203,27 @@ def animate(
                 width=width,
                 framing=framing,
                 background=background,
-                into=scene,
             )
-            film = scene if scene and not is_photo(scene) else None
-            count, rate = length_in(film, motion) if film else (motion.num_frames, motion.fps)
-            frames = team.render(f"frames_{k}", lambda part, stream=stream: stream(frames=part), count)
+            frames = team.render(f"frames_{k}", taken.stream, taken.num_frames)
             if not team.leads:
                 continue
-            if side_by_side:
-                frames = beside(frames, portrait, None if speech else driver, rate)
-            if mark:
-                frames = map(mark_synthetic, frames)
-            still = motion.num_frames == 1 and film is None
-            if audio and still:
-                count, frames = held(motion, frames, sound_length, max_frames)
-            lender = speech or (driver if has_sound(driver, movie) or film is None else film)
-            sound = audio or (lender if has_sound(lender, movie) and not no_audio else None)
-            width, height = write(movie, frames, rate, sound, still=still and not audio)
+            saved = save_movie(
+                movie,
+                taken,
+                frames,
+                driver,
+                speech,
+                audio,
+                no_audio,
+                max_frames,
+                beside=portrait,
+                side_by_side=side_by_side,
+                mark=mark,
+            )
             if not quiet:
-                seconds, rate = time.perf_counter() - tracked, float(rate)
+                seconds, rate, count = time.perf_counter() - tracked, float(taken.fps), saved.num_frames
                 print(
-                    f"{movie}: {count} frames of {width}x{height}, {count / rate:.1f} s at "
+                    f"{movie}: {count} frames of {saved.width}x{saved.height}, {count / rate:.1f} s at "
                     f"{rate:g} fps; tracked in {tracked - started:.1f} s, rendered in {seconds:.1f} s "
                     f"({count / seconds:.1f} frames a second)"
                 )
@@ -301,24 +291,6 @@ def check_speech(speech: Path | None, driving: list[Path], region: str, neutral_
         raise typer.TyperException("A speech is at rest where it is silent; leave --neutral-frame out.")
 
 
-def spoken(
-    pipe: "InvertAvatarPipeline",
-    speech: Path,
-    track: "Callable[[], Motion] | None",
-    region: str,
-    fps: float | None,
-    max_frames: int | None,
-    voice: dict,
-) -> "Motion":
-    """The motion of a speech, and of a driver beside it where there is one to `track`."""
-    from invertavatar.speech.blending import with_speech
-
-    driver = track() if track else None
-    rate = fps or (driver.fps if driver else 25)
-    motion = pipe.speak(speech, rate, max_frames=max_frames, **voice)
-    return with_speech(driver, motion, region) if driver else motion
-
-
 def check_into(into: str | None, photos: list[Path], output: Path, follow: bool) -> Path | None:
     """The photo or video that heads are put into.
 
@@ -336,65 +308,6 @@ def check_into(into: str | None, photos: list[Path], output: Path, follow: bool)
     if not photos or not photos[0].is_file():
         raise typer.TyperException("--into photo means the first of the photos, and none is given as a file; name one.")
     return photos[0]
-
-
-def length_in(film: Path, motion: "Motion") -> "tuple[int, Fraction]":
-    """How many frames a head in a video gets, and their rate: a still face all of the video's."""
-    from invertavatar.media import VideoReader
-
-    with VideoReader(film) as video:
-        own, rate = video.num_frames, video.fps
-    return (own if motion.num_frames == 1 else min(own, motion.resampled(rate).num_frames)), rate
-
-
-def beside(
-    frames: "Iterator[np.ndarray]", portrait: "np.ndarray | None", driver: Path | None, rate: "Fraction"
-) -> "Iterator[np.ndarray]":
-    """The frames, each with the person's photo and the driver's frame at its left, as far as there are such."""
-    from invertavatar.media import VideoReader, load_image, side_by_side
-
-    if driver is None or is_motion(driver):
-        driving_frames = repeat(None)
-    elif is_photo(driver):
-        driving_frames = repeat(load_image(driver))
-    else:
-        driving_frames = VideoReader(driver, fps=rate)
-    for driving_frame, frame in zip(driving_frames, frames, strict=False):
-        pictures = [picture for picture in (portrait, driving_frame, frame) if picture is not None]
-        yield side_by_side(*pictures, height=frame.shape[0])
-
-
-def held(
-    motion: "Motion", frames: "Iterator[np.ndarray]", seconds: float, max_frames: int | None
-) -> "tuple[int, Iterator[np.ndarray]]":
-    """For how many frames a still lasts as long as the sound, and these."""
-    from invertavatar.media.sound_length import frames_of_sound
-
-    count = frames_of_sound(seconds, motion.fps)
-    count = min(count, max_frames or count)
-    return count, repeat(next(frames), count)
-
-
-def has_sound(driver: Path, movie: Path) -> bool:
-    """Whether the driver can lend its sound and the output can hold it."""
-    return movie.suffix.lower() in SOUND_SUFFIXES and not is_motion(driver) and not is_photo(driver)
-
-
-def write(path: Path, frames: "Iterator[np.ndarray]", fps: float, sound: Path | None, still: bool) -> tuple[int, int]:
-    """Write frames as the kind of file that the name says, a .webp as one picture where they are `still`.
-
-    Returns their width and height.
-    """
-    from invertavatar.media import VideoWriter, save_image
-
-    if is_picture(path) and (still or path.suffix.lower() not in MOVIE_SUFFIXES):
-        frame = next(frames)
-        save_image(path, frame)
-    else:
-        with VideoWriter(path, fps, audio_from=sound) as writer:
-            for frame in frames:
-                writer.write(frame)
-    return frame.shape[1], frame.shape[0]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ SETUP_FILES = (
     "constraints.txt",
     "packages.txt",
     "pyproject.toml",
+    "requirements-batch.txt",
+    "requirements-cluster.txt",
     "requirements-cuda.txt",
     "requirements-live.txt",
     "requirements-speech.txt",

@@ -1,0 +1,1 @@
+"""Many avatars at once: a table of jobs, a pool of workers, a folder of results."""
