@@ -14,7 +14,11 @@ import numpy as np
 
 from .rasterizer_numba import compiled
 
-ASLANT, SQUARELY = 0.15, 0.4  # cosines to the line of sight below which a veil is whole, and beyond which it is gone
+EDGE, ASLANT, SQUARELY = (
+    0.25,
+    0.4,
+    0.6,
+)  # cosines to the line of sight from which on a veil is whole, thins out, is gone
 STEP = 0.004  # of depth in head units between triangles that are drawn as one surface
 Z, U, V, GAIN, OPACITY = 0, 3, 6, 9, 12  # where the planes of what a triangle carries begin in its row
 
@@ -211,7 +215,9 @@ def _shade(planes, part, texture, opaque, seen, picture):
 
 
 def _thin_out(points, triangles, size, opacity, thin):
-    """The opacity [V] of a veil that is seen at the outline alone: squarely before a surface it would but blur it."""
+    """The opacity [V] of a veil that is seen at the outline alone: squarely before a surface it would but blur it,
+    and its own edge shall be no line.
+    """
     normals = np.zeros(points.shape)
     for f in range(len(triangles)):
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
@@ -225,7 +231,8 @@ def _thin_out(points, triangles, size, opacity, thin):
     for k in range(len(points)):
         x, y, z = normals[k, 0], normals[k, 1], normals[k, 2]
         facing = z / (math.sqrt(x * x + y * y + z * z) + 1e-12)
-        thin[k] = opacity[k] * min(max((SQUARELY - facing) / (SQUARELY - ASLANT), 0.0), 1.0)
+        whole = min(max(facing / EDGE, 0.0), 1.0)
+        thin[k] = opacity[k] * whole * min(max((SQUARELY - facing) / (SQUARELY - ASLANT), 0.0), 1.0)
 
 
 def _veil(points, triangles, uv, uv_triangles, gain, opacity, texture, depth, picture):
