@@ -258,7 +258,7 @@ class BakedAvatar:
         gain = fast_numba.lit(vertices[0].numpy(), shown.triangles, drawn, float(even_light(light)), self.most)
         level = int(np.clip(np.log2(len(self.mesh.texture) / (2 * size * max(zoom, 1e-3))), 0, len(shown.levels) - 1))
         arrays = places.numpy(), shown.triangles, shown.part, shown.uv, shown.uv_triangles, gain, shown.levels[level]
-        picture = fast_numba.draw(*arrays, size)
+        picture = fast_numba.draw(*arrays, size, shown.opacity, self.mesh.veil)
         if framing.window != WHOLE:
             picture = framing.cut(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
             picture = picture.contiguous().numpy()
@@ -322,6 +322,7 @@ class Drawn:
     part: np.ndarray  # [F] uint8 skin, eyes, teeth, tongue as pieces that hang together
     uv: np.ndarray  # [U, 2] float32, v down
     uv_triangles: np.ndarray  # [F, 3] int32
+    opacity: np.ndarray | None  # [V] float32 of the veil
     levels: tuple[np.ndarray, ...]  # the texture [H, H, 4] uint8, and halves of it
 
     @classmethod
@@ -348,6 +349,7 @@ class Drawn:
             part=piece[a].astype(np.uint8),
             uv=np.column_stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]]).astype(np.float32),
             uv_triangles=mesh.uv_triangles.astype(np.int32),
+            opacity=mesh.opacity,
             levels=halvings(mesh.texture),
         )
 

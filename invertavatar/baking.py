@@ -21,7 +21,9 @@ from .driven import Drive
 from .face.arkit import ARKIT_NAMES
 from .face.motion import Motion
 from .head import smooth_bias
+from .head.bust import with_bust
 from .head.driven_head import driven_head, worn
+from .head.hair import hairiness, veiled, with_strands
 from .head.head_model import HeadModel
 from .head.hidden_parts import whole_eyes, with_tongue
 from .head.outline import outlined
@@ -94,11 +96,13 @@ def baked(
         unseen[head_model.eye_part.any(0) | inside_of_mouth(head_model)[:, 0].bool()] = torch.nan
     texture, seen = paint(triangles, views, texture_size, layout, unseen)
     texture = with_tongue(whole_eyes(texture, seen, head_model), head_model)
-    texture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
     posture = avatar.rest.posture.to(avatar.device)
     _, vertices = worn(head_model, skin, features.off, avatar.shape.joints, None, posture if posture.numel() else None)
+    vertices = vertices[0] + further + lips_shut(head_model, skin[0])
+    hair, contrast = hairiness(head_model, texture, seen)
+    texture = with_strands(texture, seen, hair, contrast, vertices, head_model)
     return BakedAvatar(
-        mesh=rigged_mesh(head_model, avatar.shape, vertices[0] + further + lips_shut(head_model, skin[0]), texture),
+        mesh=veiled(with_bust(rigged_mesh(head_model, avatar.shape, vertices, texture)), hair),
         light=light.cpu().numpy(),
         most=networks.generator.reprojection.largest_gain,
         rest=without_residual(avatar),

@@ -97,7 +97,7 @@ def make_figures(
             for name in ARKIT_NAMES
         ]
         labels = [*(f"yaw {yaw}" for yaw in MESH_VIEWS), *ARKIT_NAMES]
-        save_image(output / "mesh.webp", contact_sheet(cells, 8, labels, 200))
+        save_image(output / "mesh.webp", contact_sheet(cells, 8, labels, 112))
 
         cells, labels = [], []
         for person in PEOPLE:
@@ -110,7 +110,7 @@ def make_figures(
             labels += [f"baked, yaw {yaw}" for yaw in BAKED_VIEWS]
             cells.append(head.still(-20, expression=SPEAKING, size=256))
             labels.append("baked, moved")
-        save_image(output / "baked.webp", contact_sheet(cells, 9, labels, 114))
+        save_image(output / "baked.webp", contact_sheet(cells, 9, labels, 106))
 
         cells, labels = [], []
         for label, photos, view in FAILURES:

@@ -1,5 +1,6 @@
 """An avatar that needs no network any more: drawn as the full renderer draws it, kept in one file."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,10 @@ from invertavatar.camera import Camera, rotation_from_angles
 from invertavatar.errors import InvertAvatarError, MediaError
 from invertavatar.face.motion import Motion
 from invertavatar.face.retargeting import named_scores
+from invertavatar.head.bust import lowest_edge
 from invertavatar.head.driven_head import driven_head
+from invertavatar.head.hair import veiled
+from invertavatar.rendering.gltf_reader import read_glb
 from invertavatar.rendering.rasterizer import rasterize
 from tests.rendering.test_rigged_mesh import validator_reports
 
@@ -41,6 +45,7 @@ def test_frames_lie_on_those_of_the_full_renderer(yaw, pitch, expression, baked,
     head_model, camera = tiny_pipeline.head_model, Camera(rotation)
     full = driven(tiny_pipeline, tiny_avatar, scores, rotation)
     fast = baked.posed(scores, rotation[0], rotation=rotation)
+    fast = fast[:, : full.shape[1]]  # a bust and a veil come after the head
     off = head_model.landmarks(camera.project(full) - camera.project(fast))[0, :468, :2]
     assert off.norm(dim=-1).mean() < 1.5 / 128
     mask = rasterize(camera.project(full), head_model.triangles, SIZE).mask[0].numpy()
@@ -88,6 +93,44 @@ def test_skin_that_turns_toward_the_light_becomes_brighter(baked):
     assert change[:, SIZE // 2 + 20 :].sum() > 0 > change[:, : SIZE // 2 - 20].sum()
 
 
+@pytest.fixture(scope="module")
+def veiled_head(baked, head_model) -> BakedAvatar:
+    """One with hair throughout, whatever the tiny networks have drawn."""
+    solid = baked.mesh
+    if solid.veil:
+        solid = dataclasses.replace(
+            solid,
+            triangles=solid.triangles[solid.solid],
+            uv_triangles=solid.uv_triangles[solid.solid],
+            veil=0,
+            opacity=None,
+        )
+    texture = solid.texture.copy()
+    texture[..., 3] = 150
+    mesh = veiled(dataclasses.replace(solid, texture=texture), (head_model.displacement.share > 0.9).float().numpy())
+    return dataclasses.replace(baked, mesh=mesh)
+
+
+@pytest.mark.parametrize("yaw", [0, 90, 180])
+def test_hair_ends_softly_where_a_solid_head_ends_in_a_line(yaw, veiled_head):
+    solid = dataclasses.replace(
+        veiled_head, mesh=dataclasses.replace(veiled_head.mesh, opacity=0 * veiled_head.mesh.opacity)
+    )
+    options = {"size": 256, "background": "transparent", "framing": "crop", "expression": {}, "turn_body": True}
+    soft, hard = (head.still(yaw, **options)[..., 3].astype(int) for head in (veiled_head, solid))
+    between = [((alpha > 10) & (alpha < 245)).sum() for alpha in (soft, hard)]
+    assert between[0] > 1.5 * between[1]
+    assert (soft[hard == 255] == 255).all()
+
+
+def test_nobody_sees_into_the_bust_from_below(baked):
+    """The solid mesh is closed but for the sockets of eyes, teeth and tongue: its lowest opening lies in the face."""
+    solid = baked.mesh.triangles[baked.mesh.solid]
+    places, joined = np.unique(baked.mesh.vertices, axis=0, return_inverse=True)  # the lid has an edge of its own
+    opening = places[lowest_edge(places, joined.ravel()[solid])]
+    assert opening[:, 1].min() > -0.6
+
+
 def test_a_shut_lid_hides_the_eye_at_every_stage(baked):
     """Blinks are straight ways, eyeballs are round: lids are laid onto them."""
     shown = baked._drawn
@@ -117,11 +160,21 @@ def test_the_file_keeps_the_background_of_the_photo_to_itself(baked, tmp_path):
         BakedAvatar.load(tmp_path / "me.glb").still(background="original")
 
 
-def test_khronos_validator_finds_nothing_to_say(baked, tmp_path):
+def test_khronos_validator_finds_nothing_to_say(baked, veiled_head, tmp_path):
     baked.save(tmp_path / "me.glb")
-    (report,) = validator_reports(tmp_path / "me.glb")
-    assert report["issues"]["messages"] == []
-    assert report["info"]["hasMorphTargets"]
+    veiled_head.save(tmp_path / "hair.glb")
+    for report in validator_reports(tmp_path / "me.glb", tmp_path / "hair.glb"):
+        assert report["issues"]["messages"] == []
+        assert report["info"]["hasMorphTargets"]
+
+
+def test_a_file_keeps_the_veil_apart_from_what_is_solid(veiled_head, tmp_path):
+    veiled_head.save(tmp_path / "me.glb")
+    mesh, loaded = veiled_head.mesh, BakedAvatar.load(tmp_path / "me.glb").mesh
+    assert (loaded.veil, len(loaded.vertices)) == (mesh.veil, len(mesh.vertices))
+    np.testing.assert_allclose(np.sort(loaded.opacity), np.sort(mesh.opacity))
+    solid, veil = read_glb(tmp_path / "me.glb").json["materials"]
+    assert ("alphaMode" not in solid, veil["alphaMode"]) == (True, "BLEND")
 
 
 @pytest.mark.parametrize("damage", ["cut", "another program's", "not a file", "no .glb"])

@@ -16,7 +16,8 @@ from .head_model import LABELS, HeadModel
 BAND, HALF = 2.0, 6.0  # degrees: the band's middle above the pupil's, and its half
 IRIS, SCLERA = 24.0, (26.0, 34.0)  # from the middle: to where the iris reaches, and between which the sclera is seen
 STEP = 3.0  # degrees of a ring whose colours are taken together
-TONGUE = 0.45  # brightness beside the lips'
+TONGUE = (0.4, 0.7)  # brightness beside the lips', at the root and at the tip
+FURROW, WIDTH = 0.15, 0.02  # how much darker it is along its middle, and how many head units beside that
 WHITE = 60  # percentile of what is seen there that is taken for the sclera's colour: the rest is lashes and corners
 
 
@@ -61,15 +62,20 @@ def whole_eyes(texture: np.ndarray, seen: np.ndarray, head_model: HeadModel) -> 
 
 @torch.no_grad()
 def with_tongue(texture: np.ndarray, head_model: HeadModel) -> np.ndarray:
-    """The texture [H, W, 3] uint8 with a tongue in the lips' colour."""
+    """The texture [H, W, 3] uint8 with a tongue in the lips' colour, darker towards its root and along its middle."""
     tongue, lips = (_covered(head_model, name, len(texture)) for name in ("tongue", "lips"))
     whole = texture.copy()
-    whole[tongue] = np.median(texture[lips], 0) * TONGUE
+    x, _, z = tongue[1][:, tongue[0]]
+    if len(z):
+        bright = np.interp(z, (z.min(), z.max()), TONGUE) * (1 - FURROW * np.exp(-((x / WIDTH) ** 2)))
+        whole[tongue[0]] = (np.median(texture[lips[0]], 0) * bright[:, None]).round()
     return whole
 
 
-def _covered(head_model: HeadModel, label: str, size: int) -> np.ndarray:
-    """[size, size] bool: the texels of a part."""
-    corners = head_model.uv_triangles[head_model.label == LABELS.index(label)].cpu()
-    flat = F.pad(head_model.uv.cpu()[corners].reshape(1, -1, 2) * 2 - 1, (0, 1))
-    return rasterize(flat, torch.arange(flat.shape[1]).view(-1, 3), size).mask[0].numpy()
+def _covered(head_model: HeadModel, label: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The texels of a part, [size, size] bool, and where they lie on the mean head, [3, size, size]."""
+    part = (head_model.label == LABELS.index(label)).cpu()
+    flat = F.pad(head_model.uv.cpu()[head_model.uv_triangles.cpu()[part]].reshape(1, -1, 2) * 2 - 1, (0, 1))
+    drawn = rasterize(flat, torch.arange(flat.shape[1]).view(-1, 3), size)
+    places = interpolate(head_model.mean.cpu(), drawn, head_model.triangles.cpu()[part])[0]
+    return drawn.mask[0].numpy(), places.numpy()

@@ -14,8 +14,13 @@ import numpy as np
 
 from .rasterizer_numba import compiled
 
+EDGE, ASLANT, SQUARELY = (
+    0.25,
+    0.4,
+    0.6,
+)  # cosines to the line of sight from which on a veil is whole, thins out, is gone
 STEP = 0.004  # of depth in head units between triangles that are drawn as one surface
-Z, U, V, GAIN = 0, 3, 6, 9  # where the planes of what a triangle carries begin in its row
+Z, U, V, GAIN, OPACITY = 0, 3, 6, 9, 12  # where the planes of what a triangle carries begin in its row
 
 
 def lit(vertices: np.ndarray, triangles: np.ndarray, light: np.ndarray, even: float, most: float) -> np.ndarray:
@@ -42,6 +47,8 @@ def draw(
     gain: np.ndarray,
     texture: np.ndarray,
     size: int,
+    opacity: np.ndarray | None = None,
+    veil: int = 0,
 ) -> np.ndarray:
     """A picture of a mesh over nothing.
 
@@ -54,6 +61,9 @@ def draw(
         gain: [V] float32 that colours are multiplied by.
         texture: [H, W, 4] uint8, straight alpha.
         size: S.
+        opacity: [V] float32, of a veil.
+        veil: So many triangles, the last, are a veil over the others: they are blended in their order, and seen from
+            outside only. The texture's alpha is theirs alone.
 
     Returns:
         [S, S, 4] float32 colours in 0..255, premultiplied by the alpha in 0..1 that is the last.
@@ -62,8 +72,13 @@ def draw(
     seen, depth = np.full((2 * size, 2 * size), -1, np.int32), np.full((2 * size, 2 * size), -np.inf, np.float32)
     planes, picture = np.empty((len(triangles), 12)), np.zeros((size, size, 4), np.float32)
     scaled = uv * (texture.shape[1], texture.shape[0]) - 0.5
-    _see(points, triangles, scaled, uv_triangles, gain, planes, seen, depth)
-    _shade(planes, part, texture, seen, picture)
+    solid = len(triangles) - veil
+    _see(points, triangles[:solid], scaled, uv_triangles, gain, planes, seen, depth)
+    _shade(planes, part, texture, veil > 0, seen, picture)
+    if veil:
+        thin = np.empty_like(opacity)
+        _thin_out(points, triangles[solid:], size, opacity, thin)
+        _veil(points, triangles[solid:], scaled, uv_triangles[solid:], gain, thin, texture, depth, picture)
     return picture
 
 
@@ -151,7 +166,7 @@ def _plane(one, two, three, px, py, ux, uy, vx, vy, inverse, row, first):
     row[first], row[first + 1], row[first + 2] = along, down, one - along * px - down * py
 
 
-def _shade(planes, part, texture, seen, picture):
+def _shade(planes, part, texture, opaque, seen, picture):
     size, rows, columns = len(picture), texture.shape[0], texture.shape[1]
     shown = np.empty(4, np.int32)
     right, low, one = columns - 1.001, rows - 1.001, np.float32(1)
@@ -186,7 +201,9 @@ def _shade(planes, part, texture, seen, picture):
                 k, m = int(u), int(v)
                 s, t = np.float32(u - k), np.float32(v - m)
                 g00, g01, g10, g11 = (one - s) * (one - t), s * (one - t), (one - s) * t, s * t
-                alpha = _between(texture, m, k, 3, g00, g01, g10, g11) * np.float32(1 / 255) * share
+                alpha = share
+                if not opaque:
+                    alpha *= _between(texture, m, k, 3, g00, g01, g10, g11) * np.float32(1 / 255)
                 bright = alpha * np.float32(planes[f, GAIN] * x + planes[f, GAIN + 1] * y + planes[f, GAIN + 2])
                 red += bright * _between(texture, m, k, 0, g00, g01, g10, g11)
                 green += bright * _between(texture, m, k, 1, g00, g01, g10, g11)
@@ -195,6 +212,80 @@ def _shade(planes, part, texture, seen, picture):
             most = np.float32(255) * opacity
             picture[j, i, 0], picture[j, i, 1] = min(red, most), min(green, most)
             picture[j, i, 2], picture[j, i, 3] = min(blue, most), opacity
+
+
+def _thin_out(points, triangles, size, opacity, thin):
+    """The opacity [V] of a veil that is seen at the outline alone: squarely before a surface it would but blur it,
+    and its own edge shall be no line.
+    """
+    normals = np.zeros(points.shape)
+    for f in range(len(triangles)):
+        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], size * (points[b, 2] - points[a, 2])
+        vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], size * (points[c, 2] - points[a, 2])
+        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, uy * vx - ux * vy
+        for k in (a, b, c):
+            normals[k, 0] += x
+            normals[k, 1] += y
+            normals[k, 2] += z
+    for k in range(len(points)):
+        x, y, z = normals[k, 0], normals[k, 1], normals[k, 2]
+        facing = z / (math.sqrt(x * x + y * y + z * z) + 1e-12)
+        whole = min(max(facing / EDGE, 0.0), 1.0)
+        thin[k] = opacity[k] * whole * min(max((SQUARELY - facing) / (SQUARELY - ASLANT), 0.0), 1.0)
+
+
+def _veil(points, triangles, uv, uv_triangles, gain, opacity, texture, depth, picture):
+    """Blends triangles over the picture where the solid's depth [2S, 2S] lies behind them."""
+    size, right, low, one = len(picture), texture.shape[1] - 1.001, texture.shape[0] - 1.001, np.float32(1)
+    row = np.empty(15)
+    for f in range(len(triangles)):
+        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        px, py = points[a, 0], points[a, 1]
+        ux, uy, vx, vy = points[b, 0] - px, points[b, 1] - py, points[c, 0] - px, points[c, 1] - py
+        area = ux * vy - uy * vx
+        if opacity[a] + opacity[b] + opacity[c] == 0:
+            continue
+        if not area < -1e-9:  # down is positive: what faces the viewer goes clockwise
+            continue
+        left, end = px + min(0.0, ux, vx), px + max(0.0, ux, vx)
+        top, bottom = py + min(0.0, uy, vy), py + max(0.0, uy, vy)
+        first, last = max(0, math.ceil((left - 1) / 2)), min(size - 1, math.floor((end - 1) / 2))
+        upper, lower = max(0, math.ceil((top - 1) / 2)), min(size - 1, math.floor((bottom - 1) / 2))
+        if first > last or upper > lower:
+            continue
+        p, q, r = uv_triangles[f, 0], uv_triangles[f, 1], uv_triangles[f, 2]
+        inverse = 1 / area
+        _plane(points[a, 2], points[b, 2], points[c, 2], px, py, ux, uy, vx, vy, inverse, row, Z)
+        _plane(uv[p, 0], uv[q, 0], uv[r, 0], px, py, ux, uy, vx, vy, inverse, row, U)
+        _plane(uv[p, 1], uv[q, 1], uv[r, 1], px, py, ux, uy, vx, vy, inverse, row, V)
+        _plane(gain[a], gain[b], gain[c], px, py, ux, uy, vx, vy, inverse, row, GAIN)
+        _plane(opacity[a], opacity[b], opacity[c], px, py, ux, uy, vx, vy, inverse, row, OPACITY)
+        for j in range(upper, lower + 1):
+            y = 2.0 * j + 1
+            for i in range(first, last + 1):
+                x = 2.0 * i + 1
+                second = ((x - px) * vy - (y - py) * vx) * inverse
+                third = ((y - py) * ux - (x - px) * uy) * inverse
+                if second < 0 or third < 0 or second + third > 1:
+                    continue
+                z, behind = row[Z] * x + row[Z + 1] * y + row[Z + 2], 0
+                for n in range(4):
+                    behind += z > depth[2 * j + n // 2, 2 * i + n % 2]
+                if not behind:
+                    continue
+                s = min(max(row[U] * x + row[U + 1] * y + row[U + 2], 0.0), right)
+                t = min(max(row[V] * x + row[V + 1] * y + row[V + 2], 0.0), low)
+                k, m = int(s), int(t)
+                s, t = np.float32(s - k), np.float32(t - m)
+                g00, g01, g10, g11 = (one - s) * (one - t), s * (one - t), (one - s) * t, s * t
+                alpha = _between(texture, m, k, 3, g00, g01, g10, g11) * np.float32(behind / 1020)
+                alpha *= np.float32(row[OPACITY] * x + row[OPACITY + 1] * y + row[OPACITY + 2])
+                bright = np.float32(row[GAIN] * x + row[GAIN + 1] * y + row[GAIN + 2])
+                for d in range(3):
+                    colour = min(bright * _between(texture, m, k, d, g00, g01, g10, g11), np.float32(255))
+                    picture[j, i, d] += alpha * (colour - picture[j, i, d])
+                picture[j, i, 3] += alpha * (one - picture[j, i, 3])
 
 
 def _between(texture, m, k, channel, g00, g01, g10, g11):
@@ -214,6 +305,7 @@ def _over(picture, behind, out):
                 out[j, i, d] = np.uint8(picture[j, i, d] + left * np.float32(behind[j, i, d]) + np.float32(0.5))
 
 
-_light, _plane, _see, _between, _shade, _over = (
-    compiled(function, error_model="numpy") for function in (_light, _plane, _see, _between, _shade, _over)
+_light, _plane, _see, _between, _shade, _thin_out, _veil, _over = (
+    compiled(function, error_model="numpy")
+    for function in (_light, _plane, _see, _between, _shade, _thin_out, _veil, _over)
 )

@@ -8,7 +8,7 @@ Shapes: N vertices as the file counts them (one for each vertex and place in the
 import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,51 +35,34 @@ class Rig:
     names: tuple[str, ...]
     parents: tuple[int, ...]  # the first joint is the root and has -1; each later one comes after its parent
     positions: np.ndarray  # [J, 3] metres
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A surface in one material."""
+
+    vertices: np.ndarray  # [N, 3] metres, y up, the face along +z
+    normals: np.ndarray  # [N, 3], unit
+    uv: np.ndarray  # [N, 2], u right and v UP
+    triangles: np.ndarray  # [F, 3], counter-clockwise from outside
+    morphs: Mapping[str, tuple[np.ndarray, np.ndarray]]  # how each moves vertices and adds to normals, [N, 3] each
     weights: np.ndarray  # [N, J], at least one in a row above 0; the four largest of it count, scaled to the sum 1
+    opacity: np.ndarray | None = None  # [N] of a veil
 
 
-def textured_glb(
-    vertices: np.ndarray,
-    normals: np.ndarray,
-    uv: np.ndarray,
-    triangles: np.ndarray,
-    texture: np.ndarray,
-    morphs: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    rig: Rig,
-    extras: Mapping | None = None,
-) -> bytes:
+def textured_glb(parts: Sequence[Part], texture: np.ndarray, rig: Rig, extras: Mapping | None = None) -> bytes:
     """The content of a .glb file.
 
     Args:
-        vertices: [N, 3] metres, y up, the face along +z.
-        normals: [N, 3], unit.
-        uv: [N, 2], u right and v UP.
-        triangles: [F, 3], counter-clockwise from outside.
-        texture: [H, W, 3] or [H, W, 4] uint8. It holds all light, so that the material adds no shine; where alpha is
-            below a half there is no surface.
-        morphs: Of each morph target, how it moves vertices and what it adds to normals, [N, 3] each.
+        parts: One that is solid, and perhaps a veil after it; they have the same morph targets.
+        texture: [H, W, 3] or [H, W, 4] uint8. It holds all light, so that the material adds no shine. Alpha is that of
+            the veil; without one there is no surface where it is below a half.
         rig: Joints and skin.
         extras: What stands in the file's JSON beside it.
     """
     file = Container()
-    joints, weights = strongest_joints(rig.weights)
-    primitive = {
-        "attributes": {
-            "POSITION": file.accessor(vertices, "f4", ARRAY_BUFFER, bounded=True),
-            "NORMAL": file.accessor(normals, "f4", ARRAY_BUFFER),
-            "TEXCOORD_0": file.accessor(np.column_stack([uv[:, 0], 1 - uv[:, 1]]), "f4", ARRAY_BUFFER),
-            "JOINTS_0": file.accessor(joints, "u1", ARRAY_BUFFER),
-            "WEIGHTS_0": file.accessor(weights, "f4", ARRAY_BUFFER),
-        },
-        "indices": file.accessor(triangles.ravel(), "u2" if len(vertices) <= RESTART else "u4", ELEMENT_ARRAY_BUFFER),
-        "material": 0,
-    }
-    mesh = {"name": "avatar", "primitives": [primitive]}
-    if morphs:
-        primitive["targets"] = [
-            {"POSITION": file.displacements(moved, bounded=True), "NORMAL": file.displacements(turned)}
-            for moved, turned in morphs.values()
-        ]
+    mesh = {"name": "avatar", "primitives": [primitive(file, part, number) for number, part in enumerate(parts)]}
+    if morphs := parts[0].morphs:
         mesh |= {"weights": [0] * len(morphs), "extras": {"targetNames": list(morphs)}}
     # The mesh stays beside the joints: as a skin moves it, it must not hang below them.
     nodes = [{"name": "avatar", "mesh": 0, "skin": 0}, *joint_nodes(rig, first=1)]
@@ -97,7 +80,7 @@ def textured_glb(
         "nodes": nodes,
         "meshes": [mesh],
         "skins": [skin],
-        "materials": [material(bool((texture[..., 3:] < 255).any()))],
+        "materials": materials(len(parts) > 1, bool((texture[..., 3:] < 255).any())),
         "textures": [{"source": 0, "sampler": 0}],
         "images": [file.picture(texture)],
         "samplers": [
@@ -107,13 +90,43 @@ def textured_glb(
     return file.content(scene, extras)
 
 
-def material(cut_out: bool) -> dict:
-    """A dull surface in the colours of the first texture; cut out where alpha is low, as blending needs an order."""
+def primitive(file: "Container", part: Part, material: int) -> dict:
+    """The entry of one surface."""
+    joints, weights = strongest_joints(part.weights)
+    attributes = {
+        "POSITION": file.accessor(part.vertices, "f4", ARRAY_BUFFER, bounded=True),
+        "NORMAL": file.accessor(part.normals, "f4", ARRAY_BUFFER),
+        "TEXCOORD_0": file.accessor(np.column_stack([part.uv[:, 0], 1 - part.uv[:, 1]]), "f4", ARRAY_BUFFER),
+        "JOINTS_0": file.accessor(joints, "u1", ARRAY_BUFFER),
+        "WEIGHTS_0": file.accessor(weights, "f4", ARRAY_BUFFER),
+    }
+    if part.opacity is not None:
+        white = np.ones((len(part.opacity), 3))
+        attributes["COLOR_0"] = file.accessor(np.column_stack([white, part.opacity]), "f4", ARRAY_BUFFER)
+    numbers = "u2" if len(part.vertices) <= RESTART else "u4"
+    entry = {
+        "attributes": attributes,
+        "indices": file.accessor(part.triangles.ravel(), numbers, ELEMENT_ARRAY_BUFFER),
+        "material": material,
+    }
+    if part.morphs:
+        entry["targets"] = [
+            {"POSITION": file.displacements(moved, bounded=True), "NORMAL": file.displacements(turned)}
+            for moved, turned in part.morphs.values()
+        ]
+    return entry
+
+
+def materials(veil: bool, cut_out: bool) -> list[dict]:
+    """A dull surface in the colours of the first texture, cut out where alpha is low, as blending needs an order; and
+    a veil over a solid surface, whose order does not matter as it is of one colour.
+    """
     surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0, "roughnessFactor": 1}
-    # A head is open below the shoulders, and its inside hides what lies behind it.
-    return {"name": "avatar", "pbrMetallicRoughness": surface, "doubleSided": True} | (
-        {"alphaMode": "MASK", "alphaCutoff": 0.5} if cut_out else {}
-    )
+    # A mesh may be open, and its inside hides what lies behind it.
+    solid = {"name": "avatar", "pbrMetallicRoughness": surface, "doubleSided": True}
+    if veil:
+        return [solid, {"name": "veil", "pbrMetallicRoughness": surface, "alphaMode": "BLEND"}]
+    return [solid | ({"alphaMode": "MASK", "alphaCutoff": 0.5} if cut_out else {})]
 
 
 def joint_nodes(rig: Rig, first: int) -> list[dict]:

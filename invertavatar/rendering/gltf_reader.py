@@ -50,40 +50,52 @@ class GlbFile:
     def mesh(self, metres_per_unit: float) -> RiggedMesh:
         """The mesh, its vertices joined again that were split at seams of the texture."""
         mesh, skin, nodes = self.json["meshes"][0], self.json["skins"][0], self.json["nodes"]
-        (primitive,) = mesh["primitives"]
-        names, (points, normals, uv, held, weights) = (
-            mesh["extras"]["targetNames"],
-            (
-                self.array(primitive["attributes"][name])
-                for name in ("POSITION", "NORMAL", "TEXCOORD_0", "JOINTS_0", "WEIGHTS_0")
-            ),
+        names, joints = mesh["extras"]["targetNames"], skin["joints"]
+        solid, *veil = (self._part(primitive, len(joints)) for primitive in mesh["primitives"])
+        whole = [np.concatenate(arrays) for arrays in zip(solid[:5], *(part[:5] for part in veil), strict=True)]
+        vertices, uv, morphs, weights, opacity = whole
+        further = np.array([[0, 0], [len(solid[0]), len(solid[1])]])[: 1 + len(veil)]  # vertices and places before each
+        triangles, uv_triangles = (
+            np.concatenate([part[5 + k] + before[k] for part, before in zip((solid, *veil), further, strict=True)])
+            for k in range(2)
         )
-        _, first, joined = np.unique(np.hstack([points, normals]), axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)  # as they were: splitting keeps the order
-        first, joined = first[order], np.argsort(order)[joined.ravel()]
-        morphs = [self.array(target["POSITION"])[first] / metres_per_unit for target in primitive["targets"]]
-        joints = skin["joints"]
-        whole = np.zeros((len(first), len(joints)), np.float32)
-        np.add.at(whole, (np.arange(len(first))[:, None], held[first].astype(int)), weights[first])
         parents = {child: parent for parent in joints for child in nodes[parent].get("children", ())}
         positions = np.zeros((len(joints), 3))
         for place, joint in enumerate(joints):  # each comes after its parent
             above = positions[joints.index(parents[joint])] if joint in parents else 0
             positions[place] = above + np.array(nodes[joint]["translation"])
-        triangles = self.array(primitive["indices"]).astype(np.int64).reshape(-1, 3)
         return RiggedMesh(
-            vertices=points[first] / metres_per_unit,
-            triangles=joined[triangles],
+            vertices=vertices / metres_per_unit,
+            triangles=triangles,
             uv=np.column_stack([uv[:, 0], 1 - uv[:, 1]]).clip(0, 1),
-            uv_triangles=triangles,
+            uv_triangles=uv_triangles,
             texture=self._picture(),
-            morphs=dict(zip(names, morphs, strict=True)),
+            morphs=dict(zip(names, morphs.swapaxes(0, 1) / metres_per_unit, strict=True)),
             joint_names=tuple(nodes[joint]["name"] for joint in joints),
             joint_parents=tuple(joints.index(parents[joint]) if joint in parents else -1 for joint in joints),
             joint_positions=positions / metres_per_unit,
-            skin_weights=whole,
+            skin_weights=weights,
             metres_per_unit=metres_per_unit,
+            veil=sum(len(part[5]) for part in veil),
+            opacity=opacity if veil else None,
         )
+
+    def _part(self, primitive: dict, joints: int) -> tuple[np.ndarray, ...]:
+        """Vertices [V, 3], places [N, 2] in the texture, morph targets [V, 52, 3], weights [V, J], opacity [V], and
+        triangles of vertices and of places, [F, 3] each.
+        """
+        attributes = {name: self.array(number) for name, number in primitive["attributes"].items()}
+        names = "POSITION", "NORMAL", "TEXCOORD_0", "JOINTS_0", "WEIGHTS_0"
+        points, normals, uv, held, weights = (attributes[name] for name in names)
+        _, first, joined = np.unique(np.hstack([points, normals]), axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)  # as they were: splitting keeps the order
+        first, joined = first[order], np.argsort(order)[joined.ravel()]
+        morphs = np.stack([self.array(target["POSITION"])[first] for target in primitive["targets"]], 1)
+        whole = np.zeros((len(first), joints), np.float32)
+        np.add.at(whole, (np.arange(len(first))[:, None], held[first].astype(int)), weights[first])
+        opacity = attributes["COLOR_0"][first, 3] if "COLOR_0" in attributes else np.ones(len(first), np.float32)
+        triangles = self.array(primitive["indices"]).astype(np.int64).reshape(-1, 3)
+        return points[first], uv, morphs, whole, opacity, joined[triangles], triangles
 
     def _picture(self) -> np.ndarray:
         with Image.open(io.BytesIO(self._view(self.json["images"][0]["bufferView"]))) as picture:

@@ -4,7 +4,7 @@ Shapes: V vertices, F triangles, U places in the texture, J joints, H W texture.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from trimesh.visual.material import SimpleMaterial
 
 from ..errors import InvertAvatarError, MediaError
 from ..media.files import written_whole
-from .gltf import MOST_JOINTS, Rig, textured_glb
+from .gltf import MOST_JOINTS, Part, Rig, textured_glb
 from .mesh import split_at_seams, vertex_normals
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
@@ -37,13 +37,16 @@ class RiggedMesh:
     triangles: np.ndarray  # [F, 3] int
     uv: np.ndarray  # [U, 2] float in 0..1, u right and v UP
     uv_triangles: np.ndarray  # [F, 3] int: the places in `uv` of each triangle's corners
-    texture: np.ndarray  # [H, W, 3] or [H, W, 4] uint8 RGB(A); no surface where alpha is below a half
+    texture: np.ndarray  # [H, W, 3] or [H, W, 4] uint8 RGB(A); no surface where alpha is below a half,
+    # but where there is a veil: then alpha is that of the veil alone
     morphs: Mapping[str, np.ndarray]  # [V, 3] float, head units: how each moves the vertices at score 1
     joint_names: Sequence[str]  # J
     joint_parents: Sequence[int]  # J: the first joint is the root and has -1, the others come after their parents
     joint_positions: np.ndarray  # [J, 3] float, head units, at rest
     skin_weights: np.ndarray  # [V, J] float, not negative; files keep the four largest of a row, scaled to the sum 1
     metres_per_unit: float  # a head unit of an average adult
+    veil: int = 0  # so many of the triangles, the last, are see-through from outside and nothing from inside
+    opacity: np.ndarray | None = None  # [V] float in 0..1 by which the veil's alpha is multiplied
 
     def __post_init__(self):
         count, corners, joints = len(self.vertices), np.shape(self.triangles), len(self.joint_names)
@@ -68,8 +71,19 @@ class RiggedMesh:
         loose = np.flatnonzero(~self.skin_weights.any(1))
         if len(loose):
             raise InvertAvatarError(f"No joint holds vertex {loose[0]} of the mesh: give it a weight above 0.")
+        if not 0 <= self.veil < len(self.triangles):
+            raise InvertAvatarError(
+                f"The mesh's veil must be 0 to {len(self.triangles) - 1} triangles, not {self.veil}."
+            )
+        if self.veil:
+            check_numbers("opacity", self.opacity, (count,))
         if not 0 < self.metres_per_unit < np.inf:
             raise InvertAvatarError(f"metres_per_unit of the mesh must be above 0, not {self.metres_per_unit}.")
+
+    @property
+    def solid(self) -> slice:
+        """The triangles that are no veil."""
+        return slice(len(self.triangles) - self.veil)
 
     def save(self, path: str | Path, extras: Mapping | None = None) -> None:
         """Write the mesh in metres, y up, the face looking along +z, as glTF wants it.
@@ -96,21 +110,24 @@ class RiggedMesh:
         # Parts may come in half precision, whose steps would show.
         vertices, joints = self.vertices.astype(np.float64), self.joint_positions.astype(np.float64)
         scale, normals = self.metres_per_unit, vertex_normals(vertices, self.triangles)
-        split, uv, triangles = split_at_seams(self.triangles, self.uv[self.uv_triangles].astype(np.float32))
-        morphs = {}
-        for target, moved in self.morphs.items():
-            turned = vertex_normals(vertices + moved, self.triangles) - normals
-            morphs[target] = moved[split].astype(np.float64) * scale, turned[split]
-        rig = Rig(
-            tuple(self.joint_names), tuple(map(int, self.joint_parents)), joints * scale, self.skin_weights[split]
-        )
-        content = textured_glb(
-            vertices[split] * scale, normals[split], uv, triangles, self.texture, morphs, rig, extras
-        )
-        return {name: content}
+        turned = {
+            name: vertex_normals(vertices + moved, self.triangles) - normals for name, moved in self.morphs.items()
+        }
+        parts = []
+        for which in (self.solid, slice(self.solid.stop, None))[: 2 if self.veil else 1]:
+            split, uv, triangles = self._split(which)
+            morphs = {
+                name: (moved[split].astype(np.float64) * scale, turned[name][split])
+                for name, moved in self.morphs.items()
+            }
+            opacity = self.opacity[split] if parts else None
+            shape = vertices[split] * scale, normals[split], uv, triangles
+            parts.append(Part(*shape, morphs, self.skin_weights[split], opacity))
+        rig = Rig(tuple(self.joint_names), tuple(map(int, self.joint_parents)), joints * scale)
+        return {name: textured_glb(parts, self.texture, rig, extras)}
 
     def _obj(self, name: str, _extras: Mapping | None) -> dict[str, bytes]:
-        split, uv, triangles = split_at_seams(self.triangles, self.uv[self.uv_triangles].astype(np.float32))
+        split, uv, triangles = self._split(self.solid)
         stem = Path(name).stem
         material = SimpleMaterial(image=Image.fromarray(self.texture[..., :3]), name=stem)
         mesh = self._trimesh(split, triangles, TextureVisuals(uv=uv, material=material))
@@ -123,8 +140,13 @@ class RiggedMesh:
         column, row = (u * width).astype(int).clip(max=width - 1), ((1 - v) * height).astype(int).clip(max=height - 1)
         colours = np.zeros((len(self.vertices), 3), np.uint8)
         colours[self.triangles.ravel()] = self.texture[row, column, :3]  # a vertex on a seam has one of its places'
-        mesh = self._trimesh(slice(None), self.triangles, ColorVisuals(vertex_colors=colours))
+        solid = slice(int(self.triangles[self.solid].max()) + 1) if self.veil else slice(None)
+        mesh = self._trimesh(solid, self.triangles[self.solid], ColorVisuals(vertex_colors=colours[solid]))
         return {name: mesh.export(file_type="ply", vertex_normal=True)}
+
+    def _split(self, which: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `split_at_seams`, of some triangles."""
+        return split_at_seams(self.triangles[which], self.uv[self.uv_triangles[which]].astype(np.float32))
 
     def _trimesh(self, split: np.ndarray | slice, triangles: np.ndarray, visual) -> trimesh.Trimesh:
         """The neutral in metres, no vertex merged or left out."""
@@ -146,6 +168,36 @@ class RiggedMesh:
             raise InvertAvatarError(
                 "Of the mesh's joint_parents the first must be -1, the root's, and each other an earlier joint."
             )
+
+
+def extended(
+    mesh: RiggedMesh,
+    sources: np.ndarray,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    uv_triangles: np.ndarray,
+    opacity: np.ndarray | None = None,
+) -> RiggedMesh:
+    """A mesh with more triangles, on vertices that move as others do.
+
+    Args:
+        mesh: Without a veil.
+        sources: [K] the vertex as which each new one moves.
+        vertices: [K, 3] head units.
+        triangles: [F, 3], the new vertices after the mesh's own.
+        uv_triangles: [F, 3] places among the mesh's own.
+        opacity: [K] in 0..1, of what shall be a veil.
+    """
+    return replace(
+        mesh,
+        vertices=np.concatenate([mesh.vertices, vertices]).astype(np.float32),
+        triangles=np.concatenate([mesh.triangles, triangles]),
+        uv_triangles=np.concatenate([mesh.uv_triangles, uv_triangles]),
+        morphs={name: np.concatenate([moved, moved[sources]]) for name, moved in mesh.morphs.items()},
+        skin_weights=np.concatenate([mesh.skin_weights, mesh.skin_weights[sources]]),
+        veil=0 if opacity is None else len(triangles),
+        opacity=None if opacity is None else np.concatenate([np.ones(len(mesh.vertices)), opacity]).astype(np.float32),
+    )
 
 
 def check_numbers(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -20,8 +20,10 @@ def mesh(tiny_pipeline, tiny_avatar) -> RiggedMesh:
     return tiny_pipeline.extract_mesh(tiny_avatar, texture_size=256)
 
 
-def test_a_mesh_is_the_head_model(mesh, head_model):
-    assert len(mesh.vertices) == head_model.config.num_vertices
+def test_a_mesh_is_the_head_model_on_a_bust(mesh, head_model):
+    count = len(head_model.triangles)
+    np.testing.assert_array_equal(mesh.triangles[:count], head_model.triangles)
+    assert (mesh.triangles[count:].max(1) >= head_model.config.num_vertices).all()
     assert list(mesh.morphs) == list(ARKIT_NAMES)
     assert tuple(mesh.joint_names) == JOINTS
 
@@ -106,4 +108,4 @@ def test_the_tongue_has_the_lips_colour(head_model):
     painted = with_tongue(texture, head_model)
     changed = painted != texture
     assert changed.any()
-    assert set(painted[changed].tolist()) == {40}  # 0.45 of the lips'
+    assert 0.3 * 90 < painted[changed].min() < painted[changed].max() < 0.75 * 90  # beside the lips': root and tip

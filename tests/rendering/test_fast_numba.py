@@ -50,6 +50,20 @@ def test_texture_that_is_see_through_shows_what_is_behind():
     np.testing.assert_allclose(fast_numba.straight(picture)[4, 4], [100, 150, 200, 128], atol=1)
 
 
+def test_a_veil_is_seen_from_outside_and_never_through_what_is_solid():
+    """A solid square in a texture that is half see-through, and a steep veil, twice as bright, before or behind it."""
+    half = GREY.copy()
+    half[..., 3] = 128
+    square = [(-1, -3, 0), (1, -3, 0), (1, 3, 0), (-1, 3, 0)]
+    opacity, gain, uv = np.float32([0] * 4 + [1] * 3), np.float32([1] * 4 + [2] * 3), np.resize(CORNERS, (7, 2))
+    for depth, corners, expected in ((30, [4, 6, 5], 150), (30, [4, 5, 6], 100), (-30, [4, 6, 5], 100)):
+        steep = [(-3, -3, depth - 9), (3, -3, depth + 9), (0, 3, depth)]
+        triangles, part = np.int32([[0, 1, 2], [0, 2, 3], corners]), np.zeros(3, np.uint8)
+        arrays = np.float32(square + steep), triangles, part, np.float32(uv), triangles, gain, half
+        picture = fast_numba.draw(*arrays, 8, opacity, 1)
+        np.testing.assert_allclose(picture[4, 4, [0, 3]], [expected, 1], atol=1)
+
+
 def test_triangles_outside_of_the_picture_or_without_area_are_left_out():
     assert drawn([(5, 5, 0), (6, 5, 0), (5, 6, 0)]).max() == 0
     assert drawn([(-1, 0, 0), (0, 0, 0), (1, 0, 0)]).max() == 0

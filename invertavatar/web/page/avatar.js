@@ -16,6 +16,7 @@ const MARGIN = 0.12; // above the head, of what is shown
 const NARROWEST = 0.95; // width over height of a canvas, in which the shoulders fit
 const SLOW = 1 / 32; // seconds between frames, beyond which fewer pixels are drawn
 const FEWEST_PIXELS = 0.5; // of a canvas' own, along each side
+const EDGE = 0.25, ASLANT = 0.4, SQUARELY = 0.6; // cosines from which on a veil is whole, thins out, is gone
 
 /** The avatar on a canvas. */
 export class Avatar {
@@ -136,24 +137,30 @@ export class Avatar {
   }
 }
 
+/** How much is left of a veil, as `rendering/fast_numba.py` has it: squarely before what it covers it would but blur it. */
+function thinned(facing) {
+  return `smoothstep(0.0, float(${EDGE}), ${facing}) * (1.0 - smoothstep(float(${ASLANT}), float(${SQUARELY}), ${facing}))`;
+}
+
 /**
  * The material in the photos' own light, which stays where the viewer is while the head turns, as `BakedAvatar.frame` has
  * it; without one, as it is. No lamp of the scene adds to it, and colours come out as they lie in the texture.
  */
-function asPhotographed({ map, side, transparent, alphaTest, depthWrite }, light, most, software) {
+function asPhotographed({ map, side, transparent, alphaTest, depthWrite, vertexColors }, light, most, software) {
   if (map) map.colorSpace = THREE.NoColorSpace;
   if (map && software) map.minFilter = THREE.LinearMipmapNearestFilter;
   // What is seen from behind is half of the work, and of a whole head nothing to see.
   if (software && !transparent && !alphaTest) side = THREE.FrontSide;
-  const material = new THREE.MeshBasicMaterial({ map, side, transparent, alphaTest, depthWrite });
+  const material = new THREE.MeshBasicMaterial({ map, side, transparent, alphaTest, depthWrite, vertexColors });
   if (!light) return material;
   const even = (2 / 3) * light[2]; // the texture is in the mean light of all that faces the viewer
   const gain = `exp(clamp(dot(normalize(transformedNormal), vec3(${light})) - float(${even}), -float(${most}), float(${most})))`;
+  const thin = transparent ? thinned("normalize(transformedNormal).z") : "1.0";
   material.onBeforeCompile = (shader) => {
-    shader.vertexShader = `varying float gain;\n${shader.vertexShader.replace(
-      "#include <project_vertex>", `#include <project_vertex>\n  gain = ${gain};`)}`;
-    shader.fragmentShader = `varying float gain;\n${shader.fragmentShader.replace(
-      "#include <map_fragment>", "#include <map_fragment>\n  diffuseColor.rgb *= gain;")}`;
+    shader.vertexShader = `varying vec2 gain;\n${shader.vertexShader.replace(
+      "#include <project_vertex>", `#include <project_vertex>\n  gain = vec2(${gain}, ${thin});`)}`;
+    shader.fragmentShader = `varying vec2 gain;\n${shader.fragmentShader.replace(
+      "#include <map_fragment>", "#include <map_fragment>\n  diffuseColor *= vec4(gain.xxx, gain.y);")}`;
   };
   return material;
 }
