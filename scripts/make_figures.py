@@ -97,7 +97,7 @@ def make_figures(
             for name in ARKIT_NAMES
         ]
         labels = [*(f"yaw {yaw}" for yaw in MESH_VIEWS), *ARKIT_NAMES]
-        save_image(output / "mesh.webp", contact_sheet(cells, 8, labels, 112))
+        save_image(output / "mesh.webp", contact_sheet(cells, 8, labels, 96))
 
         cells, labels = [], []
         for person in PEOPLE:

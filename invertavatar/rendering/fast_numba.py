@@ -14,11 +14,8 @@ import numpy as np
 
 from .rasterizer_numba import compiled
 
-EDGE, ASLANT, SQUARELY = (
-    0.25,
-    0.4,
-    0.6,
-)  # cosines to the line of sight from which on a veil is whole, thins out, is gone
+# Cosines to the line of sight: from each on a veil is whole, thins out, is gone.
+EDGE, ASLANT, SQUARELY = 0.15, 0.3, 0.45
 STEP = 0.004  # of depth in head units between triangles that are drawn as one surface
 Z, U, V, GAIN, OPACITY = 0, 3, 6, 9, 12  # where the planes of what a triangle carries begin in its row
 

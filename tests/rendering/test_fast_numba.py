@@ -57,7 +57,7 @@ def test_a_veil_is_seen_from_outside_and_never_through_what_is_solid():
     square = [(-1, -3, 0), (1, -3, 0), (1, 3, 0), (-1, 3, 0)]
     opacity, gain, uv = np.float32([0] * 4 + [1] * 3), np.float32([1] * 4 + [2] * 3), np.resize(CORNERS, (7, 2))
     for depth, corners, expected in ((30, [4, 6, 5], 150), (30, [4, 5, 6], 100), (-30, [4, 6, 5], 100)):
-        steep = [(-3, -3, depth - 9), (3, -3, depth + 9), (0, 3, depth)]
+        steep = [(-3, -3, depth - 12), (3, -3, depth + 12), (0, 3, depth)]
         triangles, part = np.int32([[0, 1, 2], [0, 2, 3], corners]), np.zeros(3, np.uint8)
         arrays = np.float32(square + steep), triangles, part, np.float32(uv), triangles, gain, half
         picture = fast_numba.draw(*arrays, 8, opacity, 1)

@@ -16,7 +16,7 @@ const MARGIN = 0.12; // above the head, of what is shown
 const NARROWEST = 0.95; // width over height of a canvas, in which the shoulders fit
 const SLOW = 1 / 32; // seconds between frames, beyond which fewer pixels are drawn
 const FEWEST_PIXELS = 0.5; // of a canvas' own, along each side
-const EDGE = 0.25, ASLANT = 0.4, SQUARELY = 0.6; // cosines from which on a veil is whole, thins out, is gone
+const EDGE = 0.15, ASLANT = 0.3, SQUARELY = 0.45; // cosines from which on a veil is whole, thins out, is gone
 
 /** The avatar on a canvas. */
 export class Avatar {
