@@ -55,7 +55,7 @@ def main(
             }
             for k in range(jobs + warm)
         )
-        table.write_text("\n".join(map(json.dumps, rows)))
+        table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         spent = {}
         for engine in engines.split(","):
             settings = Settings(f"{folder}/{engine}", model, device, similarity=similarity)

@@ -59,10 +59,10 @@ def described(score) -> str:
 
 def timed(samples, rate: int, recognise) -> str:
     """How long a long sound takes from a file, piece by piece, and the memory that comes on top."""
-    import resource
     import tempfile
     import time
 
+    import psutil
     from scipy.io import wavfile
 
     from invertavatar.speech.speaking import speak_stream
@@ -73,12 +73,12 @@ def timed(samples, rate: int, recognise) -> str:
         peaks, first, started = [], None, time.process_time()
         for _ in speak_stream(path, recognise):
             first = first or time.process_time() - started
-            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            peaks.append(psutil.Process().memory_info().rss / 2**20)
         used = time.process_time() - started
     length = len(samples) / rate
     return (
         f"{length:.0f} s of sound: {used:.1f} s of one core ({length / used:.0f} times real time), first motion "
-        f"after {first:.2f} of them; peak memory {peaks[0]:.0f} MiB after the first piece, {peaks[-1]:.0f} MiB at last"
+        f"after {first:.2f} of them; memory {peaks[0]:.0f} MiB after the first piece, {max(peaks):.0f} MiB at most"
     )
 
 

@@ -24,6 +24,7 @@ UNIX_FUNCTIONS = {
     "time": {"tzset"},
 }
 ASKED_ON_UNIX_ONLY = {
+    ("batch.py", "os.sched_getaffinity"),
     ("measures.py", "resource"),
     ("setup_environment.py", "os.geteuid"),
 }  # after a look at the platform

@@ -25,7 +25,8 @@ def opened(address: str) -> Iterator[BinaryIO]:
         MediaError: It cannot be opened; the sentence says why.
     """
     with reached(address):
-        file = fsspec.open(address, "rb").open() if is_remote(address) else open(address, "rb")  # noqa: SIM115
+        system, path = fsspec.url_to_fs(address)
+        file = system.open(path, "rb")
     with file:
         yield file
 

@@ -105,7 +105,8 @@ def apart(pipe, one, other) -> float:
 def test_a_photo_given_again_shows_nothing_new(tiny_pipeline, portrait):
     one, three = (fused(tiny_pipeline, n * [portrait("anna_1")]) for n in (1, 3))
     assert apart(tiny_pipeline, one, three) < 0.01
-    drawn, again = (tiny_pipeline.render(x, yaw=10, height=64, output_type="np", expression={}) for x in (one, three))
+    options = {"yaw": 10, "height": 64, "framing": "crop", "output_type": "np", "expression": {}}
+    drawn, again = (tiny_pipeline.render(x, **options) for x in (one, three))
     assert np.abs(drawn - again).mean() < 0.02
     still(tiny_pipeline, three)
 
