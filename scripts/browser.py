@@ -8,7 +8,7 @@ import io
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from invertavatar.scripts.setup_environment import BROWSERS
 
 if TYPE_CHECKING:
     import numpy as np
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
 CAMERA_SIZE = (640, 480)  # px, which the page asks a camera for
 NUMBER_BITS, NUMBER_SIZE = 8, 40  # a picture's number, in squares of so many px in its left margin
@@ -30,8 +30,9 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def browsing(film: Path | None = None) -> "Iterator[Browser]":
-    """A headless Chromium, whose camera is a film from `write_film`.
+def browsing(film: Path | None = None, playwright: "Playwright | None" = None) -> "Iterator[Browser]":
+    """A headless Chromium, whose camera is a film from `write_film`; under a Playwright that runs already, as there can
+    be one in a process.
 
     Raises:
         typer.TyperException: There is none here.
@@ -44,8 +45,8 @@ def browsing(film: Path | None = None) -> "Iterator[Browser]":
     arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
     if film:
         arguments += ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    with nullcontext(playwright) if playwright else sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=arguments)
         yield browser
         browser.close()
 

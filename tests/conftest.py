@@ -14,6 +14,7 @@ from invertavatar.face.tracker import FaceTracker
 from invertavatar.head.head_model import HeadModel
 from invertavatar.media import load_image
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.scripts import browser
 from tests.tiny import tiny_networks
 
 ROOT = Path(__file__).parents[1]
@@ -60,3 +61,13 @@ def tiny_avatar(tiny_pipeline, portrait) -> Avatar:
     """Anna from two photos, by the tiny pipeline."""
     avatar = tiny_pipeline.add_portrait(None, portrait("anna_1"))
     return tiny_pipeline.add_portrait(avatar, portrait("anna_2"))
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator:
+    """What drives browsers: one for all tests of a process, as there can be no second."""
+    driver = pytest.importorskip("playwright.sync_api")
+    if browser.chromium() is None:
+        pytest.skip("No Chromium here: install Debian's package chromium to try pages in a browser.")
+    with driver.sync_playwright() as running:
+        yield running

@@ -18,7 +18,7 @@ from ..head.driven_head import DrivenHead
 from ..rendering.face_window import FaceWindow
 from ..rendering.framing import FramingSettings
 from ..rendering.observation import ObservedTexture
-from ..rendering.plate import PasteSettings
+from ..rendering.paste_settings import PasteSettings
 from ..rendering.reprojection import ReprojectionSettings, Sources
 from ..rendering.resize import resize
 from ..rendering.source_views import FusionSettings, SourceViews, blended

@@ -264,7 +264,8 @@ def ends(inside: Tensor, camera: Camera, framing: Framing, settings: FramingSett
     if framing.crown is None:
         return left
     *middle, radius = framing.crown
-    x, y, _ = (camera.rotation @ camera.rotation.new_tensor(middle)).unbind(-1)
+    # As numbers, since what is recorded may not make tensors of them.
+    x, y = (sum(camera.rotation[:, row, k] * place for k, place in enumerate(middle)) for row in (0, 1))
     aside, above = right - x.view(-1, 1, 1, 1), up - y.view(-1, 1, 1, 1)
     beyond = (aside.square() + above.square()).sqrt() - radius
     top = smooth((above / radius * 4 - 2).clamp(0, 1))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..face.crop import Crop
 from ..head.head_model import HeadModel
-from .plate import PasteSettings
+from .paste_settings import PasteSettings
 from .surface import GROUPS, vertex_groups
 
 ANGLES = 180  # at which outlines are compared

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import app
 from invertavatar.app import model, people, views
 from invertavatar.evaluation.spoken import synthesized
 from invertavatar.media import VideoReader, VideoWriter, load_image
+from invertavatar.scripts import browser
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "assets" / "examples"
@@ -119,16 +119,10 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Debian's Chromium under Playwright."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("No Chromium here: install Debian's package chromium to try the page in a browser.")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
+def chromium(playwright):
+    """Debian's Chromium."""
+    with browser.browsing(playwright=playwright) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_at_512_pixels_face_and_hair_are_nearly_as_sharp_as_the_photo(pipe, port
     photo = portrait(name)
     avatar = pipe.add_portrait(None, photo)
     yaw, pitch, roll = photo.angles
-    frame = np.asarray(pipe.render(avatar, yaw=yaw, pitch=pitch, roll=roll, height=512)[0])
+    frame = np.asarray(pipe.render(avatar, yaw=yaw, pitch=pitch, roll=roll, height=512, framing="crop")[0])
     part = np.zeros((512, 512), bool)
     part[slice(*rows), slice(*columns)] = True
     ratio = fine_band(frame, part) / fine_band(photo.picture, part)

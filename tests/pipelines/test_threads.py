@@ -41,7 +41,7 @@ def rendered_in(tiny_pipeline, monkeypatch):
 
 
 def test_frames_rendered_ahead_are_those_rendered_one_by_one(tiny_pipeline, tiny_avatar, rendered_in):
-    options = {"motion": NOD, "height": 64, "batch_size": 2}
+    options = {"motion": NOD, "height": 64, "framing": "crop", "batch_size": 2}
     alone = list(tiny_pipeline.animate_stream(tiny_avatar, **options))
     assert rendered_in == {"MainThread"}
     torch.set_num_threads(2)

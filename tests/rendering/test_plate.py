@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from invertavatar.rendering.plate import Layer, PasteSettings, plate_of, without_person
+from invertavatar.rendering.paste_settings import PasteSettings
+from invertavatar.rendering.plate import Layer, plate_of, without_person
 
 SETTINGS = PasteSettings()
 HEIGHT, WIDTH, SCALE, CENTRE = 240, 320, 90.0, np.array([170.0, 110.0])

@@ -21,9 +21,9 @@ import time
 _prepare = prepare_portrait
 
 
-def prepare_portrait(*arguments):
+def prepare_portrait(*arguments, **options):
     time.sleep({SLOWER})
-    return _prepare(*arguments)
+    return _prepare(*arguments, **options)
 """
 APP_PAUSE = 0.3
 APP = f"""

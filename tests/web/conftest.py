@@ -25,17 +25,14 @@ def frames():
 
 
 @pytest.fixture(scope="session")
-def visited(baked_file, frames, tmp_path_factory):
+def visited(baked_file, frames, playwright, tmp_path_factory):
     """A browser, and the address of the page."""
-    pytest.importorskip("playwright.sync_api")
-    if browser.chromium() is None:
-        pytest.skip("No Chromium here: install Debian's package chromium to try the page in a browser.")
     if not web.modules_installed():
         pytest.skip("The page's modules are not here: `make web` installs them where npm is.")
     folder = tmp_path_factory.mktemp("live")
     web.write_page(folder / "page", baked_file, "Anna", offline=True)
     film = browser.write_film(frames, folder / "film.mjpeg")
-    with browser.served(folder / "page") as address, browser.browsing(film) as opened:
+    with browser.served(folder / "page") as address, browser.browsing(film, playwright) as opened:
         yield opened, address
 
 
