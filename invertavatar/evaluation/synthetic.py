@@ -19,9 +19,10 @@ from ..errors import InvertAvatarError
 from ..face.portrait import Portrait
 from ..head.synthetic.studio import DRESSED_LABELS
 from ..rendering.resize import resize
-from ..training.angles import angles_between
+from ..training.angles import angles_between, yaw
 from ..training.perceptual import LPIPS
 from ..training.shards import Shards
+from . import metrics
 from .protocols import GREY, Outcome, Scores, average, over_grey
 
 if TYPE_CHECKING:
@@ -65,12 +66,13 @@ def synthetic(pipe: "InvertAvatarPipeline", shards: Shards, lpips: LPIPS) -> Out
         turned = faces[int(np.abs(np.abs(yaws) - TURNED).argmin())]
         for photo, kind in {frontal: "", turned: ", turned photo"}.items():
             avatar = pipe.add_portrait(None, portrait(pipe, shards, photo))
+            features = pipe.canonical_features(avatar, shards.picture_size)
             angles = angles_between(shards.rotation[photo], shards.rotation[faces])
             pictures = {}
             for face, angle in zip(faces, angles, strict=True):
                 if face == photo:
                     continue
-                pictures[face], scores = compared(pipe, avatar, shards, face, lpips)
+                pictures[face], scores = compared(pipe, avatar, features, shards, face, lpips)
                 rows[f"{STEP * round(angle / STEP):03d}{kind}"].append(scores)
             if not kind:
                 shown = [person_over_grey(shards, photo)]
@@ -82,38 +84,37 @@ def synthetic(pipe: "InvertAvatarPipeline", shards: Shards, lpips: LPIPS) -> Out
     return outcome
 
 
-def compared(pipe, avatar, shards: Shards, face: int, lpips: LPIPS) -> tuple[np.ndarray, Scores]:
+def compared(pipe, avatar, features, shards: Shards, face: int, lpips: LPIPS) -> tuple[np.ndarray, Scores]:
     """The avatar as in a face, [S, S, 3] uint8 over grey, and what it scores."""
     geometry, size = shards.geometry(face), shards.picture_size
     if geometry is None:
         raise InvertAvatarError("These shards lack geometry: scripts/make_synthetic_heads.py makes ones that have it.")
-    colour, opacity, depth = rendered(pipe, avatar, shards, face, size)
+    colour, opacity, depth = rendered(pipe, avatar, features, shards, face, size)
     over = (colour[0] + 1) * 127.5 + (1 - opacity[0]) * (GREY - 127.5)
     picture = over.permute(1, 2, 0).round().clamp(0, 255).byte().cpu().numpy()
     truth, matte = person_over_grey(shards, face), shards.matte(face) > 255 * UNKNOWN
     chin = int(np.flatnonzero((geometry.labels == FACE).any(1)).max()) + 1
-    tensors = [torch.from_numpy(x[:chin].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (picture, truth)]
+    tensors = [torch.from_numpy(x[:chin].copy()).permute(2, 0, 1)[None] / 255 for x in (picture, truth)]
     own = opacity[0, 0, :chin].cpu().numpy()
     there, both = own > UNKNOWN, (own > UNKNOWN) & np.isfinite(geometry.depth[:chin])
     far = np.abs(depth[0, 0, :chin].cpu().numpy() / own.clip(1e-6) - geometry.depth[:chin])[both]
-    error = (tensors[0] - tensors[1]).square().mean() / 4
     scores = {
-        "psnr": float(-10 * torch.log10(error.clamp(min=1e-10))),
-        "lpips": float(lpips(*(x.to(pipe.device) for x in tensors))),
+        "psnr": float(metrics.psnr(*tensors)),
+        "lpips": float(lpips(*(2 * x.to(pipe.device) - 1 for x in tensors))),
         "iou": float((there & matte[:chin]).sum() / max((there | matte[:chin]).sum(), 1)),
     }
     return picture, scores | ({"depth": float(far.mean())} if len(far) else {})
 
 
 @torch.no_grad()
-def rendered(pipe, avatar, shards: Shards, face: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def rendered(pipe, avatar, features, shards: Shards, face: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """See `InvertAvatarPipeline.render_frames`; a frame in which the body is where a tracker would have it."""
     landmarks, scores, rotation = (x.to(pipe.device) for x in known(shards, face))
     shape = avatar.shape
     residual = pipe.head_model.residual(landmarks, shape.landmarks, scores)
     clip = Drive(scores, residual, rotation, rotation)
     camera = {"field_of_view": None, "zoom": 1.0}
-    return pipe.render_frames(avatar, pipe.canonical_features(avatar, size), clip, camera, size)
+    return pipe.render_frames(avatar, features, clip, camera, size)
 
 
 def portrait(pipe, shards: Shards, face: int) -> Portrait:
@@ -139,8 +140,3 @@ def known(shards: Shards, face: int) -> tuple[Tensor, Tensor, Tensor]:
 def person_over_grey(shards: Shards, face: int) -> np.ndarray:
     """[S, S, 3] uint8."""
     return over_grey(shards.picture(face), shards.matte(face) / 255)
-
-
-def yaw(rotation: np.ndarray) -> float:
-    """Degrees, positive where the face looks to the picture's right."""
-    return float(np.degrees(np.arctan2(rotation[0, 2], rotation[2, 2])))

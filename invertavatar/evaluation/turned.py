@@ -15,8 +15,7 @@ import numpy as np
 from ..avatar import Avatar
 from ..errors import NoFaceError
 from ..face.motion import Motion
-from ..face.tracker import Track
-from ..training.angles import BUCKETS, bucket
+from ..training.angles import BUCKETS, bucket, yaw
 from . import metrics
 from .clips import Clip
 from .protocols import SAME_METRICS, Evaluation, Outcome, Scores, average
@@ -77,7 +76,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = F
             targets = evaluation.targets(clip, frames)
             pictures = evaluation.render(pipe, evaluation.pipe.add_portrait(None, portrait, "gru"), targets)
             angles = [metrics.pose_error(clip.tracks[photo], clip.tracks[frame]) for frame in frames]
-            kind = "turned" if abs(yaw(clip.tracks[photo])) > TURNED else "frontal"
+            kind = "turned" if abs(yaw(clip.tracks[photo].rotation)) > TURNED else "frontal"
             for angle, target, picture in zip(angles, targets, pictures, strict=True):
                 scores = evaluation.judge.compare(evaluation.judge.look(picture), target.face) | {"angle": angle}
                 rows[bucket(angle)].append(scores)
@@ -95,7 +94,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = F
 
 def photo_frames(clip: Clip) -> list[int]:
     """The frames with the least, the middle and the greatest yaw (signed), in the clip's order."""
-    order = sorted(clip.tracked, key=lambda frame: yaw(clip.tracks[frame]))
+    order = sorted(clip.tracked, key=lambda frame: yaw(clip.tracks[frame].rotation))
     return sorted([order[0], order[len(order) // 2], order[-1]])
 
 
@@ -103,9 +102,3 @@ def compared_frames(clip: Clip, count: int) -> list[int]:
     """`count` frames evenly over the clip, from its first to its last with a face; all of it where it has fewer."""
     places = np.linspace(0, len(clip.tracked) - 1, count).round().astype(int)
     return [clip.tracked[place] for place in sorted(set(places.tolist()))]
-
-
-def yaw(track: Track) -> float:
-    """Degrees by which the direction in which the face looks leaves the camera's, to the image's right if positive."""
-    x, _, z = track.rotation[:, 2]  # where the head's z axis, out of the face, points
-    return float(np.degrees(np.arctan2(x, z)))

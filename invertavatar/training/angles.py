@@ -14,6 +14,12 @@ def angles_between(rotation: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(cosine.clip(-1, 1)))
 
 
+def yaw(rotation: np.ndarray) -> float:
+    """Degrees by which a head -> camera rotation [3, 3] has the face look to the image's right."""
+    x, _, z = rotation[:, 2]  # where the head's z axis, out of the face, points
+    return float(np.degrees(np.arctan2(x, z)))
+
+
 def bucket(angle: float) -> str:
     """The name of the bucket that an angle in degrees is in; a bound is in the upper one."""
     return BUCKETS[bisect_right(BOUNDS, angle)]

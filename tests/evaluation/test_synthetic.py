@@ -58,7 +58,7 @@ def test_an_avatar_that_is_the_truth_scores_so_and_what_lies_below_the_chin_does
 ):
     shards = shards_of(faces, tmp_path)
 
-    def truth(pipe, avatar, shards, face, size, spoiled=50):
+    def truth(pipe, avatar, features, shards, face, size, spoiled=50):
         opacity = torch.from_numpy(shards.matte(face) / np.float32(255))[None, None]
         colour = torch.from_numpy(shards.picture(face).copy()).permute(2, 0, 1)[None] / 127.5 - 1
         depth = torch.full_like(opacity, 0.25)
@@ -67,10 +67,10 @@ def test_an_avatar_that_is_the_truth_scores_so_and_what_lies_below_the_chin_does
         return colour * opacity, opacity, depth * opacity
 
     monkeypatch.setattr(protocol, "rendered", truth)
-    _, scores = protocol.compared(tiny_pipeline, None, shards, 0, Difference())
+    _, scores = protocol.compared(tiny_pipeline, None, None, shards, 0, Difference())
     assert scores["psnr"] > 50 and scores["lpips"] < 0.01 and scores["iou"] == 1 and scores["depth"] < 1e-3
     monkeypatch.setattr(protocol, "rendered", lambda *a: truth(*a, spoiled=40))
-    _, worse = protocol.compared(tiny_pipeline, None, shards, 0, Difference())
+    _, worse = protocol.compared(tiny_pipeline, None, None, shards, 0, Difference())
     assert worse["psnr"] < 25 and worse["iou"] < 0.95 and worse["depth"] > 0.02
 
 
