@@ -12,13 +12,14 @@ export MALLOC_TOP_PAD_ := 268435456
 # Threads that wait by spinning slow each other down five-fold as soon as anything else wants a core.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: help environment demo test app web lint format clean
+.PHONY: help environment demo golden test app web lint format clean
 
 help:
 	@echo "make demo    an animated mp4 and a contact sheet from the bundled examples, into outputs/"
 	@echo "make app     the app in the browser"
 	@echo "make web     what the live page takes from others, installed by npm, so that pages work without a network"
 	@echo "make test    the whole test suite; PYTEST='-k camera' passes arguments on"
+	@echo "make golden  stores anew what tests/pipelines/test_golden.py compares with, after weights or the renderer have changed"
 	@echo "make lint    ruff check, format check, and whether rooms import only from those below;  make format  applies ruff"
 	@echo "make clean   removes .venv and the caches"
 
@@ -35,6 +36,10 @@ app: environment
 
 web:
 	@$(PYTHON) scripts/setup_environment.py --for-page
+
+golden: environment
+	$(IN_ENVIRONMENT)python scripts/benchmark.py --store
+	@echo "Look at assets/benchmark/sheet.webp before you commit it."
 
 test: environment
 	@$(PYTHON) scripts/setup_environment.py --for-tests

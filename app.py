@@ -22,10 +22,9 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from invertavatar import InvertAvatarError
+from invertavatar import InvertAvatarError, endings
 from invertavatar.app import arguments, building, films, live, model, people, style, uploads, views
 from invertavatar.app.doorkeeper import Doorkeeper
-from invertavatar.app.drivers import PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.progress import Job
 from invertavatar.app.style import banner, listed, status
 from invertavatar.app.visitors import Visitors
@@ -409,7 +408,7 @@ def avatar_tab(ticket: gr.State, who: gr.HTML) -> tuple[list, gr.Gallery]:
         with gr.Column(scale=2, min_width=320):
             photos = gr.Gallery(
                 label="Photos of one person",
-                file_types=[*PHOTO_TYPES, *VIDEO_TYPES],
+                file_types=[*endings.PHOTOS, *endings.VIDEOS],
                 sources=["upload", "webcam", "clipboard"],
                 interactive=True,
                 columns=4,

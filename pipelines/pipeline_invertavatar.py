@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import invertavatar
+from invertavatar import endings
 from invertavatar.avatar import Avatar
 from invertavatar.avatar_format.layout import Layout, layout_of, shortened
 from invertavatar.baking.bake import baked
@@ -56,7 +57,7 @@ from invertavatar.steps import pasted
 from invertavatar.steps.photos import inversion_of, with_photo
 from invertavatar.steps.prior import sample_avatar
 from invertavatar.tracking.capture import capture
-from invertavatar.tracking.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
+from invertavatar.tracking.motion import Motion, check_neutral_frame, load_motion
 from invertavatar.tracking.portrait import Portrait, prepare_portrait
 from invertavatar.tracking.recorder import Recorder
 from invertavatar.tracking.retargeting import check_retargeting, named_scores, retarget
@@ -331,7 +332,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if neutral_frame is not None:
             check_neutral_frame(neutral_frame)
         suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
-        if suffix in MOTION_SUFFIXES:
+        if suffix in endings.MOTIONS:
             return load_motion(driving, fps, neutral_frame)[:max_frames]
         motion = self._captured(driving, suffix, face_index, fps, max_frames)
         return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)

@@ -13,9 +13,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar import endings
 from invertavatar.scripts.console import (
-    MOVIE_SUFFIXES,
-    PICTURE_SUFFIXES,
     DebugOption,
     DeviceOption,
     ModelOption,
@@ -38,7 +37,6 @@ from invertavatar.scripts.console import (
 from invertavatar.scripts.distributed import gathered
 
 BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
-SOUND_SUFFIXES = (".mp4", ".mov", ".webm")
 
 
 def animate(
@@ -244,17 +242,17 @@ def check_request(
         raise typer.TyperException(
             f"{missing} is missing; for example: animate photo.jpg --driving talk.mp4 -o out.mp4"
         )
-    if not is_sequence(output) and output.suffix.lower() not in MOVIE_SUFFIXES + PICTURE_SUFFIXES:
-        known = ", ".join(MOVIE_SUFFIXES + PICTURE_SUFFIXES)
+    if not is_sequence(output) and output.suffix.lower() not in endings.MOVIES + endings.PICTURES:
+        known = ", ".join(endings.MOVIES + endings.PICTURES)
         raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in {known}.")
-    if is_picture(output) and output.suffix.lower() not in MOVIE_SUFFIXES and not all(map(is_photo, drivers)):
+    if is_picture(output) and output.suffix.lower() not in endings.MOVIES and not all(map(is_photo, drivers)):
         raise typer.TyperException(
             f"{output.name} holds one picture only, and a video is driving; name a video, or {output.stem}_%05d.png."
         )
     if (
         background == "transparent"
         and not is_sequence(output)
-        and output.suffix.lower() not in (".webm", ".png", ".webp")
+        and output.suffix.lower() not in endings.TRANSPARENT_MOVIES
     ):
         raise typer.TyperException(f"{output.name} cannot be transparent; name a .webm or a .png.")
     colour = re.fullmatch(r"#[0-9a-fA-F]{6}", background)
@@ -273,9 +271,9 @@ def check_sound(audio: Path | None, output: Path, no_audio: bool) -> None:
     """
     if audio and no_audio:
         raise typer.TyperException("--audio lends a sound and --no-audio leaves it out; give one of them.")
-    if audio and output.suffix.lower() not in SOUND_SUFFIXES:
+    if audio and output.suffix.lower() not in endings.MOVIES_WITH_SOUND:
         raise typer.TyperException(
-            f"{output.name} cannot hold the sound of --audio; name a {', '.join(SOUND_SUFFIXES)}."
+            f"{output.name} cannot hold the sound of --audio; name a {', '.join(endings.MOVIES_WITH_SOUND)}."
         )
 
 

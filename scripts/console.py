@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from invertavatar import endings
+
 if TYPE_CHECKING:
     from invertavatar import InvertAvatarPipeline
 
@@ -25,10 +27,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 NAME_BYTES = 255  # that file systems allow for one name
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143  # exit statuses
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MOVIE_SUFFIXES = (".mp4", ".mov", ".webm", ".gif", ".webp")  # a .webp holds one picture of a photo, many of a video
-SAVED_MOTION_SUFFIXES = (".safetensors", ".csv")
-MOTION_SUFFIXES = (".safetensors", ".csv", ".tsv", ".txt", ".json")
 
 NeutralOption = Annotated[
     str | None,
@@ -161,8 +159,8 @@ def check_inputs(paths: list[Path]) -> None:
 
 def check_saved_motion(output: Path | None) -> None:
     """Refuse a name that no motion is saved under."""
-    if output and output.suffix.lower() not in SAVED_MOTION_SUFFIXES:
-        known = " or ".join(SAVED_MOTION_SUFFIXES)
+    if output and output.suffix.lower() not in endings.WRITTEN_MOTIONS:
+        known = " or ".join(endings.WRITTEN_MOTIONS)
         raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in {known}.")
 
 
@@ -215,7 +213,7 @@ def is_photo(path: Path) -> bool:
 
 def is_motion(path: Path) -> bool:
     """Whether an input is a recorded motion rather than a video."""
-    return path.suffix.lower() in MOTION_SUFFIXES
+    return path.suffix.lower() in endings.MOTIONS
 
 
 def is_sequence(path: Path) -> bool:
@@ -225,4 +223,4 @@ def is_sequence(path: Path) -> bool:
 
 def is_picture(path: Path) -> bool:
     """Whether an output is one single picture."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not is_sequence(path)
+    return path.suffix.lower() in endings.PICTURES and not is_sequence(path)

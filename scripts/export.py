@@ -10,6 +10,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar import endings
 from invertavatar.scripts.console import (
     DebugOption,
     DeviceOption,
@@ -23,8 +24,6 @@ from invertavatar.scripts.console import (
     new_app,
     run,
 )
-
-MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 
 def export(
@@ -114,8 +113,8 @@ def check_request(photos: list[Path], outputs: list[Path], web: Path | None, ava
     if not outputs and not web:
         raise typer.TyperException("--output FILE is missing, or --web FOLDER; for example: export photo.jpg -o me.glb")
     for path in outputs:
-        if path.suffix.lower() not in MESH_SUFFIXES:
-            raise typer.TyperException(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
+        if path.suffix.lower() not in endings.MESHES:
+            raise typer.TyperException(f"{path.name} is no kind of mesh; end its name in {', '.join(endings.MESHES)}.")
 
 
 def check_page(folder: Path | None, overwrite: bool) -> None:

@@ -10,8 +10,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar import endings
 from invertavatar.scripts.console import (
-    MOVIE_SUFFIXES,
     DebugOption,
     DeviceOption,
     ModelOption,
@@ -129,8 +129,8 @@ def check_request(avatar: Path, renderer: str, record: Path | None) -> None:
     Raises:
         typer.TyperException: With one sentence that says what to change.
     """
-    if record and record.suffix.lower() not in MOVIE_SUFFIXES:
-        known = ", ".join(MOVIE_SUFFIXES)
+    if record and record.suffix.lower() not in endings.MOVIES:
+        known = ", ".join(endings.MOVIES)
         raise typer.TyperException(f"{record.name} is of no kind that can be recorded; end its name in {known}.")
     if avatar.suffix.lower() == BAKED_SUFFIX and renderer == "full":
         raise typer.TyperException(

@@ -7,9 +7,11 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "benchmark"
 TRACKING = ("av", "mediapipe", "pillow_heif")  # what reads videos, photos of phones, and faces
 NUMBERS, MOTION, ABOUT = "portraits.safetensors", "motion.safetensors", "about.json"
-# Frames of the motion at 256 px and one at 512, which has the fine detail, and a view from the side.
+SHEET = "sheet.webp"  # all pictures, to look at
+# Frames of the motion at 256 px and one at 512, which has the fine detail; a view from the side; one of the first
+# photo's avatar, turned the other way; and a person of the prior.
 FRAMES = {256: (0, 11), 512: (5,)}
-SIDE = 35.0  # degrees
+SIDE, OTHER_SIDE = 35.0, -25.0  # degrees
+SEED = 1
 # Means and 999th thousandths of the differences, in grey levels of 255, by dtype of the networks. A pixel at an edge
 # may be on either side of it; on an H200 float32 and bfloat16 were within 0.2 in the mean.
 TOLERANCES = {"float32": (0.3, 4.0), "bfloat16": (1.0, 12.0), "float16": (0.5, 8.0)}
@@ -83,7 +88,7 @@ def store(pipe: "InvertAvatarPipeline", photos: list[str], clip: str, folder: Pa
     import torch
     from safetensors.torch import save_file
 
-    from invertavatar.media import load_image
+    from invertavatar.media import contact_sheet, load_image, save_image
 
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {}
@@ -97,8 +102,11 @@ def store(pipe: "InvertAvatarPipeline", photos: list[str], clip: str, folder: Pa
         numbers[f"{k}.scale"] = torch.tensor(portrait.scale, dtype=torch.float64)
     save_file(numbers, folder / NUMBERS)
     pipe.track(clip, max_frames=24).save(folder / MOTION)
-    for name, picture in pictures(pipe, avatar_of(pipe, portraits(folder)), motion(folder)):
+    drawn = dict(pictures(pipe, portraits(folder), motion(folder)))
+    for name, picture in drawn.items():
         save_picture(folder / name, picture)
+    cells = [load_picture(folder / name).permute(1, 2, 0).numpy() for name in drawn]
+    save_image(folder / SHEET, contact_sheet(cells, 3, [Path(name).stem for name in drawn]))
     (folder / ABOUT).write_text(json.dumps({"model": pipe.fingerprint}, indent=1) + "\n", encoding="utf-8")
 
 
@@ -150,12 +158,18 @@ def avatar_of(pipe: "InvertAvatarPipeline", photos: list["Portrait"]) -> "Avatar
     return avatar
 
 
-def pictures(pipe: "InvertAvatarPipeline", avatar: "Avatar", motion: "Motion") -> Iterator[tuple[str, "Tensor"]]:
+def pictures(
+    pipe: "InvertAvatarPipeline", photos: list["Portrait"], motion: "Motion"
+) -> Iterator[tuple[str, "Tensor"]]:
     """File names and pictures [3, S, S] in 0..1 that are compared."""
+    avatar, look = avatar_of(pipe, photos), {"height": 256, "framing": "crop", "output_type": "pt"}
     for size, numbers in FRAMES.items():
-        frames = list(pipe.animate_stream(avatar, motion=motion, height=size, framing="crop", output_type="pt"))
+        with closing(pipe.animate_stream(avatar, motion=motion, **look | {"height": size})) as stream:
+            frames = list(islice(stream, max(numbers) + 1))
         yield from ((f"frame_{k}_{size}.webp", frames[k]) for k in numbers)
-    yield "side_256.webp", pipe.render(avatar, yaw=SIDE, height=256, framing="crop", output_type="pt")[0]
+    yield "side_256.webp", pipe.render(avatar, yaw=SIDE, **look)[0]
+    yield "alone_256.webp", pipe.render(avatar_of(pipe, photos[:1]), yaw=OTHER_SIDE, **look)[0]
+    yield "sample_256.webp", pipe.render(pipe.sample(SEED), **look)[0]
 
 
 def compare(pipe: "InvertAvatarPipeline", folder: Path = FOLDER) -> Iterator[dict]:
@@ -172,7 +186,7 @@ def compare(pipe: "InvertAvatarPipeline", folder: Path = FOLDER) -> Iterator[dic
 
     if json.loads((folder / ABOUT).read_text(encoding="utf-8"))["model"] != pipe.fingerprint:
         raise InvertAvatarError(f"The pictures in {folder.name} are of another model: write them anew with --store.")
-    for name, picture in pictures(pipe, avatar_of(pipe, portraits(folder)), motion(folder)):
+    for name, picture in pictures(pipe, portraits(folder), motion(folder)):
         apart = ((picture.float().cpu() * 255).round() - load_picture(folder / name).float()).abs().flatten()
         apart = apart.nan_to_num(255.0)
         most = apart.kthvalue(int(0.999 * len(apart))).values

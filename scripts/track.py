@@ -9,9 +9,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar import endings
 from invertavatar.scripts.console import (
-    MOVIE_SUFFIXES,
-    PICTURE_SUFFIXES,
     DebugOption,
     DeviceOption,
     ModelOption,
@@ -103,12 +102,12 @@ def check_request(inputs: list[Path], output: Path | None, landmarks_video: Path
         return
     if any(map(is_motion, inputs)):
         raise typer.TyperException("A motion file has no pictures to draw landmarks on; leave --landmarks-video out.")
-    if not is_sequence(landmarks_video) and landmarks_video.suffix.lower() not in MOVIE_SUFFIXES + PICTURE_SUFFIXES:
-        known = ", ".join(MOVIE_SUFFIXES + PICTURE_SUFFIXES)
+    if not is_sequence(landmarks_video) and landmarks_video.suffix.lower() not in endings.MOVIES + endings.PICTURES:
+        known = ", ".join(endings.MOVIES + endings.PICTURES)
         raise typer.TyperException(
             f"{landmarks_video.name} is of no kind that can be written; end its name in {known}."
         )
-    moving = is_picture(landmarks_video) and landmarks_video.suffix.lower() in MOVIE_SUFFIXES  # a .webp is either
+    moving = is_picture(landmarks_video) and landmarks_video.suffix.lower() in endings.MOVIES  # a .webp is either
     if not moving and is_picture(landmarks_video) != all(map(is_photo, inputs)):
         raise typer.TyperException(f"{landmarks_video.name} does not suit: a picture for photos, a video for videos.")
 

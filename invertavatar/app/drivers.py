@@ -13,21 +13,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import endings
 from ..errors import MotionError
 from ..media import VideoReader, check_driver, load_image, probe
-from ..media.kinds import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from ..speech.listening import num_pieces
 from ..speech.recognisers import recogniser_for
 from ..speech.speaking import joined, speak_stream
 from ..tracking.capture import capture
-from ..tracking.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
+from ..tracking.motion import Motion, check_neutral_frame, load_motion
 from ..tracking.recorder import Recorder
 from .progress import NEWS, Report
 
 MAX_RATE = 30  # frames a second; faster drivers are brought to it
 TOLERANCE = 1.05  # rates that are not worth a word
-PHOTO_TYPES, VIDEO_TYPES = PHOTO_SUFFIXES, VIDEO_SUFFIXES
-MOTION_TYPES = MOTION_SUFFIXES
 
 
 class Driver(NamedTuple):
@@ -55,7 +53,7 @@ def read_driver(
         InvertAvatarError: It cannot be read, shows no face, or lasts too long.
     """
     name, suffix = Path(path).name, Path(path).suffix.lower()
-    if suffix in MOTION_TYPES:
+    if suffix in endings.MOTIONS:
         motion = load_motion(path, neutral_frame=neutral_frame)
         _check_length(name, motion.duration, longest)
         slower = motion if motion.fps <= MAX_RATE else motion.resampled(MAX_RATE)

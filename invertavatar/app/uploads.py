@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from .. import endings
 from ..errors import MediaError
 from ..media import probe
 from ..media.files import existing_file
 from ..media.sound_length import sound_seconds
-from .drivers import MOTION_TYPES, PHOTO_TYPES
 
 MAX_FILES = 16  # photos, or drivers, in one go
 PICTURE_PIXELS = 64_000_000  # of a photo: half a gigabyte while it is read
@@ -36,7 +36,7 @@ def check(path: str, longest: float) -> None:
     """
     file = existing_file(path)
     suffix = file.suffix.lower()
-    if suffix in MOTION_TYPES:
+    if suffix in endings.MOTIONS:
         if (size := file.stat().st_size) > TABLE_BYTES:
             raise MediaError(
                 f"{file.name} has {size / 1e6:.0f} MB, and this app takes motions of {TABLE_BYTES / 1e6:.0f} MB. Cut "
@@ -44,7 +44,7 @@ def check(path: str, longest: float) -> None:
             )
     elif picture_size := _picture_size(file):
         _check_pixels(file.name, *picture_size, PICTURE_PIXELS)
-    elif suffix not in PHOTO_TYPES:  # what is wrong with a photo is said where it is read
+    elif suffix not in endings.PHOTOS:  # what is wrong with a photo is said where it is read
         info = probe(file)
         _check_pixels(file.name, *info.size, VIDEO_PIXELS)
         if info.duration > longest + 0.5:

@@ -14,12 +14,11 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import SimpleMaterial
 
+from .. import endings
 from ..errors import InvertAvatarError, MediaError
 from ..media.files import written_whole
 from ..raster.mesh import split_at_seams, vertex_normals
 from .gltf import MOST_JOINTS, Part, Rig, textured_glb
-
-MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +96,9 @@ class RiggedMesh:
             MediaError: Another ending, or the place cannot be written to.
         """
         path = Path(path)
-        written = dict(zip(MESH_SUFFIXES, (self._glb, self._obj, self._ply), strict=True))
+        written = dict(zip(endings.MESHES, (self._glb, self._obj, self._ply), strict=True))
         if path.suffix.lower() not in written:
-            raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(MESH_SUFFIXES)}.")
+            raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(endings.MESHES)}.")
         for name, content in written[path.suffix.lower()](path.name, extras).items():
             with written_whole(path.with_name(name)) as partial:
                 partial.write_bytes(content)

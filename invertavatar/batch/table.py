@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .. import endings
 from ..errors import InvertAvatarError
 from .addresses import is_remote, opened
 
-TABLE_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 Row = dict[str, object] | str  # the cells that are not empty, or the sentence that says why there are none
 
 
@@ -25,8 +25,10 @@ def read_table(address: str) -> Iterator[tuple[int, Row]]:
         InvertAvatarError: It is no table of these kinds, or cannot be opened.
     """
     suffix = posixpath.splitext(address)[1].lower()
-    if suffix not in TABLE_SUFFIXES:
-        raise InvertAvatarError(f"{address} is no table that can be read; end its name in {', '.join(TABLE_SUFFIXES)}.")
+    if suffix not in endings.JOB_TABLES:
+        raise InvertAvatarError(
+            f"{address} is no table that can be read; end its name in {', '.join(endings.JOB_TABLES)}."
+        )
     read = {".csv": _from_csv, ".parquet": _from_parquet}.get(suffix, _from_json_lines)
     with opened(address) as file:
         for number, row in enumerate(read(file, address), 1):

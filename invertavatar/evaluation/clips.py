@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import endings
 from ..errors import MediaError, NoFaceError
 from ..head.head_model import HeadModel
 from ..media import VideoReader
-from ..media.kinds import VIDEO_SUFFIXES
 from ..tracking.capture import capture
 from ..tracking.motion import Motion
 from ..tracking.tracker import FaceTracker, Track
@@ -110,7 +110,7 @@ def find_clips(folder: str | Path, only: Collection[str] = ()) -> list[Path]:
     Raises:
         MediaError: There is none, or none of one of the names.
     """
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in endings.VIDEOS)
     if not paths:
         raise MediaError(f"{folder} holds no video. Give a folder of clips, such as .mp4 files of one person each.")
     if missing := sorted(set(only) - {path.stem for path in paths}):

@@ -8,19 +8,12 @@ import av
 import pillow_heif
 from PIL import Image
 
+from .. import endings
 from ..errors import MediaError
 from .files import check_name, shortened
 
 pillow_heif.register_heif_opener()
 
-PHOTO_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".heic", ".heif", ".hif"),
-    *(".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".jp2", ".tga", ".psd"),
-)
-VIDEO_SUFFIXES = (
-    *(".mp4", ".mov", ".m4v", ".qt", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".m2t"),
-    *(".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".ogg"),
-)
 # Pillow's names of what is taken for a picture. Left out are those without a mark of their own (TGA), those that start
 # another program (EPS), and MPEG, which Pillow recognises but cannot decode.
 PICTURE_FORMATS = (
@@ -53,7 +46,7 @@ def kind_of(path: str | os.PathLike) -> Kind | None:
     path = Path(path)
     kind = (_as_picture(path) or _as_film(path)) if os.path.isfile(path) else None
     suffix = path.suffix.lower()
-    return kind or ("photo" if suffix in PHOTO_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None)
+    return kind or ("photo" if suffix in endings.PHOTOS else "video" if suffix in endings.VIDEOS else None)
 
 
 def check_driver(path: str | os.PathLike) -> Kind:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from .. import endings
 from ..errors import MediaError
 from .images import ImageSource, load_image
-from .kinds import PHOTO_SUFFIXES, kind_of
+from .kinds import kind_of
 from .video import VideoReader
 
 
@@ -52,7 +53,7 @@ def load_images(source: ImageSource | Sequence[ImageSource], max_frames: int = 8
 
 
 def _photos_in(folder: Path) -> list[Path]:
-    files = [f for f in folder.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES and not f.name.startswith(".")]
+    files = [f for f in folder.iterdir() if f.suffix.lower() in endings.PHOTOS and not f.name.startswith(".")]
     if not files:
         raise MediaError(f"The folder {folder} holds no picture. Put JPEG, PNG, WebP or HEIC photos there.")
     return sorted(files, key=lambda file: _natural(file.name))

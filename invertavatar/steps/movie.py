@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .. import endings
 from ..avatar import Avatar
 from ..media import VideoReader, VideoWriter, kind_of, load_image, mark_synthetic, save_image, side_by_side
 from ..media.sound_length import frames_of_sound, sound_seconds
 from ..speech.blending import over_photo, with_speech
-from ..tracking.motion import MOTION_SUFFIXES, Motion
+from ..tracking.motion import Motion
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline_invertavatar import InvertAvatarPipeline
-
-SOUND_SUFFIXES = (".mp4", ".mov", ".webm")
-STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Shot(NamedTuple):
@@ -45,7 +43,7 @@ class Saved(NamedTuple):
 
 def is_motion(path: Path) -> bool:
     """Whether an input is a recorded motion rather than a video."""
-    return path.suffix.lower() in MOTION_SUFFIXES
+    return path.suffix.lower() in endings.MOTIONS
 
 
 def is_photo(path: Path) -> bool:
@@ -196,7 +194,7 @@ def with_sources(
 
 def has_sound(driver: Path, movie: Path) -> bool:
     """Whether the driver can lend its sound and the output can hold it."""
-    return movie.suffix.lower() in SOUND_SUFFIXES and not is_motion(driver) and not is_photo(driver)
+    return movie.suffix.lower() in endings.MOVIES_WITH_SOUND and not is_motion(driver) and not is_photo(driver)
 
 
 def write(path: Path, frames: Iterator[np.ndarray], fps: Fraction, sound: Path | None, still: bool) -> tuple[int, int]:
@@ -205,7 +203,7 @@ def write(path: Path, frames: Iterator[np.ndarray], fps: Fraction, sound: Path |
     Returns their width and height.
     """
     suffix = path.suffix.lower()
-    one_picture = suffix in STILL_SUFFIXES and "%" not in path.name and (still or suffix != ".webp")
+    one_picture = suffix in endings.PICTURES and "%" not in path.name and (still or suffix != ".webp")
     if one_picture:
         frame = next(frames)
         save_image(path, frame)

@@ -16,6 +16,7 @@ import torch
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
+from invertavatar import endings
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, REGIONS
 from invertavatar.head.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
@@ -25,8 +26,6 @@ from invertavatar.tracking.table_times import seconds_of
 logger = logging.getLogger(__name__)
 
 ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # what is taken over of a motion, in LivePortrait's words
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
-MOTION_SUFFIXES = (".safetensors", *TABLE_SUFFIXES)
 PLAIN = ("residual_region", "fps", "known_neutral")  # the fields that are no tensors
 
 
@@ -356,12 +355,12 @@ def load_motion(
         MotionError: Another ending, or whatever the reader finds.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in MOTION_SUFFIXES:
+    if suffix not in endings.MOTIONS:
         raise MotionError(
             f"{Path(path).name} is no motion; use a saved .safetensors motion or a table of ARKit scores "
-            f"({', '.join(TABLE_SUFFIXES)})."
+            f"({', '.join(endings.SCORE_TABLES)})."
         )
-    motion = Motion.from_arkit_csv(path, fps=fps) if suffix in TABLE_SUFFIXES else Motion.load(path)
+    motion = Motion.from_arkit_csv(path, fps=fps) if suffix in endings.SCORE_TABLES else Motion.load(path)
     motion = motion if fps is None else motion.resampled(fps)
     return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
 

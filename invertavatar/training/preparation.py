@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import endings
 from ..errors import InvertAvatarError, NoFaceError
 from ..media import VideoReader, load_image
 from ..tracking.tracker import FaceTracker, Track
 from .shards import MATTE_QUALITY, PreparedFace, Shards, encode_picture, write_shard
 
-CLIPS, PHOTOS = (".mp4", ".mov", ".webm"), (".jpg", ".jpeg", ".png", ".webp")
 LEAST_REAL = 0.3  # share of a crop that must be real pixels
 
 
@@ -53,15 +53,15 @@ def find_sources(paths: Sequence[Path]) -> list[SourceFile]:
     files = []
     for path in paths:
         below = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found = [file for file in below if file.is_file() and file.suffix.lower() in CLIPS + PHOTOS]
+        found = [file for file in below if file.is_file() and file.suffix.lower() in endings.TRAINED_ON]
         if not found:
-            raise InvertAvatarError(f"There are no clips or photos at {path}; give {', '.join(CLIPS + PHOTOS)}.")
+            raise InvertAvatarError(f"There are no clips or photos at {path}; give {', '.join(endings.TRAINED_ON)}.")
         files += found
     indices = {folder: _index(folder) for folder in {file.parent for file in files}}
     sources = []
     for file in files:
         entry = indices[file.parent].get(file.name) or indices[file.parent].get(file.stem) or {}
-        is_clip = file.suffix.lower() in CLIPS
+        is_clip = file.suffix.lower() in endings.TRAINED_ON_CLIPS
         name = entry.get("person") or (not is_clip and file.stem.rpartition("_")[0]) or file.stem
         person = f"{file.parent.name}/{name}"
         sources.append(

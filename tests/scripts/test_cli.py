@@ -125,12 +125,6 @@ def test_bad_input_is_one_sentence_and_status_2(invertavatar, arguments, phrase)
     assert err.startswith("invertavatar: ")
 
 
-def test_the_program_knows_all_endings_of_motions_without_importing_them():
-    from invertavatar.tracking.motion import MOTION_SUFFIXES
-
-    assert console.MOTION_SUFFIXES == MOTION_SUFFIXES
-
-
 def test_an_input_is_never_replaced(invertavatar, tmp_path):
     video = tmp_path / "talk.mp4"
     video.write_bytes(Path(VIDEO).read_bytes())
