@@ -12,7 +12,7 @@ export MALLOC_TOP_PAD_ := 268435456
 # Threads that wait by spinning slow each other down five-fold as soon as anything else wants a core.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: help environment demo golden test app web lint format clean
+.PHONY: help environment demo docs golden test test-fast app web lint format clean
 
 help:
 	@echo "make demo    an animated mp4 and a contact sheet from the bundled examples, into outputs/"
@@ -20,7 +20,9 @@ help:
 	@echo "make web     what the live page takes from others, installed by npm, so that pages work without a network"
 	@echo "make test    the whole test suite; PYTEST='-k camera' passes arguments on"
 	@echo "make golden  stores anew what tests/pipelines/test_golden.py compares with, after weights or the renderer have changed"
-	@echo "make lint    ruff check, format check, and whether rooms import only from those below;  make format  applies ruff"
+	@echo "make test-fast  the tests that start no program, page or whole pipeline"
+	@echo "make docs    the reference of the Python interface, into outputs/reference"
+	@echo "make lint    ruff, pyright, and whether rooms import only from those below;  make format  applies ruff"
 	@echo "make clean   removes .venv and the caches"
 
 environment:
@@ -45,10 +47,17 @@ test: environment
 	@$(PYTHON) scripts/setup_environment.py --for-tests
 	$(IN_ENVIRONMENT)python -m pytest -n 2 --dist loadfile $(PYTEST)
 
+test-fast: environment
+	$(IN_ENVIRONMENT)python -m pytest -n 2 --dist loadfile -m "not slow" $(PYTEST)
+
+docs: environment
+	$(IN_ENVIRONMENT)python scripts/make_docs.py $(ARGS)
+
 lint: environment
 	$(IN_ENVIRONMENT)ruff check .
 	$(IN_ENVIRONMENT)ruff format --check .
 	$(IN_ENVIRONMENT)lint-imports --no-logo --no-cache
+	$(IN_ENVIRONMENT)pyright --pythonpath $(IN_ENVIRONMENT)python
 
 format: environment
 	$(IN_ENVIRONMENT)ruff check --fix .

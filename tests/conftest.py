@@ -20,7 +20,25 @@ from tests.tiny import tiny_networks
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "invertavatar" / "checkpoints"
 
+# Rooms and modules whose tests start programs, serve pages or run whole pipelines: `make test-fast` leaves them out.
+SLOW = (
+    *("app", "batch", "evaluation", "robustness", "scripts", "web"),
+    *("baking/test_baked_avatar.py", "live/test_live.py", "runtime/test_cuda_graphs.py", "speech/test_speaking.py"),
+    *("pipelines/test_golden.py", "pipelines/test_half_precision.py", "pipelines/test_loading.py"),
+    *("pipelines/test_offload.py", "pipelines/test_other_device.py", "pipelines/test_shipped_weights.py"),
+    *("steps/test_pasted.py", "tracking/test_tracker.py", "training/test_train_smoke.py"),
+    *("test_examples.py", "test_package.py", "test_readme.py", "test_setup.py"),
+)
+
 torch.set_num_threads(1)  # over tensors as small as a test's, threads only wait for each other
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what `SLOW` names."""
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests").as_posix()
+        if place.startswith(tuple(f"{name}/" for name in SLOW)) or place in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import invertavatar
 from tests.conftest import ROOT
 
 ELSEWHERE = ("pipelines", "scripts")  # folders that stand beside the package in a checkout and inside it in a wheel
-OTHERS = (*ELSEWHERE, "app", "assets", "docs", "tests")
+OTHERS = (*ELSEWHERE, "app", "assets", "docs", "examples", "tests")
 LEFT_BEHIND = ("__pycache__", "node_modules")
 NO_SOURCE = (".*", *LEFT_BEHIND, "*.egg-info", "build", "dist", "outputs", "runs", "shared")
 OUTSIDE = """

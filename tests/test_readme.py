@@ -20,7 +20,10 @@ from invertavatar.media import VideoReader, VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
-PAGES = {page.name: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {
+    page.name: page.read_text()
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`((?:invertavatar|python|make|accelerate launch) [^`]+)`(?!`)")
 SHOWN = ("mermaid", "bibtex")  # languages of which there is nothing to run
@@ -103,7 +106,7 @@ def test_every_block_is_run_or_says_why_not(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_within_a_sentence_name_programs_and_targets_that_exist(page):
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for command in INLINE.findall(PAGES[page]):
         program, first = command.split()[:2]
         scripts = re.findall(r"scripts/\w+\.py", command)
@@ -118,7 +121,7 @@ def test_commands_within_a_sentence_name_programs_and_targets_that_exist(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_within_the_repository_leads_somewhere(page):
-    here = ROOT if page == "README.md" else ROOT / "docs"
+    here = ROOT if (ROOT / page).exists() else ROOT / "docs"
     links = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", PAGES[page])
     assert [link for link in links if not (here / link).exists()] == []
 

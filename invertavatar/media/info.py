@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import av.container
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 

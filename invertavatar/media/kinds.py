@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 import av
+import av.container
+import av.stream
 import pillow_heif
 from PIL import Image
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+import av.container
 import numpy as np
 
 from ..errors import MediaError

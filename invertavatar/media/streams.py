@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.container
+import av.stream
 
 from ..errors import MediaError
 from .files import existing_file, shortened

@@ -4,7 +4,8 @@ float16 ends at 65,504, and the parts of a network that come near it stay float3
 range, but the same parts gain by float32's precision.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
@@ -20,8 +21,8 @@ class Float32Island(nn.Module):
     This goes for `.to`, `.half` and all other ways of casting, whose common end is `_apply`.
     """
 
-    def _apply(self, fn, recurse=True):
-        def kept(tensor):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):
+        def kept(tensor: Tensor) -> Tensor:
             cast = fn(tensor)
             return tensor.to(cast.device, torch.float32) if cast.dtype in HALVES else cast
 
@@ -34,6 +35,12 @@ class Network(ModelMixin, ConfigMixin):
     diffusers' own way, a list of names that `from_pretrained` leaves alone, is forgotten by `.to(torch.float16)`, takes
     a name wherever it stands in a path, and forbids `low_cpu_mem_usage=False`.
     """
+
+    config: Any  # what `register_to_config` kept, by attribute as by key
+
+    if TYPE_CHECKING:  # buffers, parameters and parts, of which torch says that each may be either
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, dtype=None, torch_dtype=None, **kwargs):

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class Scene(NamedTuple):
     """What heads are put into: a photo, or a video."""
 
-    frames: "np.ndarray | VideoReader"
+    frames: np.ndarray | VideoReader
     tracks: list[Track | None]  # one of a photo; None where a frame of a video shows no face
     own: Motion  # the person's motion in it, residuals with those of their neutral face
     fps: Fraction | None  # of a video
