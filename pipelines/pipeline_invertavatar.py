@@ -7,8 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 
@@ -39,21 +38,21 @@ from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.raster import rasterizer_nvdiffrast
-from invertavatar.rendering.background import compose, resolve_background, shifted
-from invertavatar.rendering.drive import Drive, drive, frames_at_a_time, posture_of, standing
+from invertavatar.rendering.background import compose, resolve_background
+from invertavatar.rendering.drive import Drive
 from invertavatar.rendering.framing import Framing, check_framing, framing_of
-from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.uv import uv_atlas
 from invertavatar.runtime.cuda_graphs import Pending, Recordings
 from invertavatar.runtime.devices import best_device
 from invertavatar.runtime.fixed_sizes import FixedSizes
 from invertavatar.runtime.half_precision import finite
-from invertavatar.runtime.prefetch import ahead, staggered, to_host, workers_for
+from invertavatar.runtime.prefetch import ahead
 from invertavatar.speech.blending import over_photo
 from invertavatar.speech.listening import Audio, num_pieces
 from invertavatar.speech.recognisers import recogniser_for
 from invertavatar.speech.speaking import joined, speak_stream
 from invertavatar.steps import pasted
+from invertavatar.steps.frames import Sight, blend_of_photos, composed_frames, finished_pictures, rendered_layers
 from invertavatar.steps.photos import inversion_of, with_photo
 from invertavatar.steps.prior import sample_avatar
 from invertavatar.tracking.capture import capture
@@ -468,7 +467,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
         Raises:
             InvertAvatarError: An input cannot be used; each message says which and what to do.
         """
-        # All that can be wrong is said before a long video is tracked.
+        # 1. All that can be wrong is said before a long video is tracked.
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
         if into is not None:
             pasted.check_into(self)
@@ -481,10 +480,14 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if crossfade < 0:
             raise InvertAvatarError(f"crossfade is a time in seconds, 0 or more, not {crossfade}.")
         view = rotations(yaw, pitch, roll)
+
+        # 2. What is seen of the person, before what: their own photo or video with `into`.
         avatar = avatar.to(self._execution_device)
         scene = None if into is None else pasted.read_scene(self, avatar, into, into_face_index)
         frame = self.framing_of(avatar, framing, height, width)
         behind = resolve_background(background, avatar.backdrop, frame)
+
+        # 3. The driver's motion, tracked where it is a picture.
         driver = motion
         if driver is None:
             driver = self.track(driving_video if driving_video is not None else driving_image)
@@ -494,8 +497,10 @@ class InvertAvatarPipeline(DiffusionPipeline):
         if scene is not None:
             motion = pasted.driven_motion(driver, scene, animation_region, **options)
             rendered = pasted.pasted_frames(self, avatar, scene, motion, frames)
-            rendered = self._finished(rendered, len(motion[frames]), output_type, callback)
+            rendered = finished_pictures(self, rendered, len(motion[frames]), output_type, callback)
             return FrameStream(rendered, len(motion[frames]), motion.fps, driver)
+
+        # 4. The motion of the avatar.
         motion = retarget(
             driver,
             avatar.rest,
@@ -506,120 +511,14 @@ class InvertAvatarPipeline(DiffusionPipeline):
         whole, motion = motion, motion[frames]
         if view.ndim == 3 and len(view) not in (1, motion.num_frames):
             raise InvertAvatarError(f"There are {len(view)} angles for the {motion.num_frames} frames of the driver.")
-        blend = None
-        if avatar.views is not None:
-            alone = view.ndim == 3 and len(view) > 1  # each rendered frame has an angle of its own
-            moved = motion if alone else whole
-            seen = view.to(avatar.device) @ moved.rotation.to(avatar.device)
-            blend = nearness(avatar.views, seen, posture_of(moved, avatar.device), self.generator.fusion)
-            blend = crossfaded(blend, crossfade * float(whole.fps))
-            blend = blend if alone else blend[frames]
-        camera = {"field_of_view": field_of_view, "zoom": zoom}
+
+        # 5. Photos that each frame looks up, then frames, batch after batch, over the background.
+        blend = blend_of_photos(self, avatar, whole, frames, view, crossfade)
+        sight = Sight(view, field_of_view, zoom, frame)
         recorded = callback_on_step_end is None  # a callback may change whatever it likes
-        layers = self._layers(avatar, motion, view, camera, frame, batch_size, blend, recorded)
-        rendered = self._stream(layers, behind, output_type, callback)
+        layers = rendered_layers(self, avatar, motion, sight, batch_size, blend, recorded)
+        rendered = composed_frames(self, layers, behind, output_type, callback)
         return FrameStream(rendered, motion.num_frames, motion.fps, driver)
-
-    @torch.no_grad()
-    def _stream(self, layers, behind, output_type, callback):
-        steps, (function, _) = count(), callback
-
-        def composed():  # frames, and whether they are finite, which is on its way from the device
-            for rendered in layers:
-                fine, frames = to_host(finite(rendered)), compose(*rendered[:2], behind)
-                if function is not None:
-                    self._refuse_overflow(fine())
-                    seen = [self._at_step_end(callback, next(steps), frames=x)["frames"] for x in frames.split(1)]
-                    frames = torch.cat([frame.to(frames) for frame in seen])
-                yield frames, fine
-
-        if output_type != "uint8":
-            for frames, fine in composed():
-                self._refuse_overflow(fine())
-                yield from frames
-            return
-
-        def begin(batch):
-            frames, fine = batch
-            return to_host((frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous()), fine
-
-        def finish(begun):
-            pictures, fine = begun
-            self._refuse_overflow(fine())
-            return pictures().numpy().copy()  # what is pinned is not for keeping
-
-        pictures = map(begin, composed())
-        late = self._recordings is not None and function is None
-        for frames in staggered(pictures, finish) if late else map(finish, pictures):
-            yield from frames
-
-    def _finished(self, pictures, total, output_type, callback):
-        """Pictures [H, W, 3] uint8 as `animate_stream` gives them."""
-        try:
-            for step, picture in enumerate(self._with_progress(pictures, total, "Rendering")):
-                if output_type == "uint8" and callback[0] is None:
-                    yield picture
-                    continue
-                frame = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-                frame = self._at_step_end(callback, step, frames=frame)["frames"][0]
-                as_bytes = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-                yield as_bytes.cpu().numpy() if output_type == "uint8" else frame
-        finally:
-            self.maybe_free_model_hooks()
-
-    @torch.no_grad()
-    def _layers(self, avatar, motion, view, camera, frame: Framing, batch_size, blend=None, recorded=True):
-        """What `render_frames` returns, cut out, batch after batch; `view` [3, 3], or one for each frame, turns all of
-        it.
-        """
-        height = frame.side
-        features = self.canonical_features(avatar, height)
-        view, num_frames = view.expand_as(motion.rotation), motion.num_frames
-        whole = drive(motion, view, blend, avatar.device)
-        zoom = camera["zoom"]
-        camera = camera | {"zoom": zoom / frame.extent}
-        if frame.stands and whole.shifts is None:  # shoulders that the driver moves do not stand
-            stay = standing(avatar.shape.joints, whole.turn, view, avatar.rest.rotation)
-            whole = whole._replace(stay=frame.held(stay) * zoom)
-        tile = self.generator.renderer.rays_per_tile
-        default = frames_at_a_time(avatar.device, height) if tile is None else 1
-        size = min(batch_size or default, num_frames)
-        starts = range(0, num_frames, size)
-
-        def layers(ws, shape, features, clip):
-            person = replace(avatar, ws=ws, shape=shape)
-            rendered = torch.cat(self.render_frames(person, features, clip, camera, height, frame), 1)
-            if clip.shifts is not None:
-                rendered = shifted(rendered, clip.shifts)
-            return frame.cut(rendered).split([3, 1, 1], 1)
-
-        late = recorded and self._recordings is not None
-        room = (
-            FixedSizes(photos=most_shown(blend, self.generator.reprojection.negligible))
-            if late and blend is not None
-            else FixedSizes()
-        )
-        key = ("frames", frame, tile, room.photos, *camera.values())
-        render = self._recorded(layers, key, room, recorded)
-
-        def begin(start):
-            # A recording is of whole batches.
-            clip = whole.batch(start, size if late else min(size, num_frames - start))
-            return render(avatar.ws, avatar.shape, features, clip), min(size, num_frames - start)
-
-        def finish(begun):
-            pending, count = begun
-            return [x[:count] for x in pending.result()]
-
-        if late:
-            batches = staggered(map(begin, starts), finish)
-        else:
-            batches = ahead(lambda start: finish(begin(start)), starts, workers_for(avatar.device, len(starts)))
-        try:
-            with closing(batches):
-                yield from self._with_progress(batches, len(starts), "Rendering")
-        finally:  # also where a stream is left half-way
-            self.maybe_free_model_hooks()
 
     @torch.no_grad()
     def animate(self, avatar: Avatar, output_type: str = "pil", **kwargs) -> InvertAvatarPipelineOutput:
@@ -693,11 +592,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
             residual_region=avatar.rest.residual_region,
             posture=avatar.rest.posture.expand(len(rotation), -1),
         )
-        avatar, camera = avatar.to(self._execution_device), {"field_of_view": field_of_view, "zoom": zoom}
+        avatar = avatar.to(self._execution_device)
         frame = self.framing_of(avatar, framing, height, width)
         behind = resolve_background(background, avatar.backdrop, frame)
-        view, frames, depths = (rotation if turn_body else still), [], []
-        for colour, opacity, depth in self._layers(avatar, motion, view, camera, frame, batch_size):
+        sight = Sight(rotation if turn_body else still, field_of_view, zoom, frame)
+        frames, depths = [], []
+        for colour, opacity, depth in rendered_layers(self, avatar, motion, sight, batch_size):
             self._check_finite((colour, opacity, depth))
             frames.append(compose(colour, opacity, behind))
             depths.append((depth / opacity).where(opacity > 0.5, torch.nan))

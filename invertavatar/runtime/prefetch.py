@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 MAX_WORKERS = 4  # each holds a frame's worth of memory
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Iterator[Result]:
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Generator[Result, None, None]:
     """`map(function, items)`, in order, of which the next `workers` + 1 results are already being made.
 
     Whole pictures on several threads keep cores busier than the threads inside of torch do, which share operations of
@@ -57,7 +57,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: in
         pool.shutdown(cancel_futures=True)
 
 
-def staggered(items: Iterable[Item], finish: Callable[[Item], Result]) -> Iterator[Result]:
+def staggered(items: Iterable[Item], finish: Callable[[Item], Result]) -> Generator[Result, None, None]:
     """`map(finish, items)`, each call after the next item was asked for.
 
     So a GPU has work while the host waits for the result before.

@@ -50,7 +50,7 @@ def repository(tmp_path_factory):
     for name in ("invertavatar", "pipelines"):
         shutil.copytree(ROOT / name, repository / name, ignore=weights)
     (repository / "app.py").write_text(APP)
-    portrait = repository / "invertavatar" / "face" / "portrait.py"
+    portrait = repository / "invertavatar" / "tracking" / "portrait.py"
     fast = portrait.read_text()
     portrait.write_text(fast + SLOW_TRACKING)
     git(repository, "init", "--quiet")
@@ -139,7 +139,7 @@ def test_a_report_is_json_with_the_rows_at_the_top(plan, compared):
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, InvertAvatarError])
 def test_a_revision_is_checked_out_and_gone_however_it_ends(repository, ending):
     with pytest.raises(ending), checked_out("HEAD", repository) as tree:
-        assert "time.sleep" in (tree / "invertavatar" / "face" / "portrait.py").read_text()
+        assert "time.sleep" in (tree / "invertavatar" / "tracking" / "portrait.py").read_text()
         raise ending
     assert not tree.parent.exists()
     assert len(git(repository, "worktree", "list").splitlines()) == 1
