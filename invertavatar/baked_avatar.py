@@ -30,11 +30,12 @@ from .rendering import fast_numba
 from .rendering.background import resolve_background
 from .rendering.framing import ENDLESS, WHOLE, Framing, Window, framed, placed
 from .rendering.gltf_reader import read_glb
-from .rendering.rest_pose import displacement
+from .rendering.rest_pose import POSTURE_NAMES, displacement
 from .rendering.rigged_mesh import RiggedMesh
 from .rendering.texturing import even_light
 
 LIDS = 0.004  # head units by which a blink moves what is lid
+BIAS_TERMS = 7  # of `head_model.bias_terms`
 CLEARANCE = 1.02  # radii of an eyeball that lids stay away from its middle
 EXTRAS = "invertavatar"  # under which a file holds what a mesh does not
 
@@ -258,10 +259,7 @@ class BakedAvatar:
         gain = fast_numba.lit(vertices[0].numpy(), shown.triangles, drawn, float(even_light(light)), self.most)
         level = int(np.clip(np.log2(len(self.mesh.texture) / (2 * size * max(zoom, 1e-3))), 0, len(shown.levels) - 1))
         arrays = places.numpy(), shown.triangles, shown.part, shown.uv, shown.uv_triangles, gain, shown.levels[level]
-        picture = fast_numba.draw(*arrays, size, shown.opacity, self.mesh.veil)
-        if framing.window != WHOLE:
-            picture = framing.cut(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
-            picture = picture.contiguous().numpy()
+        picture = fast_numba.draw(*arrays, framing, shown.opacity, self.mesh.veil)
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
 
     def with_expression(self, expression: Mapping[str, float]) -> RiggedMesh:
@@ -284,20 +282,19 @@ class BakedAvatar:
             rotation: [1, 3, 3] head -> camera, where vertices shall lie as a tracker would see them; see `bias`.
         """
         shown = self._drawn
-        moved = capped(expression[None]) @ shown.morphs  # [1, 3 V]
-        if rotation is not None and shown.bias is not None:
+        bias, further = torch.zeros(1, BIAS_TERMS), torch.zeros(1, len(POSTURE_NAMES))
+        if rotation is not None and self.bias is not None:
             yaw, pitch, _ = angles_from_rotation(rotation).unbind(-1)
-            moved = moved + bias_terms(yaw, pitch, self.reach) @ shown.bias
+            bias = bias_terms(yaw, pitch, self.reach)
+        if posture is not None and len(posture) and self.rest.posture.shape[1]:
+            further = posture[None] - self.rest.posture
+        moved = torch.cat([capped(expression[None]), bias, further], 1) @ shown.moves
         vertices = shown.vertices + moved.unflatten(1, (-1, 3))
         for eye, lid in zip(shown.eyes, shown.lids, strict=True):
             middle = vertices[:, eye].mean(1, keepdim=True)
             radius = (vertices[:, eye] - middle).norm(dim=-1).mean() * CLEARANCE
             away = vertices[:, lid] - middle
             vertices[:, lid] = middle + away * (radius / away.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(min=1)
-        if posture is not None and len(posture) and self.rest.posture.shape[1]:
-            further = (posture - self.rest.posture[0])[None]
-            if further.any():
-                vertices[..., :2] += displacement(shown.vertices[..., :2], further)
         if turn is None:
             return vertices
         return skinned(vertices, shown.weights, *bent_neck(shown.joints, turn[None]))
@@ -312,8 +309,7 @@ class Drawn:
     """A mesh ready to be drawn."""
 
     vertices: Tensor  # [1, V, 3]
-    morphs: Tensor  # [52, 3 V]
-    bias: Tensor | None  # [7, 3 V]
+    moves: Tensor  # [71, 3 V] what moves them: the 52 scores, the 7 terms of the bias, the 12 of a posture
     joints: Tensor  # [J, 3]
     weights: Tensor  # [V, J]
     eyes: tuple[Tensor, ...]  # left and right: the vertices of each
@@ -334,13 +330,19 @@ class Drawn:
         blinks = [morphs[f"eyeBlink{side}"].norm(dim=1) > LIDS for side in ("Left", "Right")]
         lids = [blink & ~eyes[0] & ~eyes[1] for blink in blinks]
         vertices = torch.from_numpy(np.asarray(mesh.vertices, np.float32))
+        biased = (
+            torch.zeros(BIAS_TERMS, vertices.numel())
+            if bias is None
+            else field(torch.from_numpy(bias), vertices).flatten(1)
+        )
+        postures = displacement(vertices[None, :, :2], torch.eye(len(POSTURE_NAMES)))  # in proportion to which it moves
+        postures = torch.nn.functional.pad(postures, (0, 1)).flatten(1)
         count, (a, b, c) = len(mesh.vertices), mesh.triangles.T
         pairs = np.concatenate([a, b]), np.concatenate([b, c])
         _, piece = connected_components(coo_array((np.ones(2 * len(a)), pairs), (count, count)))
         return cls(
             vertices=vertices[None],
-            morphs=torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]),
-            bias=None if bias is None else field(torch.from_numpy(bias), vertices).flatten(1),
+            moves=torch.cat([torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]), biased, postures]),
             joints=torch.from_numpy(np.asarray(mesh.joint_positions, np.float32)),
             weights=weights,
             eyes=tuple(part.nonzero()[:, 0] for part in eyes),
