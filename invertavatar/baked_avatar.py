@@ -126,6 +126,7 @@ class BakedAvatar:
         field_of_view: float | None = None,
         zoom: float = 1.0,
         framing: str = "photo",
+        frames: slice = slice(None),
         **retargeting,
     ) -> Iterator[np.ndarray]:
         """Draw frame after frame of a motion, as `InvertAvatarPipeline.animate_stream` does.
@@ -140,6 +141,7 @@ class BakedAvatar:
             field_of_view: Degrees of the camera; that of the avatar by default.
             zoom: Above 1 the head grows.
             framing: "photo" shows as much as the photos do, "crop" all of the crop around the head.
+            frames: Which of the motion's are drawn.
             **retargeting: Options of `retarget`: animation_region, relative_motion, motion_scale, smooth,
                 follow_translation.
 
@@ -149,7 +151,7 @@ class BakedAvatar:
         Raises:
             InvertAvatarError: An input cannot be used.
         """
-        motion = retarget(motion, self.rest, **retargeting)
+        motion = retarget(motion, self.rest, **retargeting)[frames]
         frame = self.framing(framing, size)
         view, behind = rotation_from_angles(yaw, pitch, roll), self.behind(background, frame)
         moved = torch.cat([motion.translation, motion.scale[:, None]], 1)

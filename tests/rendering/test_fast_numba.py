@@ -33,7 +33,7 @@ def test_a_window_shows_its_part_of_the_whole_picture():
 
 
 def test_two_surfaces_share_a_pixel_and_one_surface_does_not():
-    """A step in depth within the fourth column: seen at four places where it is steep, in the middle where it is not."""
+    """A step in depth within the fourth column: seen at four places where it is high, in the middle where it is not."""
     step = (3.4 / 8) * 2 - 1
     left, right = [(-3, -3), (step, -3), (step, 3), (-3, 3)], [(step, -3), (3, -3), (3, 3), (step, 3)]
     triangles = np.int32([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
