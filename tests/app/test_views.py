@@ -26,7 +26,7 @@ OPTIONS = {"relative_motion": True, "height": SIZE, "background": "gray"}
 @pytest.fixture
 def person(tiny_pipeline, tiny_avatar, monkeypatch):
     monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
-    monkeypatch.setattr(model, "bake", lambda avatar: tiny_pipeline.bake(avatar, texture_size=128))
+    monkeypatch.setattr(model, "bake", lambda avatar: tiny_pipeline.bake(avatar, texture_size=256))
     monkeypatch.setattr(model, "_baked", WeakKeyDictionary())
     return people.built(tiny_avatar)
 
