@@ -35,6 +35,7 @@ from .rendering.rigged_mesh import RiggedMesh
 from .rendering.texturing import even_light
 
 LIDS = 0.004  # head units by which a blink moves what is lid
+SMALLEST = 128  # side of a texture, a power of two
 BIAS_TERMS = 7  # of `head_model.bias_terms`
 CLEARANCE = 1.02  # radii of an eyeball that lids stay away from its middle
 EXTRAS = "invertavatar"  # under which a file holds what a mesh does not
@@ -101,6 +102,9 @@ class BakedAvatar:
             mesh = read.mesh(float(extras["unit"]))
             light, most = np.array(extras["light"], np.float32), float(extras["most"])
             window, slack = (Window(*map(float, extras[name])) for name in ("window", "slack"))
+            side = len(mesh.texture)
+            if mesh.texture.shape[1] != side or side < SMALLEST or side & (side - 1):
+                raise ValueError
             if light.shape != (3,) or tuple(mesh.joint_names) != JOINTS or tuple(mesh.morphs) != ARKIT_NAMES:
                 raise ValueError
             further = {"window": window, "slack": slack}
@@ -359,11 +363,11 @@ class Drawn:
 
 
 def halvings(texture: np.ndarray) -> tuple[np.ndarray, ...]:
-    """A texture [H, H, 3 or 4] uint8 as [H, H, 4], and halves of it down to 128."""
+    """A texture [H, H, 3 or 4] uint8 as [H, H, 4], and halves of it down to `SMALLEST`."""
     if texture.shape[2] == 3:
         texture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
     levels = [np.ascontiguousarray(texture)]
-    while len(levels[-1]) > 128:
+    while len(levels[-1]) > SMALLEST:
         quarters = levels[-1].astype(np.uint16)
         quarters = quarters[::2, ::2] + quarters[1::2, ::2] + quarters[::2, 1::2] + quarters[1::2, 1::2]
         levels.append(((quarters + 2) // 4).astype(np.uint8))
