@@ -19,7 +19,7 @@ help:
 	@echo "make app     the app in the browser"
 	@echo "make web     what the live page takes from others, installed by npm, so that pages work without a network"
 	@echo "make test    the whole test suite; PYTEST='-k camera' passes arguments on"
-	@echo "make lint    ruff check and format check;  make format  applies both"
+	@echo "make lint    ruff check, format check, and whether rooms import only from those below;  make format  applies ruff"
 	@echo "make clean   removes .venv and the caches"
 
 environment:
@@ -43,6 +43,7 @@ test: environment
 lint: environment
 	$(IN_ENVIRONMENT)ruff check .
 	$(IN_ENVIRONMENT)ruff format --check .
+	$(IN_ENVIRONMENT)lint-imports --no-logo --no-cache
 
 format: environment
 	$(IN_ENVIRONMENT)ruff check --fix .

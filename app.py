@@ -23,15 +23,16 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from invertavatar import InvertAvatarError
-from invertavatar.app import arguments, building, films, live, model, people, sliders, style, uploads, views
+from invertavatar.app import arguments, building, films, live, model, people, style, uploads, views
 from invertavatar.app.doorkeeper import Doorkeeper
 from invertavatar.app.drivers import PHOTO_TYPES, VIDEO_TYPES
 from invertavatar.app.progress import Job
 from invertavatar.app.style import banner, listed, status
 from invertavatar.app.visitors import Visitors
 from invertavatar.avatar import Avatar
-from invertavatar.face.motion import ANIMATION_REGIONS, check_neutral_frame
 from invertavatar.rendering.framing import FRAMINGS
+from invertavatar.tracking import sliders
+from invertavatar.tracking.motion import ANIMATION_REGIONS, check_neutral_frame
 
 logger = logging.getLogger("invertavatar.app")
 

@@ -15,15 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from .avatar_file import JSON_FILE, TENSOR_FILE, check_description, read_description, read_header, unpacked
-from .avatar_layout import Layout, check_counts, check_numbers, described
+from .avatar_format.file import JSON_FILE, TENSOR_FILE, check_description, read_description, read_header, unpacked
+from .avatar_format.layout import Layout, check_counts, check_numbers, described
 from .errors import AvatarError
-from .face.motion import Motion
 from .head.displacement import Evidence
 from .head.head_model import HeadShape
 from .media.files import written_whole
 from .models.recurrent_unet import FusionState
 from .rendering.source_views import SourceViews
+from .tracking.motion import Motion
 
 FORMAT_VERSION = 5
 MAX_BYTES = 1 << 30

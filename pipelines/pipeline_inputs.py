@@ -8,7 +8,7 @@ from torch import Tensor
 from invertavatar.avatar import Avatar
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.retargeting import named_scores
+from invertavatar.tracking.retargeting import named_scores
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)

@@ -21,23 +21,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import invertavatar
-from invertavatar import pasted
-from invertavatar.ahead import ahead, staggered, to_host, workers_for
 from invertavatar.avatar import Avatar
-from invertavatar.avatar_layout import Layout, layout_of, shortened
-from invertavatar.baked_avatar import BakedAvatar
-from invertavatar.baking import baked
+from invertavatar.avatar_format.layout import Layout, layout_of, shortened
+from invertavatar.baking.bake import baked
+from invertavatar.baking.baked_avatar import BakedAvatar
+from invertavatar.baking.rigged_mesh import RiggedMesh
 from invertavatar.camera import Camera
-from invertavatar.devices import best_device
-from invertavatar.driven import Drive, drive, frames_at_a_time, posture_of, standing
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
-from invertavatar.face.capture import capture
-from invertavatar.face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
-from invertavatar.face.portrait import Portrait, prepare_portrait
-from invertavatar.face.recorder import Recorder
-from invertavatar.face.retargeting import check_retargeting, named_scores, retarget
-from invertavatar.face.tracker import FaceTracker
-from invertavatar.half_precision import finite
 from invertavatar.head.driven_head import driven_head
 from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
@@ -47,20 +37,30 @@ from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
-from invertavatar.photos import inversion_of, with_photo
-from invertavatar.prior import sample_avatar
-from invertavatar.recordings import Pending, Recordings
-from invertavatar.rendering import rasterizer_nvdiffrast
+from invertavatar.raster import rasterizer_nvdiffrast
 from invertavatar.rendering.background import compose, resolve_background, shifted
-from invertavatar.rendering.fixed_sizes import FixedSizes
+from invertavatar.rendering.drive import Drive, drive, frames_at_a_time, posture_of, standing
 from invertavatar.rendering.framing import Framing, check_framing, framing_of
-from invertavatar.rendering.rigged_mesh import RiggedMesh
 from invertavatar.rendering.source_views import crossfaded, most_shown, nearness
 from invertavatar.rendering.uv import uv_atlas
+from invertavatar.runtime.cuda_graphs import Pending, Recordings
+from invertavatar.runtime.devices import best_device
+from invertavatar.runtime.fixed_sizes import FixedSizes
+from invertavatar.runtime.half_precision import finite
+from invertavatar.runtime.prefetch import ahead, staggered, to_host, workers_for
 from invertavatar.speech.blending import over_photo
 from invertavatar.speech.listening import Audio, num_pieces
 from invertavatar.speech.recognisers import recogniser_for
 from invertavatar.speech.speaking import joined, speak_stream
+from invertavatar.steps import pasted
+from invertavatar.steps.photos import inversion_of, with_photo
+from invertavatar.steps.prior import sample_avatar
+from invertavatar.tracking.capture import capture
+from invertavatar.tracking.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
+from invertavatar.tracking.portrait import Portrait, prepare_portrait
+from invertavatar.tracking.recorder import Recorder
+from invertavatar.tracking.retargeting import check_retargeting, named_scores, retarget
+from invertavatar.tracking.tracker import FaceTracker
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
 from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_type

@@ -10,7 +10,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 
 from invertavatar.avatar import Avatar
-from invertavatar.face.motion import Motion
+from invertavatar.tracking.motion import Motion
 
 
 @dataclass

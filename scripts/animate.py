@@ -35,7 +35,7 @@ from invertavatar.scripts.console import (
     numbered,
     run,
 )
-from invertavatar.scripts.team import gathered
+from invertavatar.scripts.distributed import gathered
 
 BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
 SOUND_SUFFIXES = (".mp4", ".mov", ".webm")
@@ -145,11 +145,11 @@ def animate(
         import torch
 
         from invertavatar import Avatar
-        from invertavatar.face.motion import Motion
         from invertavatar.media import load_images
         from invertavatar.media.sound_length import sound_seconds
-        from invertavatar.movie import motion_of, save_movie, shot
         from invertavatar.speech.recognisers import recogniser_for
+        from invertavatar.steps.movie import motion_of, save_movie, shot
+        from invertavatar.tracking.motion import Motion
 
         check_neutral(neutral_frame)
         if speech:

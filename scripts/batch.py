@@ -295,7 +295,7 @@ def engine_for(
         engine = RayEngine(settings, address, cores, gpus, own)
         return engine, workers or engine.room
     from invertavatar.batch.local import LocalEngine
-    from invertavatar.devices import best_device
+    from invertavatar.runtime.devices import best_device
 
     device = best_device() if settings.device == "auto" else settings.device
     if device == "cuda":

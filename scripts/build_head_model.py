@@ -42,18 +42,18 @@ def build_head_model(
     """
     with error_sentences(debug):
         from invertavatar import FaceTracker
-        from invertavatar.face.pose import write_template
-        from invertavatar.face.topology import build_topology
-        from invertavatar.head.building import build_head_model as build
-        from invertavatar.head.displacement_building import fill_displacement
-        from invertavatar.head.ears import place_ears
-        from invertavatar.head.embedding import embed_landmarks
-        from invertavatar.head.landmark_axes import learn_axes
+        from invertavatar.head.landmark_topology import build_topology
         from invertavatar.head.makehuman import MakeHuman
-        from invertavatar.head.pose_template import laid_on
-        from invertavatar.head.pose_template import learn_template as learned_template
-        from invertavatar.head.random_heads import RandomHeads
+        from invertavatar.head.pose import write_template
         from invertavatar.head.topology import cut_head
+        from invertavatar.head_building.building import build_head_model as build
+        from invertavatar.head_building.displacement_building import fill_displacement
+        from invertavatar.head_building.ears import place_ears
+        from invertavatar.head_building.embedding import embed_landmarks
+        from invertavatar.head_building.landmark_axes import learn_axes
+        from invertavatar.head_building.pose_template import laid_on
+        from invertavatar.head_building.pose_template import learn_template as learned_template
+        from invertavatar.head_building.random_heads import RandomHeads
         from invertavatar.media import load_image
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
         from invertavatar.training.checkpoint import renew_weights_id

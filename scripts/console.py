@@ -114,7 +114,7 @@ def describe(error: OSError) -> str:
 def check_neutral(frame: str | None) -> None:
     """Refuse what names no frame, before anything slow begins."""
     if frame is not None:
-        from invertavatar.face.motion import check_neutral_frame
+        from invertavatar.tracking.motion import check_neutral_frame
 
         check_neutral_frame(frame)
 
@@ -129,8 +129,8 @@ def load_pipeline(model: str | None, device: str, quiet: bool) -> "InvertAvatarP
     from diffusers.utils import logging as diffusers_logging
 
     from invertavatar import InvertAvatarPipeline
-    from invertavatar.devices import best_device, shortcoming
     from invertavatar.errors import InvertAvatarError
+    from invertavatar.runtime.devices import best_device, shortcoming
 
     diffusers_logging.disable_progress_bar()  # of loading the components, which takes no time
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

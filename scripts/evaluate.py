@@ -97,12 +97,12 @@ def evaluate(
     with error_sentences(debug, quiet):
         from invertavatar import FaceTracker
         from invertavatar.evaluation.clips import find_clips, load_clips
-        from invertavatar.evaluation.metrics import FaceRecognizer
         from invertavatar.evaluation.protocols import Evaluation, Judge
         from invertavatar.evaluation.report import markdown, write_report
         from invertavatar.evaluation.synthetic import synthetic
         from invertavatar.evaluation.turned import turned
-        from invertavatar.training.perceptual import LPIPS
+        from invertavatar.metrics.paper import FaceRecognizer
+        from invertavatar.metrics.perceptual import LPIPS
         from invertavatar.training.shards import Shards
 
         started = time.perf_counter()

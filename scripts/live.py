@@ -71,11 +71,11 @@ def live(
     check_outputs([record] if record else [], [avatar, *([film] if film else [])], overwrite)
 
     with error_sentences(debug, quiet), ExitStack() as closing:
-        from invertavatar.face.tracker import FaceTracker
         from invertavatar.live import CameraSource, FilmSource, Live
         from invertavatar.live.driver import LiveDriver
         from invertavatar.live.outputs import Recording, VirtualCamera, Window
         from invertavatar.media import mark_synthetic
+        from invertavatar.tracking.tracker import FaceTracker
 
         # What the system lacks is said before anything slow begins.
         shown_in = Window() if window else None
@@ -151,7 +151,7 @@ def renderer_of(
 ) -> "FastRenderer | FullRenderer":
     """What draws the frames of an avatar's file."""
     from invertavatar import Avatar
-    from invertavatar.baked_avatar import BakedAvatar
+    from invertavatar.baking.baked_avatar import BakedAvatar
     from invertavatar.errors import InvertAvatarError
     from invertavatar.live import FastRenderer, FullRenderer
 

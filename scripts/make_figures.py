@@ -72,7 +72,7 @@ def make_figures(
             labels += ["photo 1 of 4", "yaw -20", "yaw 0", "yaw 20", "smile", "jaw open", "wink"]
         save_image(output / "people.webp", contact_sheet(rows, 7, labels, 256))
 
-        from invertavatar.face.arkit import ARKIT_NAMES
+        from invertavatar.head.arkit import ARKIT_NAMES
 
         avatar = pipe.reconstruct([EXAMPLES / f"ben_{k}.jpg" for k in range(1, 5)])
         poses = [{}, *({name: 1.0} for name in ARKIT_NAMES)]
@@ -146,10 +146,10 @@ def spoken_strip(pipe: "InvertAvatarPipeline") -> "np.ndarray":
     import numpy as np
 
     from invertavatar.evaluation.spoken import synthesized
-    from invertavatar.face.motion import Motion
     from invertavatar.media import contact_sheet
     from invertavatar.speech.sphinx import LETTERS
     from invertavatar.speech.visemes import letters_of
+    from invertavatar.tracking.motion import Motion
 
     names = {letters[:1]: phone for phone, letters in LETTERS.items() if phone not in ("CH", "JH")}
     samples, rate, spans = synthesized(SENTENCE)

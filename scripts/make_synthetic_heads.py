@@ -85,10 +85,10 @@ def _studio(data: Path, size: int):
     if not _studios:
         import torch
 
-        from invertavatar.face.pose import read_template
         from invertavatar.head.head_model import HeadModel
-        from invertavatar.head.synthetic.studio import Studio
+        from invertavatar.head.pose import read_template
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.synthetic.studio import Studio
 
         torch.set_num_threads(1)  # people are drawn beside each other, and sums must not depend on the machine
         head_model = HeadModel.from_pretrained(DEFAULT_CHECKPOINT / "head_model")

@@ -36,7 +36,7 @@ def measure_head_model(
 
         from invertavatar import FaceTracker, HeadModel
         from invertavatar.evaluation.head_fit import STICKS_OUT, crown_outside, fit_person, turned_errors
-        from invertavatar.face.topology import build_topology
+        from invertavatar.head.landmark_topology import build_topology
         from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
         from invertavatar.training.head_tracks import tracked_people
         from invertavatar.training.shards import Shards
@@ -81,7 +81,7 @@ def ears(head, tracker, profiles: Path) -> None:
     import numpy as np
 
     from invertavatar.evaluation.head_fit import face_height
-    from invertavatar.head.ears import ear_offset
+    from invertavatar.head_building.ears import ear_offset
     from invertavatar.media import load_image
 
     boxes = json.loads((Path(__file__).parents[1] / "tests" / "data" / "cfp_ears.json").read_text(encoding="utf-8"))

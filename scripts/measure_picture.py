@@ -84,7 +84,7 @@ def colours(pipe: "InvertAvatarPipeline", avatar: "Avatar", photo: "np.ndarray")
     import numpy as np
 
     from invertavatar.evaluation.protocols import face_region
-    from invertavatar.face.portrait import prepare_portrait
+    from invertavatar.tracking.portrait import prepare_portrait
 
     portrait = prepare_portrait(photo, pipe.face_tracker)
     face = face_region(portrait)
@@ -111,7 +111,7 @@ def pasted(
     """
     import numpy as np
 
-    from invertavatar.pasted import prepare, read_scene
+    from invertavatar.steps.pasted import prepare, read_scene
 
     scene = read_scene(pipe, avatar, photo, 0)
     features = pipe.canonical_features(avatar, pipe.generator.paste.largest)

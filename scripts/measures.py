@@ -142,10 +142,9 @@ class Measures:
 
     def from_pictures(self) -> Iterator[tuple[str, list[float]]]:
         """What is tracked."""
-        from invertavatar.face.portrait import prepare_portrait
         from invertavatar.media import load_image
 
-        pipe, plan = self.pipe, self.plan
+        pipe, plan, prepare_portrait = self.pipe, self.plan, stored.portrait_module().prepare_portrait
         tracker = pipe.face_tracker
         yield "track_photo_s", self.seconds(lambda: prepare_portrait(load_image(PHOTOS[0]), tracker), 3 * plan.repeats)
         for count in plan.photos:

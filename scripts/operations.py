@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from invertavatar import Avatar, InvertAvatarPipeline, Motion
-    from invertavatar.face.portrait import Portrait
+    from invertavatar.tracking.portrait import Portrait
 
 PLACES = 8  # functions that are named, those with the most operations
 
@@ -64,9 +64,9 @@ def counts(
     pipe: "InvertAvatarPipeline", avatar: "Avatar", motion: "Motion", portrait: "Portrait", sizes: tuple[int, ...]
 ) -> Iterator[dict]:
     """Lines of `counted` with their `what`: a frame of each size, and one more photo, as a GPU would compute them."""
-    from invertavatar.driven import drive
     from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA
-    from invertavatar.rendering.fixed_sizes import FixedSizes, fixed_sizes
+    from invertavatar.rendering.drive import drive
+    from invertavatar.runtime.fixed_sizes import FixedSizes, fixed_sizes
 
     clip = drive(motion[:1], torch.eye(3), None, avatar.device)
     with torch.no_grad(), fixed_sizes(FixedSizes()):

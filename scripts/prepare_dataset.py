@@ -89,7 +89,7 @@ _tracker = None
 
 def _prepare(job):
     global _tracker  # one for each worker: it takes long to start
-    from invertavatar.face.tracker import FaceTracker
+    from invertavatar.tracking.tracker import FaceTracker
     from invertavatar.training.preparation import prepare_source
 
     _tracker = _tracker or FaceTracker.from_pretrained()

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from invertavatar import Avatar, InvertAvatarPipeline, Motion
-    from invertavatar.face.portrait import Portrait
+    from invertavatar.tracking.portrait import Portrait
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "benchmark"
 TRACKING = ("av", "mediapipe", "pillow_heif")  # what reads videos, photos of phones, and faces
@@ -82,13 +83,12 @@ def store(pipe: "InvertAvatarPipeline", photos: list[str], clip: str, folder: Pa
     import torch
     from safetensors.torch import save_file
 
-    from invertavatar.face.portrait import prepare_portrait
     from invertavatar.media import load_image
 
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {}
     for k, path in enumerate(photos):
-        portrait = prepare_portrait(load_image(path), pipe.face_tracker, Path(path).stem)
+        portrait = portrait_module().prepare_portrait(load_image(path), pipe.face_tracker, Path(path).stem)
         save_picture(folder / f"photo_{k}.webp", (portrait.photo[0] + 1) / 2)
         masks = torch.cat([portrait.matte, portrait.inside, torch.zeros_like(portrait.matte)], 1)
         save_picture(folder / f"masks_{k}.webp", masks[0])
@@ -102,20 +102,27 @@ def store(pipe: "InvertAvatarPipeline", photos: list[str], clip: str, folder: Pa
     (folder / ABOUT).write_text(json.dumps({"model": pipe.fingerprint}, indent=1) + "\n", encoding="utf-8")
 
 
+def portrait_module() -> ModuleType:
+    """The library's module of portraits, which revisions of before 2026-11-28 have elsewhere."""
+    try:
+        return import_module("invertavatar.tracking.portrait")
+    except ModuleNotFoundError:
+        return import_module("invertavatar.face.portrait")
+
+
 def portraits(folder: Path = FOLDER) -> list["Portrait"]:
     """The tracked photos."""
     import cv2
     import torch
     from safetensors.torch import load_file
 
-    from invertavatar.face.portrait import THUMBNAIL_SIZE, Portrait
-
-    numbers, found = load_file(folder / NUMBERS), []
+    library, found = portrait_module(), []
+    numbers = load_file(folder / NUMBERS)
     for k in range(sum(name.endswith(".scale") for name in numbers)):
         photo, masks = (load_picture(folder / f"{kind}_{k}.webp") for kind in ("photo", "masks"))
-        small = cv2.resize(photo.permute(1, 2, 0).numpy(), (THUMBNAIL_SIZE,) * 2, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(photo.permute(1, 2, 0).numpy(), (library.THUMBNAIL_SIZE,) * 2, interpolation=cv2.INTER_AREA)
         found.append(
-            Portrait(
+            library.Portrait(
                 name=f"photo {k + 1}",
                 photo=photo[None].float() / 127.5 - 1,
                 matte=masks[None, :1].float() / 255,

@@ -36,8 +36,8 @@ from invertavatar.scripts.console import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from invertavatar.face.motion import Motion
-    from invertavatar.face.tracker import FaceTracker, Track
+    from invertavatar.tracking.motion import Motion
+    from invertavatar.tracking.tracker import FaceTracker, Track
 
 NUM_STRONGEST = 5  # expressions named in the report
 DOT_COLOUR = (80, 255, 120)
@@ -116,7 +116,7 @@ def check_request(inputs: list[Path], output: Path | None, landmarks_video: Path
 def report(source: Path, motion: "Motion") -> str:
     """What was seen, in three lines: how much, where the head looked, what the face did."""
     from invertavatar.camera import angles_from_rotation
-    from invertavatar.face.arkit import ARKIT_NAMES
+    from invertavatar.head.arkit import ARKIT_NAMES
 
     rate = float(motion.fps)
     missing = f", {motion.num_missing} without a face (the last pose is held)" if motion.num_missing else ""

@@ -94,9 +94,9 @@ def train(
             return
         if not shards:
             raise typer.TyperException("Name the shards to train on; scripts/prepare_dataset.py makes them.")
+        from invertavatar.metrics.identity import SFace
+        from invertavatar.metrics.perceptual import LPIPS
         from invertavatar.training.checkpoint import fresh_networks, load_networks
-        from invertavatar.training.identity import SFace
-        from invertavatar.training.perceptual import LPIPS
         from invertavatar.training.runs import fit_prior, train_stage
         from invertavatar.training.shards import Shards
         from invertavatar.training.stages import STAGES

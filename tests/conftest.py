@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from invertavatar.avatar import Avatar
-from invertavatar.face.portrait import Portrait, prepare_portrait
-from invertavatar.face.tracker import FaceTracker
 from invertavatar.head.head_model import HeadModel
 from invertavatar.media import load_image
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.scripts import browser
+from invertavatar.tracking.portrait import Portrait, prepare_portrait
+from invertavatar.tracking.tracker import FaceTracker
 from tests.tiny import tiny_networks
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ from torch import Tensor
 from invertavatar.camera import Camera, rotation_from_angles
 from invertavatar.head.driven_head import DrivenHead, driven_head
 from invertavatar.head.head_model import HeadModel
-from invertavatar.rendering.rasterizer import interpolate
+from invertavatar.raster.rasterizer import interpolate
 from invertavatar.rendering.surface import head_surface
 from tests.landmarks import mean_person
 

@@ -13,12 +13,12 @@ from invertavatar.head.head_model import JOINTS
 from invertavatar.head.known_head import unknown_head, with_outline
 from invertavatar.inversion import Frame, Inversion, Networks, canonical_features, invert_step, render_frame
 from invertavatar.models.recurrent_unet import FusionState
-from invertavatar.prior import empty_sum
 from invertavatar.rendering.observation import View
 from invertavatar.rendering.resize import resize
 from invertavatar.rendering.source_views import FusionSettings, nearness
 from invertavatar.rendering.surface import head_surface
 from invertavatar.rendering.uv import uv_atlas
+from invertavatar.steps.prior import empty_sum
 from tests.landmarks import mean_person
 from tests.tiny import tiny_networks
 

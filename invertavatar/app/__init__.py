@@ -1,8 +1,7 @@
 """What stands behind the page of `app.py`. Nothing here knows of the page.
 
 `model` computes, on a GPU where there is one; `people` are what visitors build, `building` builds them, `views` and
-`films` show them, `drivers` move them, `sliders` name their expressions; `progress` tells how far a job is, and `style`
-is how all of it looks.
+`films` show them, `drivers` move them; `progress` tells how far a job is, and `style` is how all of it looks.
 """
 
 import os

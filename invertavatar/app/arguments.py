@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
-from ..avatar_layout import shortened
+from ..avatar_format.layout import shortened
 from ..errors import InvertAvatarError
-from ..face.arkit import ARKIT_NAMES
+from ..head.arkit import ARKIT_NAMES
 
 SIZES = (64, 1024)  # pixels of a frame's side: 4096 would take gigabytes
 ANGLES = {"yaw": 180.0, "pitch": 90.0, "roll": 180.0}  # degrees to either side

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import MotionError
-from ..face.capture import capture
-from ..face.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
-from ..face.recorder import Recorder
 from ..media import VideoReader, check_driver, load_image, probe
 from ..media.kinds import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from ..speech.listening import num_pieces
 from ..speech.recognisers import recogniser_for
 from ..speech.speaking import joined, speak_stream
+from ..tracking.capture import capture
+from ..tracking.motion import MOTION_SUFFIXES, Motion, check_neutral_frame, load_motion
+from ..tracking.recorder import Recorder
 from .progress import NEWS, Report
 
 MAX_RATE = 30  # frames a second; faster drivers are brought to it

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..face.motion import Motion
 from ..media import VideoReader, VideoWriter, kind_of, mark_synthetic, save_image, side_by_side
 from ..media.images import over_grey
 from ..media.sound_length import frames_of_sound, sound_seconds
 from ..speech.blending import over_photo, with_speech
+from ..tracking.motion import Motion
 from . import drivers, model, views
 from .drivers import Driver
 from .people import Person

@@ -19,13 +19,13 @@ import numpy as np
 import invertavatar
 
 from ..avatar import Avatar
-from ..baked_avatar import BakedAvatar
-from ..devices import best_device
-from ..face.motion import Motion
-from ..face.portrait import Portrait
-from ..face.recorder import Recorder
-from ..face.tracker import FaceTracker
+from ..baking.baked_avatar import BakedAvatar
 from ..head.head_model import HeadModel
+from ..runtime.devices import best_device
+from ..tracking.motion import Motion
+from ..tracking.portrait import Portrait
+from ..tracking.recorder import Recorder
+from ..tracking.tracker import FaceTracker
 from . import spaces
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 
 from ..avatar import Avatar
-from ..avatar_file import pack
+from ..avatar_format.file import pack
 from ..errors import InvertAvatarError, MediaError
-from ..face.motion import Motion
-from ..face.portrait import Portrait, prepare_portrait
-from ..face.tracker import FaceTracker
 from ..head.head_model import HeadModel
-from ..head.overlay import head_overlay
 from ..media import load_images, side_by_side
+from ..rendering.overlay import head_overlay
+from ..tracking.motion import Motion
+from ..tracking.portrait import Portrait, prepare_portrait
+from ..tracking.tracker import FaceTracker
 from . import uploads
 
 MAX_PHOTOS = 64  # of a person: each is drawn beside the avatar again whenever one joins

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..face.motion import Motion
+from ..tracking.motion import Motion
 
 NEWS = 0.4  # seconds between two reports
 

@@ -11,8 +11,8 @@ import torch
 
 from ..camera import angles_from_rotation
 from ..errors import InvertAvatarError
-from ..face.motion import Motion
 from ..media import load_image, side_by_side
+from ..tracking.motion import Motion
 from . import arguments, model, people, uploads
 from .people import Person
 

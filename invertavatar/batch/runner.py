@@ -17,14 +17,14 @@ from diffusers.utils import logging as diffusers_logging
 from tqdm import tqdm
 
 from ..avatar import Avatar
-from ..devices import best_device
 from ..errors import InvertAvatarError, NoFaceError
-from ..face.likeness import likeness
-from ..face.motion import Motion
-from ..face.portrait import Portrait, prepare_portrait
 from ..media import load_images
-from ..movie import motion_of, save_movie, shot
 from ..pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from ..runtime.devices import best_device
+from ..steps.movie import motion_of, save_movie, shot
+from ..tracking.likeness import likeness
+from ..tracking.motion import Motion
+from ..tracking.portrait import Portrait, prepare_portrait
 from .addresses import at_hand, is_remote
 from .job import Job, Settings, fingerprint
 from .results import Results
@@ -180,7 +180,7 @@ class Runner:
 
 
 def similarity(pipe: InvertAvatarPipeline, avatar: Avatar) -> float | None:
-    """How alike a person's rendered face is to the photos: a correlation in -1..1 (`face.likeness`).
+    """How alike a person's rendered face is to the photos: a correlation in -1..1 (`tracking.likeness`).
 
     The avatar is rendered from the front, and its picture unwrapped as a photo is. None where no face is found in it.
     """

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MediaError, NoFaceError
-from ..face.capture import capture
-from ..face.motion import Motion
-from ..face.tracker import FaceTracker, Track
 from ..head.head_model import HeadModel
 from ..media import VideoReader
 from ..media.kinds import VIDEO_SUFFIXES
+from ..tracking.capture import capture
+from ..tracking.motion import Motion
+from ..tracking.tracker import FaceTracker, Track
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..face.arkit import ARKIT_NAMES
-from ..face.topology import LID_GAPS
-from ..head.building import FRONTAL, tracker_bias
+from ..head.arkit import ARKIT_NAMES
 from ..head.head_model import HeadModel, HeadShape
-from ..head.tracked_person import TrackedPerson
-from ..rendering.rasterizer import rasterize
+from ..head.landmark_topology import LID_GAPS
+from ..head_building.building import FRONTAL, tracker_bias
+from ..head_building.tracked_person import TrackedPerson
+from ..raster.rasterizer import rasterize
 
 TURNED = 30.0  # degrees of yaw from which a face is turned
 LEAST_FRAMES = 3  # turned or frontal ones that a person needs to be measured there

@@ -20,12 +20,12 @@ import torch
 from ..avatar import Avatar
 from ..camera import project
 from ..errors import InvertAvatarError, NoFaceError
-from ..face.motion import Motion
-from ..face.portrait import CROP_SIZE, Portrait, prepare_portrait
-from ..face.tracker import FaceTracker, Track
+from ..metrics import paper as metrics
+from ..metrics.perceptual import LPIPS
 from ..models.recurrent_unet import FusionMode
-from ..training.perceptual import LPIPS
-from . import metrics
+from ..tracking.motion import Motion
+from ..tracking.portrait import CROP_SIZE, Portrait, prepare_portrait
+from ..tracking.tracker import FaceTracker, Track
 from .clips import Clip
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from functools import cache
 import numpy as np
 
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import Motion
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.speech.phones import Phones, Recogniser, Span, phones_from_spans
 from invertavatar.speech.speaking import speak
 from invertavatar.speech.visemes import letters_of
+from invertavatar.tracking.motion import Motion
 
 VOICES = ("en-us", "en-us+f3", "en-gb-x-rp")
 SENTENCES = (

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..driven import Drive
 from ..errors import InvertAvatarError
-from ..face.portrait import Portrait
-from ..head.synthetic.studio import DRESSED_LABELS
+from ..metrics import paper as metrics
+from ..metrics.angles import angles_between, yaw
+from ..metrics.perceptual import LPIPS
+from ..rendering.drive import Drive
 from ..rendering.resize import resize
-from ..training.angles import angles_between, yaw
-from ..training.perceptual import LPIPS
+from ..synthetic.studio import DRESSED_LABELS
+from ..tracking.portrait import Portrait
 from ..training.shards import Shards
-from . import metrics
 from .protocols import GREY, Outcome, Scores, average, over_grey
 
 if TYPE_CHECKING:

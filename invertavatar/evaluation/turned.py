@@ -14,9 +14,9 @@ import numpy as np
 
 from ..avatar import Avatar
 from ..errors import NoFaceError
-from ..face.motion import Motion
-from ..training.angles import BUCKETS, bucket, yaw
-from . import metrics
+from ..metrics import paper as metrics
+from ..metrics.angles import BUCKETS, bucket, yaw
+from ..tracking.motion import Motion
 from .clips import Clip
 from .protocols import SAME_METRICS, Evaluation, Outcome, Scores, average
 

@@ -1,1 +1,1 @@
-"""The head model: one mesh of the whole head, how it is built, fitted and driven (DESIGN 4)."""
+"""The head model: one mesh of the whole head, how it is fitted, posed and dressed (DESIGN 4)."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..camera import project
-from ..rendering.rasterizer import rasterize
+from ..raster.rasterizer import rasterize
 
 OUTLINE_SIZE = 256  # pixels at which the undisplaced mesh's own outline is drawn
 

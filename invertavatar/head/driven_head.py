@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..rendering.rest_pose import displacement
 from .head_model import HeadModel, HeadShape
+from .rest_pose import displacement
 
 
 class DrivenHead(NamedTuple):

@@ -2,14 +2,15 @@
 
 Shapes: B batch, L 478 landmarks, E vertices that close the mesh, F triangles.
 
-The chart rides on the head model's landmarks. How it is made stands in `face.topology` and `head.chart_building`.
+The chart rides on the head model's landmarks. How it is made stands in `landmark_topology` and in
+`head_building.chart_building`.
 """
 
 import torch
 from torch import Tensor, nn
 
-from ..face.pose import NUM_LANDMARKS
-from ..face.topology import LEFT_EYE_PATCH, LID_GAPS, LIP_GAP, MOUTH, RIGHT_EYE_PATCH, SKIN
+from .landmark_topology import LEFT_EYE_PATCH, LID_GAPS, LIP_GAP, MOUTH, RIGHT_EYE_PATCH, SKIN
+from .pose import NUM_LANDMARKS
 
 HEIGHT_SIZE = 128  # of `head_height`
 

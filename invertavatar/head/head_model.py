@@ -16,11 +16,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from ..camera import angles_from_rotation
-from ..face.arkit import ARKIT_NAMES
-from ..face.pose import NUM_LANDMARKS
-from ..half_precision import Float32Island, Network
+from ..runtime.half_precision import Float32Island, Network
+from .arkit import ARKIT_NAMES
 from .displacement import Displacement, Evidence
 from .face_chart import FaceChart
+from .pose import NUM_LANDMARKS
 from .skinning import matrix_root, skinned
 from .topology import JOINT_NAMES as JOINTS
 

@@ -1,7 +1,7 @@
 """From tracks to the motion that moves an avatar, one frame at a time: relative to a neutral, smoothed, mirrored.
 
-It is what `face.capture` and `face.retargeting` do for a whole clip, as far as one can before the clip is over: the
-neutral is that of the first second, and hair and shoulders stay where they are.
+It is what `tracking.capture` and `tracking.retargeting` do for a whole clip, as far as one can before the clip is over:
+the neutral is that of the first second, and hair and shoulders stay where they are.
 """
 
 from dataclasses import replace
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from ..face.arkit import ARKIT_NAMES, mirrored
-from ..face.motion import Motion
-from ..face.retargeting import retarget
-from ..face.smoothing import ROTATION_REFERENCE, OneEuroFilter, OneEuroRotationFilter, beta, min_cutoff
-from ..face.tracker import Track
+from ..head.arkit import ARKIT_NAMES, mirrored
 from ..head.head_model import HeadModel
+from ..tracking.motion import Motion
+from ..tracking.retargeting import retarget
+from ..tracking.smoothing import ROTATION_REFERENCE, OneEuroFilter, OneEuroRotationFilter, beta, min_cutoff
+from ..tracking.tracker import Track
 
 NEUTRAL_SECONDS = 1.0
 PAUSE = 1.0  # seconds without a face, after which the filters begin anew

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from ..avatar import Avatar
-from ..baked_avatar import BakedAvatar
-from ..driven import drive, standing
-from ..face.motion import Motion
+from ..baking.baked_avatar import BakedAvatar
 from ..head.head_model import HeadModel
 from ..rendering.background import compose, resolve_background
+from ..rendering.drive import drive, standing
 from ..rendering.source_views import nearness
+from ..tracking.motion import Motion
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline_invertavatar import InvertAvatarPipeline

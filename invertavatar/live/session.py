@@ -8,8 +8,8 @@ from statistics import median
 
 import numpy as np
 
-from ..face.motion import Motion
-from ..face.tracker import FaceTracker
+from ..tracking.motion import Motion
+from ..tracking.tracker import FaceTracker
 from .driver import LiveDriver
 from .latest import Latest
 from .sources import CameraSource, FilmSource

@@ -13,7 +13,6 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..camera import Camera
-from ..half_precision import Network
 from ..head.driven_head import DrivenHead
 from ..rendering.face_window import FaceWindow
 from ..rendering.framing import FramingSettings
@@ -25,6 +24,7 @@ from ..rendering.source_views import FusionSettings, SourceViews, blended
 from ..rendering.surface import HeadSurface
 from ..rendering.uv import fill_unseen
 from ..rendering.volume_renderer import Planes, Rendering, VolumeRenderer
+from ..runtime.half_precision import Network
 from .backbones import SynthesisBackbone
 from .compositor import Composite, CompositionSettings, Compositor, Look
 from .mapping import MappingNetwork

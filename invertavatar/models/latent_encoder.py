@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from ..half_precision import Network
+from ..runtime.half_precision import Network
 from .recurrent_unet import ResidualBlock
 from .stylegan2 import LEAKY_GAIN, LEAKY_SLOPE, channels_last, init_scaled
 

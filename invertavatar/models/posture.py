@@ -15,9 +15,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..head.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 from ..rendering.frontal_plane import canonicalize
 from ..rendering.resize import resize
-from ..rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
 from .recurrent_unet import ResidualBlock
 from .stylegan2 import LEAKY_SLOPE, init_scaled
 

@@ -12,7 +12,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..half_precision import Float32Island
+from ..runtime.half_precision import Float32Island
 from .conv_gru import ConvGRU
 from .stylegan2 import LEAKY_GAIN, LEAKY_SLOPE, channels_last, fir_upsample, init_scaled
 

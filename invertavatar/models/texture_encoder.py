@@ -10,7 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from ..half_precision import Network
+from ..runtime.half_precision import Network
 from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 
 

@@ -11,7 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from ..half_precision import Network
+from ..runtime.half_precision import Network
 from .posture import PostureNetwork
 from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 

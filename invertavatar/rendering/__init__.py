@@ -1,1 +1,1 @@
-"""Rasterization, the UV map, the head's surface and the photos on it, and the volume renderer."""
+"""The UV map, the head's surface and the photos on it, the volume renderer, framing and backgrounds."""

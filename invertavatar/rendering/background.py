@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import MediaError
-from ..face.motion import Motion
 from ..media import load_image
+from ..tracking.motion import Motion
 from .framing import Framing
 
 COLOURS = {"gray": "#808080", "grey": "#808080", "white": "#ffffff", "black": "#000000", "green": "#00b140"}

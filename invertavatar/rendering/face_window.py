@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..face.topology import SKIN
 from ..head.face_chart import FaceChart
-from .rasterizer import interpolate, rasterize
+from ..head.landmark_topology import SKIN
+from ..raster.rasterizer import interpolate, rasterize
 from .resize import resize
 from .uv import layered
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import pixel_centres
+from ..head.rest_pose import PIVOT, displacement, row_rotations
 from .resize import looked_up, resize
-from .rest_pose import PIVOT, displacement, row_rotations
 
 COARSE_SIZE = 128  # at which places are moved by a posture, as that is smooth
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..face.crop import Crop
 from ..head.head_model import HeadModel
+from ..tracking.crop import Crop
 from .paste_settings import PasteSettings
 from .surface import GROUPS, vertex_groups
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..camera import Camera, inverse, pixel_centres
 from ..head.head_model import HeadModel
-from .fixed_sizes import current_sizes
-from .rasterizer import interpolate, rasterize
+from ..raster.rasterizer import interpolate, rasterize
+from ..runtime.fixed_sizes import current_sizes
 from .resize import looked_up, resize
 from .surface import GROUPS, BareSurface, HeadSurface, vertex_groups, vertex_normals
 from .uv import continued

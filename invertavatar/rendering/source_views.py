@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import pixel_centres
+from ..head.rest_pose import POSTURE_NAMES
 from .observation import View, log_angle_weight
 from .resize import resize
-from .rest_pose import POSTURE_NAMES
 from .uv import fill_unseen
 
 LIMIT = 8  # N at most: more photos than that are of poses that are there already

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..camera import Camera
 from ..head.driven_head import DrivenHead
 from ..head.head_model import LABELS, HeadModel
-from .rasterizer import Fragments, interpolate, rasterize
+from ..raster.rasterizer import Fragments, interpolate, rasterize
 
 GROUPS = (("scalp",), ("ear",), ("neck",), ("torso",), ("lips",), ("mouth", "teeth", "tongue"), ("eye",))
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import project
-from ..face.pose import NUM_LANDMARKS
-from ..face.topology import SKIN
 from ..head.face_chart import FaceChart
-from .rasterizer import Fragments, interpolate, rasterize
+from ..head.landmark_topology import SKIN
+from ..head.pose import NUM_LANDMARKS
+from ..raster.rasterizer import Fragments, interpolate, rasterize
 from .resize import looked_up, resize
 
 BEHIND = 10.0  # patches are drawn this far behind the skin: they show through their openings and nowhere else

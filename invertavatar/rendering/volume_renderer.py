@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera, plane_coordinates, rays
-from .rest_pose import smoothstep, to_rest
+from ..head.rest_pose import smoothstep, to_rest
 from .surface import HeadSurface
 
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit

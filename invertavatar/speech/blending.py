@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from invertavatar.errors import MotionError
-from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS
-from invertavatar.face.motion import Motion
-from invertavatar.face.retargeting import check_retargeting
+from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS
+from invertavatar.tracking.motion import Motion
+from invertavatar.tracking.retargeting import check_retargeting
 
 CLOSED, ROUNDED = ("mouthPressLeft", 0.4), ("mouthPucker", 0.6)  # scores at which a photo's smile has given way
 GIVES_WAY = 0.85  # of the photo's own mouth, at most

@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 from scipy.ndimage import convolve1d, maximum_filter1d
 
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.speech.phones import RATE, Phones
 from invertavatar.speech.visemes import BOTH_SIDES, LIP_CLOSERS, targets
 

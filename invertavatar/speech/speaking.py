@@ -11,15 +11,15 @@ from scipy.ndimage import uniform_filter1d
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import Motion, still_face
-from invertavatar.face.motion_io import frame_rate
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.media.sound_length import frames_of_sound
 from invertavatar.speech.curves import mouth
 from invertavatar.speech.listening import Audio, pieces
 from invertavatar.speech.liveliness import Liveliness
 from invertavatar.speech.loudness import activity, levels, noise_floor, usual_level
 from invertavatar.speech.phones import RATE, Phones, Recogniser
+from invertavatar.tracking.motion import Motion, still_face
+from invertavatar.tracking.motion_io import frame_rate
 
 HEAD_REST = 1.0  # seconds in which the head comes to rest
 LIDS = [ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 
 SILENCE = ""  # the letter of no sound: lips at rest
 LIP_CLOSERS = "pbmɓʙ"

@@ -14,21 +14,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..camera import rotation_from_angles
-from ..head.landmark_axes import FLIP, MIRRORED_AXES
+from ..head_building.landmark_axes import FLIP, MIRRORED_AXES
 from .glasses import Glasses, worn
-
-
-@dataclass(frozen=True)
-class Observation:
-    """One face of an episode, decoded."""
-
-    picture: np.ndarray  # [S, S, 3] uint8
-    matte: np.ndarray  # [S, S] uint8
-    vertices: np.ndarray  # [V, 3] float32 head space
-    expression: np.ndarray  # [52] float32 in 0..1
-    rotation: np.ndarray  # [3, 3] float32 head -> camera
-    inside: np.ndarray  # [4] left, top, right, bottom of the real pixels
-    sharpness: float
+from .observation import Observation
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from ..errors import InvertAvatarError
-from ..face.tracker import FaceTracker
 from ..head.head_model import HeadModel
 from ..inversion import Networks
 from ..models.generator import AvatarGenerator
@@ -19,6 +18,7 @@ from ..models.latent_encoder import LatentEncoder
 from ..models.presets import build_networks
 from ..models.texture_encoder import TextureEncoder
 from ..models.triplane_encoder import TriplaneEncoder
+from ..tracking.tracker import FaceTracker
 
 CLASSES = {
     "latent_encoder": LatentEncoder,

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InvertAvatarError
-from ..face.portrait import FEATHER
 from ..head.driven_head import driven_skin
 from ..head.head_model import HeadModel
 from ..head.known_head import unknown_head, with_outline
-from .angles import angles_between
-from .augment import Augmentation, Observation
+from ..metrics.angles import angles_between
+from ..tracking.portrait import FEATHER
+from .augment import Augmentation
+from .observation import Observation
 from .shards import KINDS, Shards, Source, held_out
 
 MIX = {"clip": 0.7, "views": 0.2, "still": 0.1}  # share of each kind in the episodes, where shards have all three

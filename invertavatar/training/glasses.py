@@ -6,15 +6,12 @@ Few people of a training set wear any, and without some glasses an encoder takes
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..face.topology import LEFT_EYE, RIGHT_EYE
-
-if TYPE_CHECKING:
-    from .augment import Observation
+from ..head.landmark_topology import LEFT_EYE, RIGHT_EYE
+from .observation import Observation
 
 FINER = 2  # times as large as the picture is drawn, so that lines are smooth
 SUNGLASSES = 0.25  # share of pairs that hide the eyes
@@ -50,7 +47,7 @@ class Glasses:
         )
 
 
-def worn(o: "Observation", glasses: Glasses) -> "Observation":
+def worn(o: Observation, glasses: Glasses) -> Observation:
     """The same face with glasses on."""
     size = o.picture.shape[0]
     eyes = [o.vertices[list(eye)].mean(0) for eye in (RIGHT_EYE, LEFT_EYE)]  # the first is on the picture's left

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..camera import angles_from_rotation
-from ..head.displacement_building import OutlinedPhoto
-from ..head.tracked_person import TrackedPerson
+from ..head_building.displacement_building import OutlinedPhoto
+from ..head_building.tracked_person import TrackedPerson
 from .episodes import real_pixels
 from .shards import Shards
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .identity import LEFT_EYE, RIGHT_EYE
+from ..metrics.identity import LEFT_EYE, RIGHT_EYE
 
 FACE_MARGIN = 1.15  # of the aligned face, relative to the landmarks' extent
 FACE_SIZE = 128  # pixels

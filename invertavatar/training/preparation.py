@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InvertAvatarError, NoFaceError
-from ..face.tracker import FaceTracker, Track
 from ..media import VideoReader, load_image
+from ..tracking.tracker import FaceTracker, Track
 from .shards import MATTE_QUALITY, PreparedFace, Shards, encode_picture, write_shard
 
 CLIPS, PHOTOS = (".mp4", ".mov", ".webm"), (".jpg", ".jpeg", ".png", ".webp")

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from ..camera import project
-from ..face.arkit import ARKIT_NAMES
+from ..head.arkit import ARKIT_NAMES
 from ..head.driven_head import driven_head
 from ..inversion import Networks
-from .angles import BUCKETS, angles_between, bucket
+from ..metrics.angles import BUCKETS, angles_between, bucket
 from .episodes import Episode
 from .reconstruction import Reconstruction, repeat, truth
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..camera import Camera
-from ..face.portrait import FEATHER
 from ..head.driven_head import DrivenHead, dressed_head
 from ..inversion import (
     Frame,
@@ -25,6 +24,7 @@ from ..models.generator import CanonicalFeatures
 from ..rendering.observation import View
 from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
+from ..tracking.portrait import FEATHER
 from .episodes import Episode, real_pixels
 
 

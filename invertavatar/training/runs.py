@@ -9,9 +9,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from ..inversion import Networks
+from .adversarial import Critic
 from .augment import Augmentation
 from .checkpoint import save_pipeline
-from .critics import Critic
 from .episodes import Episodes, EpisodeSizes
 from .looks import LooksFolder, make_looks
 from .previews import sample_sheet

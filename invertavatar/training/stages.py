@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from ..camera import pixel_centres, project
 from ..head.driven_head import DrivenHead, dressed_head
+from ..head.rest_pose import displacement, to_rest
 from ..inversion import Frame, Inversion, Networks, posture_of
 from ..models.generator import CanonicalFeatures
 from ..rendering.frontal_plane import canonicalize
 from ..rendering.observation import View, observed_texture
 from ..rendering.resize import resize
-from ..rendering.rest_pose import displacement, to_rest
 from ..rendering.volume_renderer import Rendering
-from .critics import Critic
+from .adversarial import Critic
 from .episodes import Episode
 from .looks import FRAMES, Looks
 from .losses import (

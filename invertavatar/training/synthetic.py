@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..head.synthetic.backdrops import random_backdrop
-from ..head.synthetic.expressions import random_expression
-from ..head.synthetic.light import random_light
-from ..head.synthetic.person import PosedPerson, SyntheticPerson
-from ..head.synthetic.scene import SyntheticPicture, draw
-from ..head.synthetic.studio import Studio
-from ..head.synthetic.views import View, random_views, views_at
+from ..synthetic.backdrops import random_backdrop
+from ..synthetic.expressions import random_expression
+from ..synthetic.light import random_light
+from ..synthetic.person import PosedPerson, SyntheticPerson
+from ..synthetic.scene import SyntheticPicture, draw
+from ..synthetic.studio import Studio
+from ..synthetic.views import View, random_views, views_at
 from .geometry import Geometry, encode_geometry
 from .shards import MATTE_QUALITY, PreparedFace, encode_picture
 

@@ -19,9 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InvertAvatarError
 from ..inversion import Networks
-from .angles import BUCKETS
+from ..metrics.angles import BUCKETS
+from .adversarial import needs_penalty
 from .checkpoint import BEST_FILE, load_state, save_pipeline, save_state
-from .critics import needs_penalty
 from .episodes import Episodes
 from .losses import LossWeights
 from .precision import mixed_precision_dtype, use_mixed_precision

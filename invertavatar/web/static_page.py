@@ -8,18 +8,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..app import sliders
 from ..errors import InvertAvatarError
-from ..face import smoothing, tracker
-from ..face.arkit import ARKIT_NAMES, mirrored
-from ..face.pose import TEMPLATE_FILE
-from ..face.retargeting import EXPRESSION_RANGE
+from ..head.arkit import ARKIT_NAMES, mirrored
 from ..head.head_model import NECK_CHAIN
+from ..head.pose import TEMPLATE_FILE
 from ..media.mark import MARK
+from ..tracking import sliders, smoothing, tracker
+from ..tracking.retargeting import EXPRESSION_RANGE
 
 if TYPE_CHECKING:
-    from ..baked_avatar import BakedAvatar
-    from ..rendering.rigged_mesh import RiggedMesh
+    from ..baking.baked_avatar import BakedAvatar
+    from ..baking.rigged_mesh import RiggedMesh
 
 PAGE = Path(__file__).parent / "page"
 PACKAGE = "package.json"  # names the modules of others, their versions, and where they are fetched

@@ -11,8 +11,8 @@ from PIL import Image
 
 from invertavatar.app import drivers
 from invertavatar.errors import MediaError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import Motion
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.tracking.motion import Motion
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from invertavatar import Motion
 from invertavatar.app import drivers, films, model, people, views
 from invertavatar.app.progress import Job
 from invertavatar.evaluation.spoken import synthesized
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.media import VideoReader, VideoWriter, probe
 from invertavatar.media.sound_length import frames_of_sound, sound_seconds
 from tests.app.conftest import EXAMPLES

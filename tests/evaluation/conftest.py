@@ -8,7 +8,7 @@ import torch
 from invertavatar.evaluation.clips import find_clips, load_clips
 from invertavatar.evaluation.protocols import Judge
 from invertavatar.media import VideoReader, VideoWriter
-from invertavatar.training.perceptual import LPIPS
+from invertavatar.metrics.perceptual import LPIPS
 from tests.evaluation.stand_ins import Recognizer
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"

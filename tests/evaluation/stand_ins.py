@@ -8,10 +8,10 @@ from tqdm import tqdm
 
 from invertavatar.evaluation.clips import Clip
 from invertavatar.evaluation.protocols import SIZE, Evaluation
-from invertavatar.face.motion import Motion
-from invertavatar.face.portrait import CROP_SIZE
-from invertavatar.face.recorder import Recorder
-from invertavatar.face.tracker import Track
+from invertavatar.tracking.motion import Motion
+from invertavatar.tracking.portrait import CROP_SIZE
+from invertavatar.tracking.recorder import Recorder
+from invertavatar.tracking.tracker import Track
 
 
 class Recognizer:

@@ -8,8 +8,8 @@ import torch
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.evaluation.head_fit import crown_outside, fit_person, turned_errors
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.head.tracked_person import TrackedPerson
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.head_building.tracked_person import TrackedPerson
 
 YAWS = (-45.0, -38.0, -33.0, -10.0, -4.0, 0.0, 5.0, 9.0, 34.0, 41.0)
 

@@ -8,7 +8,7 @@ from invertavatar.errors import NoFaceError
 from invertavatar.evaluation.protocols import SIZE, Evaluation
 from invertavatar.evaluation.report import flat, markdown, write_report
 from invertavatar.evaluation.turned import compared_frames, photo_frames, turned
-from invertavatar.training.angles import BUCKETS, bucket, yaw
+from invertavatar.metrics.angles import BUCKETS, bucket, yaw
 from tests.evaluation.stand_ins import Mirror, nowhere, perfect
 
 YAWS = (-4.0, -25.0, 0.0, 3.0, 14.0, 22.0, 36.0, -12.0)  # degrees: photos are frames 1, 3 and 6

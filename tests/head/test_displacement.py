@@ -8,7 +8,8 @@ import torch
 
 from invertavatar.camera import project, rotation_from_angles
 from invertavatar.head.displacement import Evidence
-from invertavatar.head.displacement_building import (
+from invertavatar.head.head_model import LABELS
+from invertavatar.head_building.displacement_building import (
     MIDDLE,
     OutlinedPhoto,
     both_sides,
@@ -16,8 +17,7 @@ from invertavatar.head.displacement_building import (
     learn_prior,
     spread_out,
 )
-from invertavatar.head.head_model import LABELS
-from invertavatar.rendering.rasterizer import rasterize
+from invertavatar.raster.rasterizer import rasterize
 from tests.landmarks import mean_person
 
 SIZE, FLIP = 128, torch.tensor([-1.0, 1.0, 1.0])

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from invertavatar.camera import Camera, rotation_from_angles
-from invertavatar.driven import standing
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.head.driven_head import DrivenHead, dressed_head, driven_head, driven_skin
 from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS
-from invertavatar.rendering.rest_pose import POSTURE_NAMES, body_share, hair_share
+from invertavatar.head.rest_pose import POSTURE_NAMES, body_share, hair_share
+from invertavatar.rendering.drive import standing
 from tests.landmarks import mean_person
 
 TURN = rotation_from_angles(torch.tensor([35.0]), -10.0)

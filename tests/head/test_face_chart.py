@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.topology import LEFT_EYE_PATCH, LID_GAPS, LIP_GAP, MOUTH, RIGHT_EYE_PATCH, SKIN, build_topology
-from invertavatar.head.chart_building import chart_arrays
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.head.landmark_topology import (
+    LEFT_EYE_PATCH,
+    LID_GAPS,
+    LIP_GAP,
+    MOUTH,
+    RIGHT_EYE_PATCH,
+    SKIN,
+    build_topology,
+)
+from invertavatar.head_building.chart_building import chart_arrays
 from tests.conftest import CHECKPOINTS
 from tests.landmarks import driven_mean, mean_landmarks
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from invertavatar.camera import rotation_from_angles
-from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
-from invertavatar.face.topology import LID_GAPS, RIGHT_EYE
+from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
 from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS, HeadModel, HeadShape
+from invertavatar.head.landmark_topology import LID_GAPS, RIGHT_EYE
 from invertavatar.head.skinning import matrix_root
 from tests.conftest import CHECKPOINTS
 from tests.landmarks import mean_person

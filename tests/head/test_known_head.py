@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invertavatar.head.known_head import unknown_head, with_outline
-from invertavatar.head.landmark_axes import FLIP, MIRRORED_AXES
+from invertavatar.head_building.landmark_axes import FLIP, MIRRORED_AXES
 
 
 def track(portrait):

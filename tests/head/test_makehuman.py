@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from invertavatar.errors import MediaError
-from invertavatar.head.drawing import Layer, draw
 from invertavatar.head.makehuman import MakeHuman, Surface, read_morph, read_proxy, read_surface
-from invertavatar.head.random_heads import RandomHeads
 from invertavatar.head.topology import JOINT_NAMES, JOINT_PARENTS, PART_NAMES, cut_head
+from invertavatar.head_building.drawing import Layer, draw
+from invertavatar.head_building.random_heads import RandomHeads
 
 DATA = os.environ.get("MAKEHUMAN_DATA")
 OBJ = (

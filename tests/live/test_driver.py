@@ -8,7 +8,7 @@ import torch
 
 from invertavatar import Motion
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.live.driver import LiveDriver
 
 JAW, SMILE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthSmileLeft")

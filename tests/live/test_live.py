@@ -88,7 +88,7 @@ def test_both_renderers_draw_the_avatar_as_it_is_moved(tiny_pipeline, tiny_avata
     moved = Motion(torch.eye(3)[None], scores, residual, region, tiny_avatar.rest.posture)
     assert np.abs(FullRenderer(tiny_pipeline, tiny_avatar, 64)(moved).astype(int) - expected).max() <= 1
 
-    from invertavatar.baked_avatar import BakedAvatar
+    from invertavatar.baking.baked_avatar import BakedAvatar
 
     fast = FastRenderer(BakedAvatar.load(baked), 64)
     frame = fast(driver)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from invertavatar.models.compositor import CANDIDATES, Closer, CompositionSettings, Compositor, Look
-from invertavatar.rendering.rasterizer import Fragments
+from invertavatar.raster.rasterizer import Fragments
 from invertavatar.rendering.reprojection import Reprojection, nothing_shown
 from invertavatar.rendering.surface import GROUPS, HeadSurface
 

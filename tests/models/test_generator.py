@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invertavatar.camera import rotation_from_angles
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.models.generator import add_colour
 from invertavatar.rendering.face_window import face_window
 from invertavatar.rendering.observation import ObservedTexture

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from invertavatar.camera import pixel_centres, rotation_from_angles
+from invertavatar.head.rest_pose import LARGEST_POSTURE, POSTURE_NAMES, hair_share
 from invertavatar.models.posture import PostureNetwork
 from invertavatar.rendering.frontal_plane import canonicalize
-from invertavatar.rendering.rest_pose import LARGEST_POSTURE, POSTURE_NAMES, hair_share
 from invertavatar.training.reconstruction import Crop
 from invertavatar.training.stages import moved_on_purpose
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.motion import Motion
+from invertavatar.tracking.motion import Motion
 from tests.conftest import ROOT
 
 PHOTOS = [ROOT / "assets" / "examples" / f"anna_{k}.jpg" for k in (1, 2)]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.motion import Motion
-from invertavatar.half_precision import HALVES, Float32Island, all_finite
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.runtime.half_precision import HALVES, Float32Island, all_finite
+from invertavatar.tracking.motion import Motion
 from tests.tiny import tiny_networks
 
 ISLANDS = {"texture_encoder.unet", "triplane_encoder.unet", "head_model"}

@@ -9,9 +9,9 @@ import torch
 from invertavatar.app import building, films, model, people, views
 from invertavatar.app.progress import Job
 from invertavatar.avatar import Avatar
-from invertavatar.face.motion import Motion
+from invertavatar.baking.rigged_mesh import RiggedMesh
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
-from invertavatar.rendering.rigged_mesh import RiggedMesh
+from invertavatar.tracking.motion import Motion
 from tests.conftest import ROOT
 from tests.other_device import ELSEWHERE, networks_can_move
 

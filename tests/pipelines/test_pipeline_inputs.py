@@ -3,7 +3,7 @@
 import pytest
 
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
-from invertavatar.face.motion import Motion
+from invertavatar.tracking.motion import Motion
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "assets" / "examples"

@@ -11,11 +11,11 @@ import torch
 
 from invertavatar.avatar import Avatar, _tensors
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError, NoFaceError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import Motion
-from invertavatar.face.topology import MOUTH
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.head.landmark_topology import MOUTH
 from invertavatar.media import VideoReader, VideoWriter
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.tracking.motion import Motion
 from tests.conftest import ROOT
 from tests.tiny import tiny_networks
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from invertavatar.evaluation.metrics import fine_band
+from invertavatar.metrics.paper import fine_band
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 

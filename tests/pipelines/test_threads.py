@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from invertavatar.errors import NoFaceError
-from invertavatar.face.motion import Motion
-from invertavatar.face.retargeting import retarget
+from invertavatar.tracking.motion import Motion
+from invertavatar.tracking.retargeting import retarget
 
 START = {"time": 0, "jawOpen": 0, "yaw": 0, "pitch": 0}
 NOD = Motion.from_sliders([START, {"time": 0.4, "jawOpen": 0.8, "yaw": 20, "pitch": -10}])  # 11 frames

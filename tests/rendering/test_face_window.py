@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.topology import LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.head.landmark_topology import LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH
 from invertavatar.rendering.face_window import FaceWindow, face_window, soften
 from tests.landmarks import driven_mean, mean_landmarks
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres, rotation_from_angles
+from invertavatar.head.rest_pose import CHIN, COLLAR
 from invertavatar.rendering.frontal_plane import canonicalize
-from invertavatar.rendering.rest_pose import CHIN, COLLAR
 
 
 def test_canonicalizing_a_frontal_picture_gives_the_picture():

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres
-from invertavatar.rendering.fixed_sizes import FixedSizes, fixed_sizes
-from invertavatar.rendering.rasterizer import interpolate
+from invertavatar.raster.rasterizer import interpolate
 from invertavatar.rendering.reprojection import (
     Reprojection,
     ReprojectionSettings,
@@ -17,6 +16,7 @@ from invertavatar.rendering.reprojection import (
     sources,
 )
 from invertavatar.rendering.surface import GROUPS, HeadSurface, head_surface, vertex_groups, vertex_normals
+from invertavatar.runtime.fixed_sizes import FixedSizes, fixed_sizes
 from tests.heads import camera_at, mean_head, picture_of
 
 SIZE, SETTINGS = 128, ReprojectionSettings(rounds=60)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres
 from invertavatar.head.head_model import LABELS
-from invertavatar.rendering.rest_pose import CHIN
+from invertavatar.head.rest_pose import CHIN
 from invertavatar.rendering.surface import GROUPS, HeadSurface, head_surface, vertex_groups, vertex_normals
 from tests.heads import camera_at, mean_head
 from tests.landmarks import mean_landmarks

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres, project, rotation_from_angles
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.topology import INNER_LIPS, LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH, SKIN
-from invertavatar.rendering.rasterizer import interpolate, rasterize
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.head.landmark_topology import INNER_LIPS, LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH, SKIN
+from invertavatar.raster.rasterizer import interpolate, rasterize
 from invertavatar.rendering.uv import (
     continued,
     fill_unseen,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from invertavatar.camera import Camera, pixel_centres, rotation_from_angles
-from invertavatar.rendering.rest_pose import to_rest
+from invertavatar.head.rest_pose import to_rest
 from invertavatar.rendering.surface import GROUPS, HeadSurface
 from invertavatar.rendering.volume_renderer import OPTICAL_DEPTH, Planes, VolumeRenderer, importance, march
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from invertavatar.errors import NoFaceError
-from invertavatar.face.portrait import prepare_portrait
+from invertavatar.tracking.portrait import prepare_portrait
 from tests.robustness.test_extreme_inputs import fused, small, still
 
 LEFT_EYE, RIGHT_EYE = (33, 133), (362, 263)  # corners of the eyes among the landmarks

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from invertavatar import Motion
 from invertavatar.camera import angles_from_rotation
 from invertavatar.errors import NoFaceError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.portrait import prepare_portrait
-from invertavatar.face.retargeting import EXPRESSION_RANGE, retarget
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.rendering.observation import observed_texture
 from invertavatar.rendering.source_views import LIMIT
+from invertavatar.tracking.portrait import prepare_portrait
+from invertavatar.tracking.retargeting import EXPRESSION_RANGE, retarget
 from tests.robustness.damage import fuzz
 
 ANGLE = st.floats(-90, 90)

@@ -126,7 +126,7 @@ def test_bad_input_is_one_sentence_and_status_2(invertavatar, arguments, phrase)
 
 
 def test_the_program_knows_all_endings_of_motions_without_importing_them():
-    from invertavatar.face.motion import MOTION_SUFFIXES
+    from invertavatar.tracking.motion import MOTION_SUFFIXES
 
     assert console.MOTION_SUFFIXES == MOTION_SUFFIXES
 
@@ -215,9 +215,9 @@ def test_a_driving_video_gives_an_mp4_of_its_rate_and_sound(invertavatar, tmp_pa
 
 
 def test_a_voice_moves_the_lips_and_a_video_the_head(invertavatar, tmp_path):
-    from invertavatar.face.motion import Motion
     from invertavatar.media import probe
     from invertavatar.media.sound_length import sound_seconds
+    from invertavatar.tracking.motion import Motion
 
     talk = ("animate", PHOTO, "--speech", VIDEO, *QUICK, "--size", "64", "--save-motion", tmp_path / "talk.csv")
     status, _, err = invertavatar(*talk, "-o", tmp_path / "talk.mp4", "--head-motion", 0, "--no-blinks", "--quiet")
@@ -332,7 +332,7 @@ def test_a_saved_avatar_and_motion_give_the_same_pictures_as_photo_and_video(inv
 
 def test_a_yaw_offset_turns_the_head_to_the_right_of_the_picture(invertavatar, tmp_path):
     from invertavatar.camera import angles_from_rotation
-    from invertavatar.face.motion import Motion
+    from invertavatar.tracking.motion import Motion
 
     yaws = []
     for yaw in (0, 25):
@@ -385,8 +385,8 @@ def test_ctrl_c_is_status_130_and_leaves_no_broken_file(invertavatar, tmp_path, 
 
 
 def test_track_reports_and_saves_a_motion_and_draws_a_preview(invertavatar, tmp_path):
-    from invertavatar.face.motion import Motion
     from invertavatar.media import probe
+    from invertavatar.tracking.motion import Motion
 
     motion, preview = tmp_path / "talk.safetensors", tmp_path / "preview.mp4"
     status, out, err = invertavatar("track", VIDEO, "-o", motion, "--landmarks-video", preview, "--max-frames", 5)
@@ -398,7 +398,7 @@ def test_track_reports_and_saves_a_motion_and_draws_a_preview(invertavatar, tmp_
 
 
 def test_a_tracked_video_becomes_a_live_link_face_table_and_a_motion_again(invertavatar, tmp_path):
-    from invertavatar.face.motion import Motion, load_motion
+    from invertavatar.tracking.motion import Motion, load_motion
 
     table, motion = tmp_path / "talk.csv", tmp_path / "talk.safetensors"
     assert invertavatar("track", VIDEO, "-o", motion, "--max-frames", 4)[0] == 0

@@ -8,7 +8,7 @@ import sys
 import pytest
 import trimesh
 
-from invertavatar.baked_avatar import BakedAvatar
+from invertavatar.baking.baked_avatar import BakedAvatar
 from invertavatar.scripts import cli, console
 from tests.conftest import ROOT
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.motion import Motion
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.scripts import benchmark, console, operations, stored
 from invertavatar.scripts.benchmark import child, rows
 from invertavatar.scripts.measures import Plan
+from invertavatar.tracking.motion import Motion
 from tests.conftest import ROOT
 
 BLOCKED = """

@@ -5,10 +5,10 @@ import torch
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.errors import MotionError
-from invertavatar.face.arkit import ARKIT_NAMES, ARKIT_REGIONS
-from invertavatar.face.motion import Motion, still_face
-from invertavatar.face.retargeting import retarget
+from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS
 from invertavatar.speech.blending import over_photo, with_speech
+from invertavatar.tracking.motion import Motion, still_face
+from invertavatar.tracking.retargeting import retarget
 
 LIPS = torch.tensor([region == "lip" for region in ARKIT_REGIONS])
 JAW, PRESS, SMILE, BLINK = (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.speech.curves import PARTED, mouth
 from invertavatar.speech.phones import Span, phones_from_spans
 

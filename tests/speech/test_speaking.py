@@ -9,12 +9,12 @@ from scipy.io import wavfile
 
 from invertavatar.errors import InvertAvatarError, MediaError
 from invertavatar.evaluation.spoken import SENTENCES, VOICES, Known, LipScore, synthesized
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.motion import Motion
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.media import VideoWriter
 from invertavatar.speech import listening
 from invertavatar.speech.recognisers import recogniser_for
 from invertavatar.speech.speaking import joined, speak, speak_stream
+from invertavatar.tracking.motion import Motion
 
 RATE = 16000
 JAW = ARKIT_NAMES.index("jawOpen")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.speech.phones import RATE, Span, phones_from_spans
 from invertavatar.speech.sphinx import LETTERS
 from invertavatar.speech.visemes import LIP_CLOSERS, SILENCE, VISEMES, letters_of, targets

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from invertavatar.camera import rotation_from_angles
-from invertavatar.face.topology import LEFT_EYE, RIGHT_EYE
-from invertavatar.training.augment import Augmentation, Observation
+from invertavatar.head.landmark_topology import LEFT_EYE, RIGHT_EYE
+from invertavatar.training.augment import Augmentation
 from invertavatar.training.glasses import Glasses, worn
+from invertavatar.training.observation import Observation
 from tests.landmarks import mean_landmarks
 
 SIZE = 128

@@ -6,7 +6,7 @@ import torch
 from invertavatar.camera import rotation_from_angles
 from invertavatar.head.driven_head import driven_head
 from invertavatar.inversion import Networks
-from invertavatar.training.critics import Critic
+from invertavatar.training.adversarial import Critic
 from invertavatar.training.losses import (
     LossWeights,
     critic_loss,

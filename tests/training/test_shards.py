@@ -7,11 +7,12 @@ import torch
 
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.portrait import FEATHER, feathered
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.tracking.portrait import FEATHER, feathered
 from invertavatar.training import episodes
-from invertavatar.training.augment import Augmentation, Observation, cut_off, mirrored
+from invertavatar.training.augment import Augmentation, cut_off, mirrored
 from invertavatar.training.episodes import Episodes, EpisodeSizes, draw_faces, real_pixels
+from invertavatar.training.observation import Observation
 from invertavatar.training.shards import (
     PreparedFace,
     Shards,

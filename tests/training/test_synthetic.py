@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from invertavatar.camera import project
-from invertavatar.face.arkit import ARKIT_NAMES
-from invertavatar.face.pose import read_template
-from invertavatar.head.random_heads import RandomHeads
-from invertavatar.head.synthetic.person import SyntheticPerson
-from invertavatar.head.synthetic.studio import DRESSED_LABELS, LOWEST, Studio
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.head.pose import read_template
+from invertavatar.head_building.random_heads import RandomHeads
+from invertavatar.synthetic.person import SyntheticPerson
+from invertavatar.synthetic.studio import DRESSED_LABELS, LOWEST, Studio
 from invertavatar.training.shards import Shards, pack
 from invertavatar.training.synthetic import SyntheticSet, synthetic_faces
 from tests.conftest import CHECKPOINTS

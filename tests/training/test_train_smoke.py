@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from invertavatar.driven import Drive
 from invertavatar.errors import InvertAvatarError
-from invertavatar.face.portrait import Portrait
 from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks, posture_of
 from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA, InvertAvatarPipeline
+from invertavatar.rendering.drive import Drive
 from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
 from invertavatar.scripts.train import StageName
+from invertavatar.tracking.portrait import Portrait
 from invertavatar.training.checkpoint import load_networks, renew_weights_id, save_pipeline
 from invertavatar.training.episodes import Episodes, EpisodeSizes
 from invertavatar.training.reconstruction import Reconstruction, photo_crops, target_crops

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from invertavatar import Motion
-from invertavatar.face.arkit import ARKIT_NAMES
+from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.media import probe
 from invertavatar.scripts.browser import NUMBER_BITS, NUMBER_SIZE
 from tests.conftest import ROOT
@@ -174,7 +174,7 @@ def test_what_the_page_computes_is_what_the_package_computes(visit, face_tracker
     import torch
 
     from invertavatar.camera import angles_from_rotation, rotation_from_angles
-    from invertavatar.face import smoothing
+    from invertavatar.tracking import smoothing
 
     page = visit()
     template = face_tracker.template

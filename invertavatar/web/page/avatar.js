@@ -137,7 +137,7 @@ export class Avatar {
   }
 }
 
-/** How much is left of a veil, as `rendering/fast_numba.py` has it: squarely before what it covers it would but blur it. */
+/** How much is left of a veil, as `baking/fast_numba.py` has it: squarely before what it covers it would but blur it. */
 function thinned(facing) {
   return `smoothstep(0.0, float(${EDGE}), ${facing}) * (1.0 - smoothstep(float(${ASLANT}), float(${SQUARELY}), ${facing}))`;
 }

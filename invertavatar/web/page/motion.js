@@ -1,4 +1,4 @@
-// What is done with a driver's scores and head pose before they move the avatar, as invertavatar/face/retargeting.py and
+// What is done with a driver's scores and head pose before they move the avatar, as invertavatar/tracking/retargeting.py and
 // smoothing.py do it: relative to a neutral, cut to the range that the head model knows, smoothed, mirrored.
 // A pose is {scores: [52], quaternion: [x, y, z, w]}.
 

@@ -1,4 +1,4 @@
-// The head pose of tracked landmarks, as invertavatar/face/pose.py and crop.py have it: scaled Procrustes against a mean
+// The head pose of tracked landmarks, as invertavatar/head/pose.py and crop.py have it: scaled Procrustes against a mean
 // head on points that expressions do not move. Head space: x to the picture's right, y up, z out of the face.
 // Quaternions are [x, y, z, w].
 

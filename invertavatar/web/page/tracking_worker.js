@@ -1,5 +1,5 @@
 // The face tracker, beside the page's own thread: pictures in, scores and head pose out. It works as
-// invertavatar/face/tracker.py does: a face is looked for in the whole picture, then followed in upright close-ups of one
+// invertavatar/tracking/tracker.py does: a face is looked for in the whole picture, then followed in upright close-ups of one
 // size, so that scores do not depend on how the picture is framed.
 
 import { backFrom, fitPose, framing } from "./pose.js";

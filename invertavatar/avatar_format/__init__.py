@@ -1,0 +1,1 @@
+"""How an avatar lies in files and in memory, and what is checked when one is read."""

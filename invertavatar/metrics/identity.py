@@ -1,0 +1,112 @@
+"""SFace (Zhong et al. 2021) with gradients: whether two pictures show the same person, as the identity loss asks.
+
+Shapes: B batch, V 478 landmarks, H W picture.
+
+The weights are those of OpenCV's model zoo (`face_recognition_sface`, Apache-2.0), read from the file that the metric
+uses too: see `paper.FaceRecognizer`.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InvertAvatarError
+from .auxiliary import find_auxiliary
+
+VARIABLE, FILE_NAME = "INVERTAVATAR_SFACE", "face_recognition_sface_2021dec.onnx"
+CURE = "Get it from the model zoo of OpenCV (face_recognition_sface, Apache-2.0)."
+# A MobileNet: after the first convolution pairs of a depthwise one, with its stride, and one of a single pixel.
+PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+CROP_SIZE = 112
+# Where an upright face has its eyes (the person's right one first), nose tip and mouth corners, pixels of the crop.
+TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+RIGHT_EYE, LEFT_EYE, NOSE_TIP, MOUTH_CORNERS = (33, 133), (362, 263), 1, (61, 291)  # landmarks
+
+
+class SFace(nn.Sequential):
+    """Face recognition; its weights are fixed, gradients reach the pictures."""
+
+    def __init__(self):
+        layers, inward = [*_block(3, 32, 3)], 32
+        for outward, stride in PAIRS:
+            layers += _block(inward, inward, 3, stride, inward) + _block(inward, outward, 1)
+            inward = outward
+        layers += [nn.BatchNorm2d(inward, 2e-5), nn.Flatten(), nn.Linear(inward * 49, 128), nn.BatchNorm1d(128, 2e-5)]
+        super().__init__(*layers)
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def from_file(cls, path: str | Path | None = None) -> "SFace":
+        """Read the weights, which takes the package onnx.
+
+        Args:
+            path: `face_recognition_sface_2021dec.onnx`; by default that of the environment variable INVERTAVATAR_SFACE,
+                else of `../shared/models` beside the repository.
+
+        Raises:
+            InvertAvatarError: There is no such file, it is no such network, or onnx is not installed.
+        """
+        path = find_auxiliary(path, VARIABLE, FILE_NAME, CURE)
+        try:
+            import onnx
+            from google.protobuf.message import DecodeError  # which onnx is built on
+        except ImportError as error:
+            raise InvertAvatarError("The identity loss reads its network with onnx: pip install onnx.") from error
+        try:
+            graph = onnx.load(path).graph
+            weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+            held = [[weights[name] for name in node.input if name in weights] for node in graph.node]
+            network = cls()
+            layers = [layer for layer in network if not isinstance(layer, nn.Flatten)]
+            # The file's first two nodes bring pixels to about -1..1.
+            for layer, tensors in zip(layers, [tensors for tensors in held[2:] if tensors], strict=True):
+                state = [name for name in layer.state_dict() if name != "num_batches_tracked"]
+                for name, tensor in zip(state, tensors, strict=True):
+                    target = getattr(layer, name).data
+                    target.copy_(torch.from_numpy(tensor.copy()).view_as(target))
+        except (DecodeError, ValueError, RuntimeError) as error:
+            raise InvertAvatarError(f"{path} is not the network SFace. {CURE}") from error
+        return network
+
+    def train(self, mode: bool = True) -> "SFace":
+        """It never learns: statistics and all stay as they are."""
+        return super().train(False)
+
+    def embed(self, picture: Tensor, landmarks: Tensor) -> Tensor:
+        """Identities [B, 128] of length 1.
+
+        Args:
+            picture: [B, 3, H, W] RGB in -1..1.
+            landmarks: [B, V, 2] x right, y down in -1..1 over the picture.
+        """
+        return F.normalize(self(aligned(picture, landmarks).clamp(-1, 1) * (127.5 / 128)), dim=1)
+
+
+def aligned(picture: Tensor, landmarks: Tensor) -> Tensor:
+    """The face upright, where recognition looks for it: [B, 3, 112, 112].
+
+    Args:
+        picture: [B, 3, H, W].
+        landmarks: [B, V, 2] x right, y down in -1..1 over the picture.
+    """
+    eyes = [landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE, LEFT_EYE)]
+    points = torch.stack([*eyes, *(landmarks[:, i] for i in (NOSE_TIP, *MOUTH_CORNERS))], 1)  # [B, 5, 2]
+    template = (points.new_tensor(TEMPLATE) + 0.5) * (2 / CROP_SIZE) - 1
+    # The similarity that carries the template to the points: in the complex plane its factor is a quotient.
+    x, y = (template - template.mean(0)).unbind(-1)
+    u, v = (points - points.mean(1, keepdim=True)).unbind(-1)
+    scale = x.square().sum() + y.square().sum()
+    real, imaginary = (x * u + y * v).sum(1) / scale, (x * v - y * u).sum(1) / scale
+    turn = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], 1)  # [B, 2, 2]
+    offset = points.mean(1) - turn @ template.mean(0)
+    theta = torch.cat([turn, offset[..., None]], -1)
+    grid = F.affine_grid(theta, (len(picture), 3, CROP_SIZE, CROP_SIZE), align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+
+
+def _block(inward: int, outward: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(inward, outward, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [convolution, nn.BatchNorm2d(outward, 1e-3), nn.PReLU(outward)]

@@ -1,0 +1,1 @@
+"""Triangles to pixels, by each backend; it knows nothing of heads."""

@@ -1,0 +1,81 @@
+"""What moves the frames of an avatar, as tensors on its device: nothing has to be sent there from frame to frame.
+
+Shapes: T driving frames, B of them at a time, K photos or coefficients.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..head.head_model import JOINTS, bent_neck
+from ..tracking.motion import Motion
+from .background import shifts
+
+# Pixels at a time on CUDA, where a frame alone leaves most of a GPU idle: 16 frames of 512 px take some 3 GB.
+CUDA_PIXELS, MOST_FRAMES = 16 * 512**2, 64
+
+
+class Drive(NamedTuple):
+    """The motion of frames, and how they are seen."""
+
+    expression: Tensor  # [T, 52]
+    residual: Tensor  # [T, K]
+    rotation: Tensor  # [T, 3, 3] head -> camera
+    turn: Tensor  # [T, 3, 3] the head's rotation relative to the body
+    blend: Tensor | None = None  # [T, K] how much each photo counts, see `DrivenHead`
+    posture: Tensor | None = None  # [T, 12] likewise
+    shifts: Tensor | None = None  # [T, 2, 3] see `background.shifts`
+    stay: Tensor | None = None  # [T, 2] from `standing`
+
+    def batch(self, start: int, size: int) -> "Drive":
+        """`size` frames from `start` on; beyond the end the last one is repeated."""
+        rows = [None if x is None else x[start : start + size] for x in self]
+        lacking = size - len(rows[0])
+        if not lacking:
+            return Drive(*rows)
+        return Drive(*(None if x is None else torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])]) for x in rows))
+
+
+def drive(motion: Motion, view: Tensor, blend: Tensor | None, device: torch.device) -> Drive:
+    """A motion seen from `view` [3, 3], or [T, 3, 3], by which all of the person is turned."""
+    turn = motion.rotation.to(device)
+    moved = shifts(motion)
+    return Drive(
+        expression=motion.expression.to(device),
+        residual=motion.residual.to(device),
+        rotation=view.to(device) @ turn,
+        turn=turn,
+        blend=blend,
+        posture=posture_of(motion, device),
+        shifts=None if moved is None else moved.to(device),
+    )
+
+
+def standing(joints: Tensor, turn: Tensor, view: Tensor, rest: Tensor) -> Tensor:
+    """How far frames have to be moved for the body to stay where it is at rest, and the head to move upon it: [T, 2], x
+    right and y DOWN, in head units.
+
+    Args:
+        joints: [J, 3] of the person.
+        turn: [T, 3, 3] the head's rotation relative to the body.
+        view: [3, 3] or [T, 3, 3], by which all of the person is turned.
+        rest: [1, 3, 3] the head's rotation at rest.
+    """
+
+    turns = torch.cat([rest.to(turn), turn])
+    body = turns @ bent_neck(joints, turns)[1][:, JOINTS.index("torso"), :, None]  # before the person is turned
+    x, y, _ = (view.to(turn) @ (body[:1] - body[1:]))[..., 0].unbind(-1)
+    return torch.stack([x, -y], -1)
+
+
+def posture_of(motion: Motion, device: torch.device) -> Tensor | None:
+    """[T, 12], or None where nothing is known of it."""
+    return motion.posture.to(device) if motion.posture.shape[1] else None
+
+
+def frames_at_a_time(device: torch.device, height: int) -> int:
+    """How many frames of `height` pixels to render at a time on a device, where nobody says."""
+    if device.type != "cuda":
+        return 1
+    return max(1, min(MOST_FRAMES, CUDA_PIXELS // height**2))

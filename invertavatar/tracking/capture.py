@@ -1,0 +1,92 @@
+"""Performance capture: tracked frames of a driver -> a `Motion` free of the driver's identity.
+
+Shapes: T frames, L 478 landmarks, K residual axes.
+"""
+
+import logging
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import NoFaceError
+from ..head.head_model import HeadModel
+from ..head.rest_pose import LARGEST_POSTURE
+from . import smoothing
+from .motion import Motion, hold_missing
+from .tracker import Track
+
+logger = logging.getLogger(__name__)
+
+STEADINESS = 0.3  # of the posture, on `smooth_motion`'s scale: hair shall not tremble with what is read from each frame
+
+
+def capture(
+    tracks: Iterable[Track | None], head_model: HeadModel, fps: Fraction | float = 25, name: str = "the driving video"
+) -> Motion:
+    """The motion in a sequence of tracks of one person.
+
+    The driver's neutral face is found over all frames; what remains of a frame beyond it and the expression axes is the
+    residual. Frames without a face hold the last pose and have `found` False. Tracks are taken as they come and not
+    kept: a few hundred numbers a frame remain.
+
+    Args:
+        tracks: T of them, None where there is no face.
+        head_model: For the neutral face and the residual axes.
+        fps: Frames per second.
+        name: What messages call the driver.
+
+    Raises:
+        NoFaceError: No frame shows a face.
+    """
+    device, mean = head_model.mean.device, head_model.landmarks(head_model.mean)
+    found, frames, rest_sum = [], [], torch.zeros_like(mean)
+    for track in tracks:
+        found.append(track is not None)
+        if track is not None:
+            landmarks, rotation = (torch.from_numpy(x).to(device)[None] for x in (track.vertices, track.rotation))
+            landmarks = head_model.unbiased(landmarks, rotation)
+            expression = torch.from_numpy(track.expression).to(device)[None]
+            rest_sum += head_model.at_rest(landmarks, expression)[0]
+            residual = head_model.residual(landmarks, mean, expression)[0].cpu()
+            posture = np.zeros(0, np.float32) if track.posture is None else track.posture
+            frames.append((track.rotation, track.expression, residual, posture, track.centre, track.scale))
+    if not frames:
+        raise NoFaceError(f"No face found in any frame of {name}. Use one where the face is larger than 64 px.")
+    if len(frames) < len(found):
+        logger.warning(
+            "%d of %d frames of %s show no face; the last pose is held.", len(found) - len(frames), len(found), name
+        )
+    columns = (torch.from_numpy(np.stack(x)) for x in zip(*frames, strict=True))
+    rotation, expression, residual, posture, centre, scale = columns
+    # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
+    neutral = head_model.neutral_landmarks(rest_sum[None], rest_sum.new_tensor([len(frames)]))
+    residual = residual - head_model.residual(neutral, mean, torch.zeros_like(expression[:1]).to(device)).cpu()
+    middle = scale.median()
+    seen = torch.tensor(found)
+
+    def placed(values: Tensor, blank: Tensor | float) -> Tensor:
+        field = torch.as_tensor(blank, dtype=torch.float32).expand(len(found), *values.shape[1:]).clone()
+        field[seen] = values.float()
+        return field
+
+    return hold_missing(
+        Motion(
+            rotation=placed(rotation, torch.eye(3)),
+            expression=placed(expression, 0.0),
+            residual=placed(residual, 0.0),
+            residual_region=head_model.residual_region,
+            posture=_steadied(placed(posture, 0.0), seen, fps),
+            translation=placed((centre - centre.median(0).values) / middle, 0.0),
+            scale=placed(scale / middle, 1.0),
+            found=seen,
+            fps=fps,
+        )
+    )
+
+
+def _steadied(posture: Tensor, found: Tensor, fps: Fraction | float) -> np.ndarray:
+    largest = np.array(LARGEST_POSTURE)[: posture.shape[1]]
+    return smoothing.smooth_vectors(posture.numpy(), found.numpy(), float(fps), STEADINESS, largest)

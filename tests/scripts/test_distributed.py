@@ -1,0 +1,84 @@
+"""Several processes at one video."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from invertavatar.scripts import cli, console
+from invertavatar.scripts.distributed import Team, gathered
+from invertavatar.tracking.motion import Motion
+
+ROOT = Path(__file__).resolve().parents[2]
+FRAMES = np.arange(7 * 4 * 4 * 3, dtype=np.uint8).reshape(7, 4, 4, 3)
+
+
+@pytest.fixture
+def member(monkeypatch, tmp_path):
+    """`member(rank, size)`: a process of a team that never has to wait."""
+    monkeypatch.setattr(Team, "wait", lambda self: None)
+
+    def make(rank, size):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(size))
+        return Team(tmp_path)
+
+    return make
+
+
+def test_alone_a_process_is_a_team_of_one_and_leaves_nothing_behind(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with gathered("cpu") as team:
+        assert team.leads
+        assert team.folder is None
+        assert team.share("x", lambda: 5, None, None) == 5
+        np.testing.assert_array_equal(list(team.render("frames", lambda part: iter(FRAMES[part]), 7)), FRAMES)
+
+
+@pytest.mark.parametrize("size", [2, 3, 9])
+def test_each_frame_is_rendered_once_and_the_first_process_gets_all_in_order(member, size):
+    rendered = []
+
+    def stream(part):
+        for k in range(7)[part]:
+            rendered.append(k)
+            yield FRAMES[k]
+
+    for rank in reversed(range(1, size)):
+        assert list(member(rank, size).render("frames", stream, 7)) == []
+    lead = member(0, size)
+    np.testing.assert_array_equal(list(lead.render("frames", stream, 7)), FRAMES)
+    assert sorted(rendered) == list(range(7))
+    assert list((lead.folder / "frames").iterdir()) == []
+
+
+def test_only_the_first_process_makes_what_all_need(member):
+    made = []
+
+    def shared(team):
+        return team.share("note", lambda: made.append(1) or "note", lambda v, path: path.write_text(v), Path.read_text)
+
+    assert [shared(member(rank, 3)) for rank in range(3)] == ["note"] * 3
+    assert made == [1]
+
+
+def test_two_processes_write_the_same_file_as_one(tiny_pipeline, tiny_avatar, tmp_path, monkeypatch):
+    tiny_pipeline.save_pretrained(tmp_path / "model")
+    tiny_avatar.save_pretrained(tmp_path / "me")
+    Motion.from_sliders([{"time": 0}, {"time": 0.16, "jawOpen": 0.8, "yaw": 20}]).save(tmp_path / "nod.safetensors")
+    monkeypatch.chdir(tmp_path)
+    options = ["--avatar", "me", "-d", "nod.safetensors", "--model", "model", "--size", "64", "--device", "cpu", "-q"]
+    options += ["--smooth", "0.5"]
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit, match="0"):
+        console.run(cli.app, ["animate", *options, "-o", "one.mp4"])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command = [*launch, ROOT / "scripts" / "animate.py", *options, "-o", "two.mp4"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
