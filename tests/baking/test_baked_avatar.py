@@ -6,18 +6,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.rendering.test_rigged_mesh import validator_reports
 
-from invertavatar.baking.bake.bust import lowest_edge
-from invertavatar.baking.bake.gltf_reader import read_glb
-from invertavatar.baking.bake.hair import veiled
 from invertavatar.baking.baked_avatar import BakedAvatar
+from invertavatar.baking.bust import lowest_edge
+from invertavatar.baking.gltf_reader import read_glb
+from invertavatar.baking.hair import veiled
 from invertavatar.camera import Camera, rotation_from_angles
 from invertavatar.errors import InvertAvatarError, MediaError
 from invertavatar.head.driven_head import driven_head
 from invertavatar.raster.rasterizer import rasterize
 from invertavatar.tracking.motion import Motion
 from invertavatar.tracking.retargeting import named_scores
+from tests.baking.test_rigged_mesh import validator_reports
 
 SIZE = 128
 
