@@ -323,7 +323,7 @@ class ReconstructionStage(Stage):
         goal, head = (type(x)(*(None if y is None else y[first] for y in x)) for x in (goal, head))
         drawn = self._reconstruction.coarse(ws, head, goal.picture.shape[-1])
         terms = self._compare(drawn, goal, landmarks[first])
-        return sum(terms[name] for name in ("l1", "lpips", "matte", "face"))
+        return sum(terms[name] for name in ("l1", "lpips", "matte", "face") if name in terms)
 
     def _across(self, state: Inversion, features: CanonicalFeatures, photo: View, episode: Episode) -> Tensor:
         """Whether people moved by one another are still themselves: each takes the first target's pose and movement of
