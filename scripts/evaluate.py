@@ -38,6 +38,7 @@ class Protocol(StrEnum):
     ABLATIONS = "ablations"
     TURNED = "turned"
     BAKED = "baked"
+    PARTS = "parts"
     SYNTHETIC = "synthetic"
 
 
@@ -97,6 +98,7 @@ def evaluate(
     with error_sentences(debug, quiet):
         from invertavatar import FaceTracker
         from invertavatar.evaluation.clips import find_clips, load_clips
+        from invertavatar.evaluation.parts import parts
         from invertavatar.evaluation.protocols import Evaluation, Judge
         from invertavatar.evaluation.report import markdown, write_report
         from invertavatar.evaluation.synthetic import synthetic
@@ -129,6 +131,7 @@ def evaluate(
                 Protocol.ABLATIONS: evaluation.ablations,
                 Protocol.TURNED: partial(turned, evaluation),
                 Protocol.BAKED: partial(turned, evaluation, baked=True),
+                Protocol.PARTS: partial(parts, evaluation),
             }
             people = len({clip.person for clip in clips})
             what = {"clips": len(clips), "people": people, "test frames of a clip": frames}

@@ -36,6 +36,7 @@ TITLES = {
     "turned": ("By the angle between photo and frame, one photo", "degrees"),
     "synthetic": ("Drawn people, by the angle between photo and frame, one photo", "degrees"),
     "baked": ("The same of baked avatars", "degrees"),
+    "parts": ("Learned parts silenced in the same weights, one photo", "without"),
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,
