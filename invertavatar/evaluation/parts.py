@@ -1,7 +1,7 @@
 """The protocol `parts`: what each learned part is worth, in the weights as they are.
 
-Avatars of one photo, the photos and pairs of the protocol `turned`, rendered whole and with one part silenced. Nothing is
-trained anew: other parts may have learned to rely on the one that is missing.
+Avatars of one photo, the photos and pairs of the protocol `turned`, rendered whole and with one part silenced. Nothing
+is trained anew: other parts may have learned to rely on the one that is missing.
 """
 
 from collections import defaultdict
@@ -79,9 +79,7 @@ def silenced(pipe: "InvertAvatarPipeline", portrait: Portrait) -> dict[str, Avat
         "w+": pipe.add_portrait(average_person, portrait),
         "E_tex": replace(whole, texture_state=_zero(whole.texture_state)),
         "E_tri": replace(whole, triplane_state=_zero(whole.triplane_state)),
-        "all but w+": replace(
-            whole, texture_state=FusionState([], 0), triplane_state=FusionState([], 0), views=None
-        ),
+        "all but w+": replace(average_person, ws=whole.ws, shape=whole.shape, displacement=whole.displacement),
     }
 
 
