@@ -63,9 +63,9 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
         if seed >= moved:
             continue
         sides = [_rendered(pipe, person, yaw) for yaw in (-TURN, TURN)]
-        picture, akd = _reenacted(pipe, person, shards, int(photos[seed % len(photos)]), judge)
         seen = [judge.look(side).identity for side in sides]
         alike = [metrics.csim(front.identity, x) for x in seen if x is not None and front.identity is not None]
+        picture, akd = _reenacted(pipe, person, shards, int(photos[seed % len(photos)]), judge)
         rows.append(({"turned": float(np.mean(alike))} if alike else {}) | akd)
         if seed < SHOWN:
             outcome.sheet.append((f"seed {seed}", [fronts[-1], *sides, picture]))
