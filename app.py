@@ -331,7 +331,7 @@ def slide(ticket, settled, show, background, together, turn_body, *values):
 
 
 def prepare(ticket):
-    """The baked avatar of whoever opens the tab, so that sliders are answered at once."""
+    """The baked avatar of whoever opens the tab, so that sliders and previews are answered at once."""
     if ticket is not None:
         model.baked(VISITORS.person(ticket).avatar)
 
@@ -380,8 +380,8 @@ def build() -> gr.Blocks:
         who = gr.HTML(banner(None))
         with gr.Tab("Avatar"):
             changes, photos = avatar_tab(ticket, who)
-        with gr.Tab("Animate"):
-            animate_tab(ticket, photos)
+        with gr.Tab("Animate") as tab:
+            animate_tab(ticket, photos, tab)
         with gr.Tab("Explore") as tab:
             explore_tab(ticket, changes, tab)
         with gr.Tab("Live"):
@@ -492,7 +492,7 @@ def example_person(event: gr.SelectData):
     return [str(EXAMPLES / f"{EXAMPLE_PEOPLE[event.index]}_{number}.jpg") for number in range(1, 5)]
 
 
-def animate_tab(ticket: gr.State, photos: gr.Gallery) -> None:
+def animate_tab(ticket: gr.State, photos: gr.Gallery, tab: gr.Tab) -> None:
     """Drivers in, films out."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
@@ -617,6 +617,7 @@ def animate_tab(ticket: gr.State, photos: gr.Gallery) -> None:
     inputs += [neutral_frame, sound, speech, framing, into_photo, into, photos, head_motion]
     job = listen(start.click, animate, inputs, [preview, note, results, files], **HEAVY)
     listen(stop.click, cancel, None, [preview, note], cancels=[job], queue=False)
+    listen(tab.select, prepare, ticket, None, **HEAVY, **OWN)
     for clip, name in zip(clips, EXAMPLE_CLIPS, strict=True):
         file = [str(EXAMPLES / f"{name}.mp4")]
         clip.click(lambda file=file: file, None, drivers, api_name=f"example_{name}", **OWN)

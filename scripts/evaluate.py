@@ -38,10 +38,14 @@ class Protocol(StrEnum):
     ABLATIONS = "ablations"
     TURNED = "turned"
     BAKED = "baked"
+    PARTS = "parts"
     SYNTHETIC = "synthetic"
+    SAMPLES = "samples"
 
 
-OF_CLIPS = [protocol for protocol in Protocol if protocol != Protocol.SYNTHETIC]
+MOVED = 100  # samples that are turned and moved at most
+OF_SHARDS = {Protocol.SYNTHETIC, Protocol.SAMPLES}
+OF_CLIPS = [protocol for protocol in Protocol if protocol not in OF_SHARDS]
 
 
 class SpreadingCommand(TyperCommand):
@@ -63,7 +67,8 @@ class SpreadingCommand(TyperCommand):
 
 def evaluate(
     data: Annotated[
-        Path, typer.Option(help="Folder of clips of one person each; its index.json is heeded. synthetic: of shards.")
+        Path,
+        typer.Option(help="Folder of clips of one person each, with an index.json; of shards for the last two."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, metrics.md and sheets.")],
     protocol: Annotated[list[Protocol], typer.Option(help="What to measure; all of clips by default.")] = OF_CLIPS,
@@ -71,6 +76,7 @@ def evaluate(
     frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned, baked have 14.")] = 10,
     only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first so many clips only.")] = None,
+    people: Annotated[int, typer.Option(min=2, help="samples: how many people are drawn, and photos compared.")] = 500,
     lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
     sface: Annotated[
         Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
@@ -82,23 +88,26 @@ def evaluate(
 ) -> None:
     """Measure how well a model makes and moves avatars of people in video clips.
 
-    `synthetic` measures on drawn people, whose shards scripts/make_synthetic_heads.py makes.
+    `synthetic` measures on drawn people, whose shards scripts/make_synthetic_heads.py makes; `samples` compares people
+    of the prior with photos in shards of scripts/prepare_dataset.py.
 
     Example: python scripts/evaluate.py --data clips --output outputs/evaluation --photos 1 2 4 8 --frames 5
     """
     check_inputs([data])
     if not data.is_dir():
         raise typer.TyperException(f"{data} is no folder; give the folder that holds the clips or shards.")
-    drawn = Protocol.SYNTHETIC in protocol
-    if drawn and len(set(protocol)) > 1:
-        raise typer.TyperException("synthetic wants a folder of shards and the others one of clips: run it by itself.")
+    of_shards = OF_SHARDS & set(protocol)
+    if of_shards and len(set(protocol)) > 1:
+        raise typer.TyperException(f"{min(of_shards)} wants a folder of shards of its own: run it by itself.")
     check_outputs([output / "metrics.json"], [], overwrite=True)
 
     with error_sentences(debug, quiet):
         from invertavatar import FaceTracker
         from invertavatar.evaluation.clips import find_clips, load_clips
+        from invertavatar.evaluation.parts import parts
         from invertavatar.evaluation.protocols import Evaluation, Judge
         from invertavatar.evaluation.report import markdown, write_report
+        from invertavatar.evaluation.samples import samples
         from invertavatar.evaluation.synthetic import synthetic
         from invertavatar.evaluation.turned import turned
         from invertavatar.metrics.paper import FaceRecognizer
@@ -106,14 +115,19 @@ def evaluate(
         from invertavatar.training.shards import Shards
 
         started = time.perf_counter()
-        if drawn:
-            shards, perceptual = Shards([data]), LPIPS.from_file(lpips)
+        perceptual = LPIPS.from_file(lpips)
+        if of_shards:
+            shards = Shards([data])
             pipe = load_pipeline(model, device, quiet)
-            measures = {Protocol.SYNTHETIC: partial(synthetic, pipe, shards, perceptual.to(pipe.device))}
             what = {"people": len(shards.people), "pictures": len(shards)}
+            perceptual = perceptual.to(pipe.device)
+            measures = {Protocol.SYNTHETIC: partial(synthetic, pipe, shards, perceptual)}
+            if Protocol.SAMPLES in of_shards:
+                judge = Judge(pipe.face_tracker or FaceTracker.from_pretrained(), perceptual, FaceRecognizer(sface))
+                measures[Protocol.SAMPLES] = partial(samples, pipe, shards, judge, people, min(people, MOVED))
         else:
             paths = find_clips(data, only)[:limit]
-            perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
+            recognizer = FaceRecognizer(sface)
             pipe = load_pipeline(model, device, quiet)
             tracker = pipe.face_tracker or FaceTracker.from_pretrained()
             progress = pipe.progress_bar(paths)
@@ -129,9 +143,13 @@ def evaluate(
                 Protocol.ABLATIONS: evaluation.ablations,
                 Protocol.TURNED: partial(turned, evaluation),
                 Protocol.BAKED: partial(turned, evaluation, baked=True),
+                Protocol.PARTS: partial(parts, evaluation),
             }
-            people = len({clip.person for clip in clips})
-            what = {"clips": len(clips), "people": people, "test frames of a clip": frames}
+            what = {
+                "clips": len(clips),
+                "people": len({clip.person for clip in clips}),
+                "test frames of a clip": frames,
+            }
         outcomes = {}
         for name in dict.fromkeys(protocol):
             outcomes[str(name)] = measures[name]()

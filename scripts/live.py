@@ -86,6 +86,7 @@ def live(
         if sent_to:
             closing.callback(sent_to.close)
         render = renderer_of(avatar, renderer, size, background, texture_size, model, device, quiet)
+        render(render.rest)  # a first frame may take seconds, in which no picture shall be dropped
         kept_in = Recording(record, source.fps) if record else None
         if kept_in:
             closing.push(lambda kind, *_: kept_in.close(fine=kind is None or kind is KeyboardInterrupt))

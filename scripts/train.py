@@ -18,6 +18,7 @@ if not __package__:  # run as a file: the repository may not be installed
 import invertavatar
 from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
+VALIDATION_PEOPLE = 128  # at most, in large batches
 SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
 StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "posture", "compositor", "joint"])
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
@@ -39,6 +40,9 @@ def train(
     anneal: Annotated[
         int, typer.Option(min=0, help="Lower the learning rate to 0 over so many steps before --steps.")
     ] = 0,
+    anneal_minutes: Annotated[
+        float, typer.Option(min=0, help="Lower the learning rate to 0 over so many minutes before --minutes are over.")
+    ] = 0.0,
     batch_size: Annotated[int, typer.Option(min=1, help="People in a step, for each GPU.")] = 4,
     learning_rate: Annotated[
         float | None, typer.Option(help="Of the networks; the stage's own by default.", show_default=False)
@@ -119,9 +123,21 @@ def train(
         settings = replace(settings, weights=replace(settings.weights, identity=identity, across=across))
         if not perceptual:
             settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))
+        if anneal_minutes and minutes is None:
+            raise typer.TyperException("--anneal-minutes counts back from the last minute: give --minutes too.")
         if anneal and steps is None:
             raise typer.TyperException("--anneal counts back from the last step: give --steps too.")
-        run_settings = RunSettings(output, steps, minutes, interval, anneal=anneal, workers=workers, seed=seed)
+        run_settings = RunSettings(
+            output,
+            steps,
+            minutes,
+            interval,
+            anneal=anneal,
+            anneal_minutes=anneal_minutes,
+            workers=workers,
+            validation_steps=min(4, max(1, VALIDATION_PEOPLE // batch_size)),
+            seed=seed,
+        )
         data = Shards(shards)
         if stage == "prior" and prior_mode == "fit":
             fit_prior(networks, data, batch_size, run_settings)

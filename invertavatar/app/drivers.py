@@ -40,13 +40,13 @@ class Driver(NamedTuple):
 def read_driver(
     path: str, recorder: Recorder, longest: float, first: float = 0.3, neutral_frame: str | None = None
 ) -> Generator[Report, None, Driver]:
-    """Read a driver; returns it and yields reports meanwhile, one of them with the motion of its first moment.
+    """Read a driver; returns it and yields reports meanwhile, those of a video with its motion as far as it is read.
 
     Args:
         path: A video, a photo, a saved motion or a table of ARKit scores.
         recorder: On the CPU.
         longest: Seconds that a driver may last.
-        first: Seconds of a video in which a face has been seen, after which its first motion is reported.
+        first: Seconds of a video in which a face has been seen, after which its motion is reported.
         neutral_frame: The frame of the file that is neutral, by its number or its time.
 
     Raises:
@@ -64,19 +64,20 @@ def read_driver(
     info = probe(path)
     _check_length(name, info.duration, longest)
     yield Report("looking at the first frame", 0)
-    tracks, seen, told = [], 0, time.perf_counter()
+    tracks, begin, told = [], [], time.perf_counter()
     with VideoReader(path, fps=min(info.fps, Fraction(MAX_RATE))) as video:
         total = video.num_frames
         enough = math.ceil(min(total, first * video.fps))
         for track in recorder.detect_video(itertools.islice(video, total), float(video.fps), name=name):
             tracks.append(track)
-            seen += track is not None
-            if track is not None and seen == enough:
-                motion = capture(filter(None, tracks), recorder.head_model, video.fps, name)
-                yield Report("tracking", len(tracks) / total, motion=motion)
-            if time.perf_counter() - told > NEWS:
-                told = time.perf_counter()
-                yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total)
+            complete = track is not None and len(begin) == enough - 1
+            if track is not None and len(begin) < enough:
+                begin.append(track)
+            if complete or time.perf_counter() - told > NEWS:
+                told, motion = time.perf_counter(), None
+                if track is not None and len(begin) == enough:
+                    motion = capture([*begin, track], recorder.head_model, video.fps, name)
+                yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total, motion=motion)
         motion = capture(tracks, recorder.head_model, video.fps, name)
     if neutral_frame is not None:  # counted in the file's frames, of which some may be left out
         motion = motion.with_neutral_frame(int(check_neutral_frame(neutral_frame, info.fps) * video.fps / info.fps))

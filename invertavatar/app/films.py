@@ -65,13 +65,13 @@ def animate(
     Raises:
         InvertAvatarError: The driver or an option cannot be used.
     """
-    stem = folder / Path(source).stem[:LONGEST_STEM]
+    stem, preview = folder / Path(source).stem[:LONGEST_STEM], Preview(person, options)
     if speech == source:
         driver = Driver((yield from drivers.read_speech(speech, head_motion=head_motion)))
     else:
         reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS, neutral_frame))
         for report in reading:
-            yield report if report.motion is None else report._replace(frame=_preview(person, report.motion, options))
+            yield report if report.motion is None else report._replace(frame=preview.of(report.motion))
         driver = reading.result
     if speech and speech != source:
         voice = yield from drivers.read_speech(speech, driver.motion.fps, head_motion)
@@ -81,6 +81,8 @@ def animate(
     if speech and options["relative_motion"]:
         motion = over_photo(motion, person.avatar.rest)
     sound = sound or speech
+    if preview.head is not None:
+        yield Report("rendering", 0, preview.of(motion, 0))
     frames = _rendered(person, motion, options)
     if beside:
         frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
@@ -159,20 +161,52 @@ def opaque(frame: np.ndarray) -> np.ndarray:
     return over_grey(frame) if frame.shape[2] == 4 else frame
 
 
-def _preview(person: Person, motion: Motion, options: dict) -> np.ndarray | None:
-    """The first frame in small, or None: whatever keeps it from being shown, the film may still be made."""
-    small = options | {"height": min(options["height"], PREVIEW_SIZE), "frames": slice(1), "into": None}
-    try:
-        return next(_rendered(person, motion, small))
-    except Exception:
-        logger.warning("There is no preview of this film.", exc_info=True)
-        return None
+class Preview:
+    """What is seen of a film before its frames are there: the baked avatar where there is one, which moves while its
+    driver is still read, else one full frame in small.
+
+    Args:
+        person: Whose film it is.
+        options: See `animate`.
+    """
+
+    def __init__(self, person: Person, options: dict):
+        self.person, self.options, self.shown = person, options, False
+        as_photos = options.get("framing", "photo") == "photo"  # a baked avatar knows no other frame
+        self.head = model.baked_already(person.avatar) if as_photos else None
+
+    def of(self, motion: Motion, frame: int = -1) -> np.ndarray | None:
+        """[S, S, C] uint8 of a frame of a motion, or None: whatever keeps it from being shown, the film may be made."""
+        frame %= motion.num_frames
+        options = self.options | {"frames": slice(frame, frame + 1), "into": None}
+        if self.shown and self.head is None:
+            return None
+        self.shown = True
+        try:
+            if self.head is not None:
+                return next(self.head.render(motion, **_fast(motion, options)))
+            return next(_rendered(self.person, motion, options | {"height": min(options["height"], PREVIEW_SIZE)}))
+        except Exception:
+            logger.warning("There is no preview of this film.", exc_info=True)
+            return None
 
 
 def _rendered(person: Person, motion: Motion, options: dict) -> Iterator[np.ndarray]:
+    return model.frames(person.avatar, motion, **options | {"relative_motion": _relative(motion, options)})
+
+
+def _relative(motion: Motion, options: dict) -> bool:
     # One frame has no neutral of its own: a face in a photo is taken as it is.
-    relative = options["relative_motion"] and (motion.num_frames > 1 or motion.known_neutral is not None)
-    return model.frames(person.avatar, motion, **options | {"relative_motion": relative})
+    return options["relative_motion"] and (motion.num_frames > 1 or motion.known_neutral is not None)
+
+
+def _fast(motion: Motion, options: dict) -> dict:
+    """Those of the options that a baked avatar knows of, as it calls them."""
+    known = {
+        name: options[name] for name in ("animation_region", "motion_scale", "smooth", "frames") if name in options
+    }
+    wanted = {"size": options["height"], "background": options["background"]}
+    return known | wanted | {"relative_motion": _relative(motion, options)}
 
 
 def _as_long_as(film: str, motion: Motion) -> Motion:

@@ -19,7 +19,7 @@ class Report(NamedTuple):
     text: str
     share: float  # 0..1
     frame: np.ndarray | None = None  # [S, S, C] uint8, the latest
-    motion: Motion | None = None  # of a driver as far as it has been read, once enough of it is
+    motion: Motion | None = None  # of a driver's first moment and of the frame that was read last
 
 
 class Job(Generic[Result]):

@@ -21,7 +21,7 @@ from ..camera import Camera, angles_from_rotation, rotation_from_angles
 from ..errors import InvertAvatarError, MediaError
 from ..head.arkit import ARKIT_NAMES
 from ..head.head_model import JOINTS, bent_neck, bias_terms, capped
-from ..head.rest_pose import displacement
+from ..head.rest_pose import POSTURE_NAMES, displacement
 from ..head.skinning import skinned
 from ..rendering.background import resolve_background
 from ..rendering.drive import standing
@@ -35,6 +35,8 @@ from .smooth_bias import field
 from .texturing import even_light
 
 LIDS = 0.004  # head units by which a blink moves what is lid
+SMALLEST = 128  # side of a texture, a power of two
+BIAS_TERMS = 7  # of `head_model.bias_terms`
 CLEARANCE = 1.02  # radii of an eyeball that lids stay away from its middle
 EXTRAS = "invertavatar"  # under which a file holds what a mesh does not
 
@@ -100,6 +102,9 @@ class BakedAvatar:
             mesh = read.mesh(float(extras["unit"]))
             light, most = np.array(extras["light"], np.float32), float(extras["most"])
             window, slack = (Window(*map(float, extras[name])) for name in ("window", "slack"))
+            side = len(mesh.texture)
+            if mesh.texture.shape[1] != side or side < SMALLEST or side & (side - 1):
+                raise ValueError
             if light.shape != (3,) or tuple(mesh.joint_names) != JOINTS or tuple(mesh.morphs) != ARKIT_NAMES:
                 raise ValueError
             further = {"window": window, "slack": slack}
@@ -125,6 +130,7 @@ class BakedAvatar:
         field_of_view: float | None = None,
         zoom: float = 1.0,
         framing: str = "photo",
+        frames: slice = slice(None),
         **retargeting,
     ) -> Iterator[np.ndarray]:
         """Draw frame after frame of a motion, as `InvertAvatarPipeline.animate_stream` does.
@@ -139,6 +145,7 @@ class BakedAvatar:
             field_of_view: Degrees of the camera; that of the avatar by default.
             zoom: Above 1 the head grows.
             framing: "photo" shows as much as the photos do, "crop" all of the crop around the head.
+            frames: Which of the motion's are drawn.
             **retargeting: Options of `retarget`: animation_region, relative_motion, motion_scale, smooth,
                 follow_translation.
 
@@ -148,7 +155,7 @@ class BakedAvatar:
         Raises:
             InvertAvatarError: An input cannot be used.
         """
-        motion = retarget(motion, self.rest, **retargeting)
+        motion = retarget(motion, self.rest, **retargeting)[frames]
         frame = self.framing(framing, size)
         view, behind = rotation_from_angles(yaw, pitch, roll), self.behind(background, frame)
         moved = torch.cat([motion.translation, motion.scale[:, None]], 1)
@@ -258,10 +265,7 @@ class BakedAvatar:
         gain = fast_numba.lit(vertices[0].numpy(), shown.triangles, drawn, float(even_light(light)), self.most)
         level = int(np.clip(np.log2(len(self.mesh.texture) / (2 * size * max(zoom, 1e-3))), 0, len(shown.levels) - 1))
         arrays = places.numpy(), shown.triangles, shown.part, shown.uv, shown.uv_triangles, gain, shown.levels[level]
-        picture = fast_numba.draw(*arrays, size, shown.opacity, self.mesh.veil)
-        if framing.window != WHOLE:
-            picture = framing.cut(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
-            picture = picture.contiguous().numpy()
+        picture = fast_numba.draw(*arrays, framing, shown.opacity, self.mesh.veil)
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
 
     def with_expression(self, expression: Mapping[str, float]) -> RiggedMesh:
@@ -284,20 +288,19 @@ class BakedAvatar:
             rotation: [1, 3, 3] head -> camera, where vertices shall lie as a tracker would see them; see `bias`.
         """
         shown = self._drawn
-        moved = capped(expression[None]) @ shown.morphs  # [1, 3 V]
-        if rotation is not None and shown.bias is not None:
+        bias, further = torch.zeros(1, BIAS_TERMS), torch.zeros(1, len(POSTURE_NAMES))
+        if rotation is not None and self.bias is not None:
             yaw, pitch, _ = angles_from_rotation(rotation).unbind(-1)
-            moved = moved + bias_terms(yaw, pitch, self.reach) @ shown.bias
+            bias = bias_terms(yaw, pitch, self.reach)
+        if posture is not None and len(posture) and self.rest.posture.shape[1]:
+            further = posture[None] - self.rest.posture
+        moved = torch.cat([capped(expression[None]), bias, further], 1) @ shown.moves
         vertices = shown.vertices + moved.unflatten(1, (-1, 3))
         for eye, lid in zip(shown.eyes, shown.lids, strict=True):
             middle = vertices[:, eye].mean(1, keepdim=True)
             radius = (vertices[:, eye] - middle).norm(dim=-1).mean() * CLEARANCE
             away = vertices[:, lid] - middle
             vertices[:, lid] = middle + away * (radius / away.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(min=1)
-        if posture is not None and len(posture) and self.rest.posture.shape[1]:
-            further = (posture - self.rest.posture[0])[None]
-            if further.any():
-                vertices[..., :2] += displacement(shown.vertices[..., :2], further)
         if turn is None:
             return vertices
         return skinned(vertices, shown.weights, *bent_neck(shown.joints, turn[None]))
@@ -312,8 +315,7 @@ class Drawn:
     """A mesh ready to be drawn."""
 
     vertices: Tensor  # [1, V, 3]
-    morphs: Tensor  # [52, 3 V]
-    bias: Tensor | None  # [7, 3 V]
+    moves: Tensor  # [71, 3 V] what moves them: the 52 scores, the 7 terms of the bias, the 12 of a posture
     joints: Tensor  # [J, 3]
     weights: Tensor  # [V, J]
     eyes: tuple[Tensor, ...]  # left and right: the vertices of each
@@ -334,13 +336,19 @@ class Drawn:
         blinks = [morphs[f"eyeBlink{side}"].norm(dim=1) > LIDS for side in ("Left", "Right")]
         lids = [blink & ~eyes[0] & ~eyes[1] for blink in blinks]
         vertices = torch.from_numpy(np.asarray(mesh.vertices, np.float32))
+        biased = (
+            torch.zeros(BIAS_TERMS, vertices.numel())
+            if bias is None
+            else field(torch.from_numpy(bias), vertices).flatten(1)
+        )
+        postures = displacement(vertices[None, :, :2], torch.eye(len(POSTURE_NAMES)))  # in proportion to which it moves
+        postures = torch.nn.functional.pad(postures, (0, 1)).flatten(1)
         count, (a, b, c) = len(mesh.vertices), mesh.triangles.T
         pairs = np.concatenate([a, b]), np.concatenate([b, c])
         _, piece = connected_components(coo_array((np.ones(2 * len(a)), pairs), (count, count)))
         return cls(
             vertices=vertices[None],
-            morphs=torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]),
-            bias=None if bias is None else field(torch.from_numpy(bias), vertices).flatten(1),
+            moves=torch.cat([torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]), biased, postures]),
             joints=torch.from_numpy(np.asarray(mesh.joint_positions, np.float32)),
             weights=weights,
             eyes=tuple(part.nonzero()[:, 0] for part in eyes),
@@ -355,11 +363,11 @@ class Drawn:
 
 
 def halvings(texture: np.ndarray) -> tuple[np.ndarray, ...]:
-    """A texture [H, H, 3 or 4] uint8 as [H, H, 4], and halves of it down to 128."""
+    """A texture [H, H, 3 or 4] uint8 as [H, H, 4], and halves of it down to `SMALLEST`."""
     if texture.shape[2] == 3:
         texture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
     levels = [np.ascontiguousarray(texture)]
-    while len(levels[-1]) > 128:
+    while len(levels[-1]) > SMALLEST:
         quarters = levels[-1].astype(np.uint16)
         quarters = quarters[::2, ::2] + quarters[1::2, ::2] + quarters[::2, 1::2] + quarters[1::2, 1::2]
         levels.append(((quarters + 2) // 4).astype(np.uint8))

@@ -24,6 +24,9 @@ COLUMNS = {
     "ratio": ("ratio", 2),
     "iou": ("outline IoU ↑", 3),
     "depth": ("depth ↓", 3),
+    "frechet": ("Fréchet ↓", 2),
+    "nearest": ("nearest ↓", 3),
+    "turned": ("turned ↑", 3),
     "count": ("compared", 0),
     "missed": ("missed", 0),
 }
@@ -35,7 +38,9 @@ TITLES = {
     "fusion": ("Fusion of four photos", "fusion"),
     "turned": ("By the angle between photo and frame, one photo", "degrees"),
     "synthetic": ("Drawn people, by the angle between photo and frame, one photo", "degrees"),
+    "samples": ("People of the prior", ""),
     "baked": ("The same of baked avatars", "degrees"),
+    "parts": ("Learned parts silenced in the same weights, one photo", "without"),
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,
@@ -48,8 +53,11 @@ acceleration of the landmarks. Fine structure: mean magnitude of the Laplacian w
 that of all photos in each mode. Turned: the least, the middle and the most turned frame of each clip as the only photo,
 14 frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. Synthetic: the most
 frontal picture of each drawn person as the only photo, then the one nearest to 30 degrees of yaw; angles rounded to 15
-degrees; of what lies above the chin; depth in head units (half the side of the crop) where both have a head. "missed"
-counts what lacks the metrics of a face because the tracker found none."""
+degrees; of what lies above the chin; depth in head units (half the side of the crop) where both have a head. Parts:
+photos and frames of "turned"; the average person's w+, E_tex's or E_tri's hidden state at zero, or w+ alone. Samples:
+distance of pooled AlexNet features to those of photos; similarity of each to the one most like it, and of itself at
++-30 degrees to itself from the front; AKD between landmarks found and driven. "missed" counts what lacks the metrics of
+a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 

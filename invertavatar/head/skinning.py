@@ -19,11 +19,9 @@ def skinned(vertices: Tensor, weights: Tensor, rotation: Tensor, moved: Tensor) 
     Returns:
         [B, V, 3].
     """
-    weights = weights / weights.sum(1, keepdim=True)
-    posed = 0.0
-    for joint, weight in enumerate(weights.unbind(1)):
-        posed = posed + weight[:, None] * (vertices @ rotation[:, joint].mT + moved[:, joint, None])
-    return posed
+    bones = torch.cat([rotation, moved[..., None]], 3).flatten(2)  # [B, J, 12]
+    own = (weights / weights.sum(1, keepdim=True) @ bones).unflatten(2, (3, 4))  # [B, V, 3, 4]
+    return (own[..., :3] @ vertices[..., None])[..., 0] + own[..., 3]
 
 
 def matrix_root(rotation: Tensor, count: int) -> Tensor:

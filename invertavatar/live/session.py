@@ -98,7 +98,7 @@ class Live:
         """What the whole run came to, in a sentence; the first second is left out."""
         settled = [(when, late) for when, late in self.shown if when - self.shown[0][0] > WARM_UP]
         if len(settled) < 2:
-            return f"{len(self.shown)} frames: too few to measure."
+            return f"Frames shown: {len(self.shown)}, too few to measure."
         rate = (len(settled) - 1) / (settled[-1][0] - settled[0][0])
         latencies = sorted(1000 * late for _, late in settled)
         return (

@@ -70,6 +70,14 @@ class LPIPS(nn.Module):
                 x, y = F.max_pool2d(x, 3, 2), F.max_pool2d(y, 3, 2)
         return distance
 
+    def last_features(self, picture: Tensor) -> Tensor:
+        """What its last layer says of pictures [B, 3, H, W] in -1..1: [B, 256, h, w]."""
+        x = (picture - self.shift) / self.scale
+        for layer, convolution in enumerate(self.features):
+            x = F.relu(convolution(x))
+            x = F.max_pool2d(x, 3, 2) if layer in POOLED else x
+        return x
+
 
 def _unit(features: Tensor) -> Tensor:
     """Features of length 1 at each place; the epsilon keeps the gradient finite where all are 0."""

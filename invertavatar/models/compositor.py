@@ -39,7 +39,7 @@ class CompositionSettings(NamedTuple):
     doubt: float = 0.02  # of the photos' own outline
     far: float = 30.0  # degrees that the network sees as one
     trained: tuple[float, float] = (45.0, 75.0)  # degrees between which its say fades, as nobody showed it any further
-    unseen: float = 90.0  # degrees from photos where there are none
+    unseen: float = 45.0  # degrees from photos where there are none, as for people of the prior
 
 
 class Closer(NamedTuple):

@@ -76,6 +76,7 @@ class AvatarGenerator(Network):
         framing: See `FramingSettings`.
         paste: See `PasteSettings`.
         mapping_layers: Layers of the mapping network.
+        layerwise_mapping: Whether it gives each layer a w of its own: see `MappingNetwork`.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
     """
 
@@ -111,6 +112,7 @@ class AvatarGenerator(Network):
         framing: Mapping[str, float] = FramingSettings()._asdict(),
         paste: Mapping[str, float] = PasteSettings()._asdict(),
         mapping_layers: int = 2,
+        layerwise_mapping: bool = False,
         weights_id: str = "untrained",
     ):
         super().__init__()
@@ -134,7 +136,9 @@ class AvatarGenerator(Network):
         self.plane_resolution, self.window_resolution = finest_plane, finest_face
         backbones = (self.texture_backbone, self.static_backbone, self.face_backbone)
         self.num_ws = max(backbone.num_ws for backbone in backbones)
-        self.mapping_network = MappingNetwork(z_dim, w_dim, self.num_ws, num_layers=mapping_layers)
+        self.mapping_network = MappingNetwork(
+            z_dim, w_dim, self.num_ws, num_layers=mapping_layers, layerwise=layerwise_mapping
+        )
         self.reprojection, self.fusion = ReprojectionSettings(**reprojection), FusionSettings(**fusion)
         self.composition = CompositionSettings(**composition)
         self.framing, self.paste = FramingSettings(**framing), PasteSettings(**paste)

@@ -18,7 +18,7 @@ def _unit_power(x: Tensor) -> Tensor:
 
 
 class MappingNetwork(nn.Module):
-    """z and the pose -> w, repeated for every layer, with truncation toward the running average of w.
+    """z and the pose -> w, the same for every layer or one for each, with truncation toward the running average.
 
     Args:
         z_dim: Length of z.
@@ -26,15 +26,25 @@ class MappingNetwork(nn.Module):
         num_ws: L, how many layers are fed.
         condition_dim: Length of the pose condition (9: a row-major rotation); 0 for none.
         num_layers: Fully connected layers.
+        layerwise: Each layer's w is a linear map of w: people are drawn from w+, where E_latent puts them.
     """
 
-    def __init__(self, z_dim: int, w_dim: int, num_ws: int, condition_dim: int = 9, num_layers: int = 2):
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        num_ws: int,
+        condition_dim: int = 9,
+        num_layers: int = 2,
+        layerwise: bool = False,
+    ):
         super().__init__()
         self.num_ws = num_ws
         self.embed = init_scaled(nn.Linear(condition_dim, w_dim)) if condition_dim else None
         widths = [z_dim + (w_dim if condition_dim else 0)] + [w_dim] * num_layers
         self.layers = nn.ModuleList(init_scaled(nn.Linear(i, o)) for i, o in itertools.pairwise(widths))
-        self.register_buffer("w_avg", torch.zeros(w_dim))
+        self.offsets = init_scaled(nn.Linear(w_dim, num_ws * w_dim), 0.0) if layerwise else None
+        self.register_buffer("w_avg", torch.zeros(num_ws, w_dim) if layerwise else torch.zeros(w_dim))
 
     def forward(
         self,
@@ -58,13 +68,17 @@ class MappingNetwork(nn.Module):
         for layer in self.layers:
             x = F.leaky_relu(layer(x), LEAKY_SLOPE) * LEAKY_GAIN
         ws = x[:, None].expand(-1, self.num_ws, -1)
+        if self.offsets is not None:
+            ws = ws + self.offsets(x).unflatten(1, (self.num_ws, -1))
         if truncation_psi == 1:
             return ws
         cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        truncated = torch.lerp(self.w_avg.to(x.dtype), ws[:, :cutoff], truncation_psi)
+        average = self.w_avg.to(x.dtype).expand_as(ws)
+        truncated = torch.lerp(average[:, :cutoff], ws[:, :cutoff], truncation_psi)
         return torch.cat([truncated, ws[:, cutoff:]], 1)
 
     @torch.no_grad()
     def update_w_avg(self, ws: Tensor, decay: float = 0.998) -> None:
         """Move the average toward the batch's mean w; a training loop calls it, nothing else ever changes `w_avg`."""
-        self.w_avg.lerp_(ws[:, 0].mean(0).to(self.w_avg.dtype), 1 - decay)
+        mean = ws.mean(0) if self.offsets is not None else ws[:, 0].mean(0)
+        self.w_avg.lerp_(mean.to(self.w_avg.dtype), 1 - decay)

@@ -14,7 +14,7 @@ _EG3D_CHANNELS = {"4": 512, "8": 512, "16": 512, "32": 512, "64": 512, "128": 25
 
 PRESETS: dict[str, dict[str, dict]] = {
     "compact": {
-        "generator": {},  # the defaults of the class
+        "generator": {"layerwise_mapping": True},  # else the defaults of the class
         "latent_encoder": {"backbone": "compact"},
         "texture_encoder": {},
         "triplane_encoder": {},

@@ -63,11 +63,9 @@ def standing(joints: Tensor, turn: Tensor, view: Tensor, rest: Tensor) -> Tensor
         rest: [1, 3, 3] the head's rotation at rest.
     """
 
-    def body(turn):  # where it lies, [B, 3], in the camera's space before the person is turned
-        return (turn @ bent_neck(joints, turn)[1][:, JOINTS.index("torso"), :, None])[..., 0]
-
-    moved = body(rest.to(turn)) - body(turn)
-    x, y, _ = (view.to(turn) @ moved[..., None])[..., 0].unbind(-1)
+    turns = torch.cat([rest.to(turn), turn])
+    body = turns @ bent_neck(joints, turns)[1][:, JOINTS.index("torso"), :, None]  # before the person is turned
+    x, y, _ = (view.to(turn) @ (body[:1] - body[1:]))[..., 0].unbind(-1)
     return torch.stack([x, -y], -1)
 
 

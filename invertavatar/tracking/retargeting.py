@@ -96,9 +96,9 @@ def retarget(
             "A single picture has no neutral to be relative to; its expression and pose are taken as they are."
         )
         relative_motion = False
-    if motion.residual_region and motion.residual_region != rest.residual_region:
-        logger.warning("The motion was tracked with another face model; its residual movement is left out.")
     if motion.residual_region != rest.residual_region:
+        if motion.residual_region and rest.residual_region:  # a baked avatar has none, and that is as it should be
+            logger.warning("The motion was tracked with another face model; its residual movement is left out.")
         motion = _without_residual(motion, rest.residual_region)
 
     motion = smooth_motion(motion, smooth)

@@ -27,7 +27,7 @@ from .augment import Augmentation
 from .observation import Observation
 from .shards import KINDS, Shards, Source, held_out
 
-MIX = {"clip": 0.7, "views": 0.2, "still": 0.1}  # share of each kind in the episodes, where shards have all three
+MIX = {"clip": 0.55, "views": 0.35, "still": 0.1}  # share of each kind in the episodes, where shards have all three
 
 
 class Episode(NamedTuple):

@@ -1,8 +1,9 @@
 """The prior where there is no compute for an adversarial one: the mapping network learns where inverted people lie.
 
-Shapes: M codes, L w-layers.
+Shapes: M people, L w-layers.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,8 +11,8 @@ from torch import Tensor
 from ..inversion import Networks
 from ..models.stylegan2 import LEAKY_GAIN, LEAKY_SLOPE
 from ..rendering.resize import resize
-from .episodes import Episodes
-from .reconstruction import photo_crops
+from .reconstruction import as_colour
+from .shards import Shards
 
 SPREAD = 0.8  # of the samples, relative to the inverted people: far-out codes are those that fit badly
 SHRINKAGE = 0.05  # share of the mean variance given to every direction, which a few people do not span
@@ -19,12 +20,28 @@ BATCH, LEARNING_RATE = 256, 2e-3
 
 
 @torch.no_grad()
-def inverted_codes(networks: Networks, episodes: Episodes, steps: int) -> Tensor:
-    """w of people: E_latent's w+ of the first photo of `steps` episodes, averaged over the layers, [M, w_dim]."""
-    encoder, codes = networks.latent_encoder, []
-    for step in range(steps):
-        episode = episodes[step].to(networks.head_model.mean.device)
-        codes.append(encoder(resize(photo_crops(episode)[0].photo, encoder.config.image_size)).mean(1))
+def inverted_codes(networks: Networks, shards: Shards, people: int, batch_size: int, seed: int = 0) -> Tensor:
+    """E_latent's w+ of a photo of each person, [M, L, w_dim].
+
+    Args:
+        networks: On their device.
+        shards: Whose people are inverted.
+        people: M; of fewer people some give several photos.
+        batch_size: Photos at a time.
+        seed: Of the choice.
+    """
+    encoder, rng = networks.latent_encoder, np.random.default_rng(seed)
+    faces = {person: [] for person in shards.people}
+    for source in shards.sources:
+        faces[source.person] += source.faces.tolist()
+    names = list(faces)
+    rounds = (rng.permutation(len(names)) for _ in range(-(-people // len(names))))
+    chosen = [int(rng.choice(faces[names[k]])) for k in np.concatenate(list(rounds))[:people]]
+    codes = []
+    for start in range(0, people, batch_size):
+        pictures = [torch.from_numpy(shards.picture(face).copy()) for face in chosen[start : start + batch_size]]
+        photos = as_colour(torch.stack(pictures).permute(0, 3, 1, 2)).to(networks.head_model.mean.device)
+        codes.append(encoder(resize(photos, encoder.config.image_size)))
     return torch.cat(codes).float()
 
 
@@ -33,27 +50,32 @@ def fit_mapping(networks: Networks, codes: Tensor, iterations: int = 3000, seed:
 
     Args:
         networks: Their mapping network is changed in place.
-        codes: [M, w_dim] of at least two people.
+        codes: [M, L, w_dim] of at least two people; their layers are averaged where the mapping has one w for all.
         iterations: Of Adam.
         seed: Of the noise.
 
     Returns:
-        Root of the mean squared error of w, relative to its standard deviation, at the end.
+        Root of the mean squared error of the codes, relative to their standard deviation, at the end.
     """
     generator = torch.Generator(codes.device).manual_seed(seed)
-    mapping = networks.generator.mapping_network
-    mean, centred = codes.mean(0), codes - codes.mean(0)
-    covariance = centred.T @ centred / (len(codes) - 1)
-    ridge = SHRINKAGE * covariance.diagonal().mean().clamp(min=1e-8)
-    values, vectors = torch.linalg.eigh(covariance)
-    # The largest directions take the first entries of z: all of them, where z is shorter than w.
-    axes = (vectors * (values.clamp(min=0) + ridge).sqrt()).flip(1).T[: networks.generator.config.z_dim] * SPREAD
+    mapping, z_dim = networks.generator.mapping_network, networks.generator.config.z_dim
+    if mapping.offsets is None:
+        codes = codes.mean(1, keepdim=True)
+    average, flat = codes.mean(0), codes.flatten(1)
+    _, deviations, vectors = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    # The largest directions take the first entries of z.
+    variances = (deviations.square() / (len(flat) - 1))[:z_dim]
+    ridge = SHRINKAGE * variances.sum() / z_dim
+    axes = (variances + ridge).sqrt()[:, None] * vectors[:z_dim] * SPREAD
     scale = axes.square().sum().sqrt() / axes.shape[1] ** 0.5
 
     with torch.no_grad():
         # No pose changes who is drawn, and the way begins at the mean person.
-        mapping.layers[0].weight[:, networks.generator.config.z_dim :] = 0
+        mapping.layers[0].weight[:, z_dim:] = 0
+        mean = average.mean(0)
         mapping.layers[-1].bias.copy_(torch.where(mean > 0, mean, mean / LEAKY_SLOPE) / LEAKY_GAIN)
+        if mapping.offsets is not None:
+            mapping.offsets.bias.copy_((average - mean).flatten())
     no_pose = codes.new_zeros(BATCH, 9)  # gives the zeroed weights no gradient
 
     mapping.requires_grad_(True)
@@ -61,13 +83,14 @@ def fit_mapping(networks: Networks, codes: Tensor, iterations: int = 3000, seed:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     error = codes.new_ones(())
     for _ in range(iterations):
-        z = torch.randn(BATCH, networks.generator.config.z_dim, generator=generator, device=codes.device)
-        target = mean + (F.normalize(z, dim=1) * z.shape[1] ** 0.5)[:, : len(axes)] @ axes
-        loss = ((mapping(z, no_pose)[:, 0] - target) / scale).square().mean()
+        z = torch.randn(BATCH, z_dim, generator=generator, device=codes.device)
+        target = flat.mean(0) + (F.normalize(z, dim=1) * z.shape[1] ** 0.5)[:, : len(axes)] @ axes
+        made = mapping(z, no_pose)[:, : len(average)].flatten(1)
+        loss = ((made - target) / scale).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         error = error.lerp(loss.detach(), 0.05)
-    mapping.w_avg.copy_(mean)
+    mapping.w_avg.copy_(average.view_as(mapping.w_avg))
     return float(error.sqrt())

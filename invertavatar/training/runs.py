@@ -112,8 +112,7 @@ def fit_prior(
         iterations: See `fit_mapping`.
     """
     run.output.mkdir(parents=True, exist_ok=True)
-    episodes = Episodes(shards, networks.head_model, EpisodeSizes(batch_size, (1, 1)), seed=run.seed)
-    codes = inverted_codes(networks, episodes, -(-people // batch_size))
+    codes = inverted_codes(networks, shards, people, batch_size, run.seed)
     error = fit_mapping(networks, codes, iterations, run.seed)
     logger.info("%d codes fitted with a relative error of %.3f", len(codes), error)
     save_pipeline(networks, run.output / "pipeline")

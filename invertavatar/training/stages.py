@@ -108,7 +108,16 @@ STAGES: dict[str, StageSettings] = {
     "joint": StageSettings(
         (*_ENCODERS, "generator"),
         LossWeights(
-            l1=3.0, lpips=0.7, face=0.3, raw=0.3, matte=0.5, coarse=0.2, colour=0.3, deviation=2e-4, adversarial=0.02
+            l1=2.0,
+            lpips=1.0,
+            face=0.5,
+            raw=0.3,
+            matte=0.5,
+            coarse=0.2,
+            coarse_frame=0.2,
+            colour=0.3,
+            deviation=2e-4,
+            adversarial=0.02,
         ),
         4e-4,
         4e-4,
@@ -287,6 +296,8 @@ class ReconstructionStage(Stage):
             small = coarse.opacity.shape[-1]
             picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
             terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
+        if weights.coarse_frame:
+            terms["coarse_frame"] = self._coarse_frame(state.ws, head, goal, landmarks)
         if weights.across and len(state.ws) > 1:
             terms["across"] = self._across(state, features, photos[0], episode)
         if weights.colour:
@@ -305,6 +316,14 @@ class ReconstructionStage(Stage):
         if adversarial and weights.adversarial:
             terms["adversarial"], judged = self._judge(drawn, goal, landmarks, tracked)
         return StageOutput(terms, judged)
+
+    def _coarse_frame(self, ws: Tensor, head: DrivenHead, goal: Truth, landmarks: Tensor) -> Tensor:
+        """How far the frame of w+ [B, L, w_dim] alone is from each person's first target."""
+        first = slice(None, None, len(landmarks) // len(ws))
+        goal, head = (type(x)(*(None if y is None else y[first] for y in x)) for x in (goal, head))
+        drawn = self._reconstruction.coarse(ws, head, goal.picture.shape[-1])
+        terms = self._compare(drawn, goal, landmarks[first])
+        return sum(terms[name] for name in ("l1", "lpips", "matte", "face") if name in terms)
 
     def _across(self, state: Inversion, features: CanonicalFeatures, photo: View, episode: Episode) -> Tensor:
         """Whether people moved by one another are still themselves: each takes the first target's pose and movement of

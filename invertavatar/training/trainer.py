@@ -54,6 +54,7 @@ class RunSettings:
         interval: Steps between two checkpoints, previews and lines of the log.
         warmup: Steps over which the learning rate rises from 0, at the beginning and after each return.
         anneal: Steps before the last one over which it falls back to 0; needs `steps`.
+        anneal_minutes: The same in minutes before those of the call are over; needs `minutes`.
         ema_decay: Of the averaged weights, which are what is exported.
         workers: Processes that prepare episodes.
         validation_steps: Episodes of people held out that are measured.
@@ -66,14 +67,19 @@ class RunSettings:
     interval: int = 500
     warmup: int = 100
     anneal: int = 0
+    anneal_minutes: float = 0.0
     ema_decay: float = 0.999
     workers: int = 2
     validation_steps: int = 4
     seed: int = 0
 
-    def pace(self, step: int, watch: Watch) -> float:
-        """Share of the full learning rate at a step: it depends on nothing else, so that a run can go on exactly."""
+    def pace(self, step: int, watch: Watch, minutes_left: float = float("inf")) -> float:
+        """Share of the full learning rate at a step. But for `anneal_minutes` it depends on nothing else, so that a run
+        can go on exactly.
+        """
         fall = (self.steps - step) / self.anneal if self.anneal and self.steps is not None else 1.0
+        if self.anneal_minutes:
+            fall = min(fall, minutes_left / self.anneal_minutes)
         return min(watch.pace(step, self.warmup), max(fall, 0.0))
 
 
@@ -103,9 +109,10 @@ class Trainer:
         self.name, self.settings, self.accelerator = name, settings, accelerator
         self.stage, self.training, self.head_model = stage, training, networks.head_model
         self.device = accelerator.device
-        self.validation = [validation[i] for i in range(settings.validation_steps)] if validation is not None else []
+        count = settings.validation_steps if validation is not None else 0
+        self.validation = list(validation.loader(0, count, min(count, settings.workers))) if count else []
         self.step = self.bad_steps = self._bad_in_a_row = 0
-        self.seconds, self.watch = 0.0, Watch()
+        self.seconds, self.watch, self._minutes_left = 0.0, Watch(), float("inf")
         self.ema = AveragedModel(stage.networks, multi_avg_fn=_average(settings.ema_decay), use_buffers=True)
         rate = stage.settings.learning_rate
         self.optimizer = torch.optim.AdamW(stage.learning(), rate, BETAS, weight_decay=WEIGHT_DECAY)
@@ -154,13 +161,15 @@ class Trainer:
         reserve = 10.0  # seconds that ending an interval takes; measured from the first one on
         if self.step == 0 and self.accelerator.is_main_process:
             self._measure({})  # a run that only gets worse goes back to what it began with
-        log, interval_begun, longest = _Log(), time.monotonic(), 0.0
+        log, interval_begun, longest, steps = _Log(), time.monotonic(), 0.0, 0
         for episode in self.training.loader(self.step, last_step, settings.workers):
             step_begun = time.monotonic()
+            self._minutes_left = (deadline - step_begun - 1.5 * reserve) / 60
             log.add(self._train_step(learner, critic, episode.to(self.device)))
-            self.step += 1
+            self.step, steps = self.step + 1, steps + 1
             now = time.monotonic()
-            longest = max(longest, now - step_begun)
+            if steps > 1:  # in the first one a GPU's libraries are loaded and tried
+                longest = max(longest, now - step_begun)
             if now + 2 * longest + 1.5 * reserve > deadline:
                 self.accelerator.set_trigger()
             # Every process asks, as one of them may have less time left than the others.
@@ -183,7 +192,7 @@ class Trainer:
         settings, stage = self.settings, self.stage.settings
         torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)))
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * settings.pace(self.step, self.watch)
+            group["lr"] = stage.learning_rate * settings.pace(self.step, self.watch, self._minutes_left)
         adversarial = critic is not None and self.step >= stage.adversarial_from
         learner.train()
         output = learner(episode, adversarial)

@@ -2,6 +2,7 @@
 
 import logging
 from itertools import islice
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from invertavatar import Motion
-from invertavatar.app import films, model, people, views
+from invertavatar.app import drivers, films, model, people, views
 from invertavatar.app.progress import Job
 from invertavatar.evaluation.spoken import synthesized
 from invertavatar.head.arkit import ARKIT_NAMES
@@ -25,6 +26,8 @@ OPTIONS = {"relative_motion": True, "height": SIZE, "background": "gray"}
 @pytest.fixture
 def person(tiny_pipeline, tiny_avatar, monkeypatch):
     monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
+    monkeypatch.setattr(model, "bake", lambda avatar: tiny_pipeline.bake(avatar, texture_size=256))
+    monkeypatch.setattr(model, "_baked", WeakKeyDictionary())
     return people.built(tiny_avatar)
 
 
@@ -120,6 +123,23 @@ def test_a_voice_drives_alone_and_beside_a_photo_and_lends_its_sound(person, tmp
     alone, beside = (motion.expression[:, ARKIT_NAMES.index("jawOpen")] for motion in motions)
     assert torch.equal(alone, beside)
     assert alone.max() > 0.3
+
+
+def test_a_baked_avatar_follows_a_driver_that_is_still_read(person, tmp_path, monkeypatch):
+    """From the first moment with a face on, and again before the first full frame, in the film's own size."""
+    monkeypatch.setattr(drivers, "NEWS", 0)
+    head = model.baked(person.avatar)
+    shown = [
+        (report.text, report.frame)
+        for report in films.animate(person, late_film(tmp_path, 2, 12), tmp_path, OPTIONS, 60, mark=False)
+        if report.frame is not None
+    ]
+    texts, early = zip(*((text, frame) for text, frame in shown if text.startswith("tracking")), strict=True)
+    assert texts == tuple(f"tracking frame {n} of 14" for n in range(10, 15))
+    assert {frame.shape for frame in early} == {(SIZE, SIZE, 3)}
+    (first,) = (frame for text, frame in shown if text == "rendering")
+    motion = Motion.load(tmp_path / "late_motion.safetensors")
+    np.testing.assert_array_equal(first, next(head.render(motion, SIZE)))
 
 
 def test_a_preview_that_fails_does_not_end_the_film(person, tmp_path, monkeypatch, caplog):

@@ -177,7 +177,7 @@ def test_a_file_keeps_the_veil_apart_from_what_is_solid(veiled_head, tmp_path):
     assert ("alphaMode" not in solid, veil["alphaMode"]) == (True, "BLEND")
 
 
-@pytest.mark.parametrize("damage", ["cut", "another program's", "not a file", "no .glb"])
+@pytest.mark.parametrize("damage", ["cut", "another program's", "not a file", "no .glb", "texture"])
 def test_a_file_that_is_no_baked_avatar_is_a_sentence(damage, baked, tmp_path):
     path = tmp_path / "me.glb"
     baked.save(path)
@@ -188,6 +188,9 @@ def test_a_file_that_is_no_baked_avatar_is_a_sentence(damage, baked, tmp_path):
         baked.mesh.save(path)
     elif damage == "not a file":
         path.unlink()
+    elif damage == "texture":  # whose halves are no pixels
+        tiny = dataclasses.replace(baked.mesh, texture=baked.mesh.texture[:1, :1])
+        dataclasses.replace(baked, mesh=tiny).save(path)
     else:
         path.write_text(json.dumps({}))
     with pytest.raises(MediaError, match=r"me\.glb"):

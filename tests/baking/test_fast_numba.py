@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from invertavatar.baking import fast_numba
+from invertavatar.rendering.framing import WHOLE, Window, placed
 
 GREY = np.full((4, 4, 4), (100, 150, 200, 255), np.uint8)
 TRIANGLE, CORNERS = np.int32([[0, 1, 2]]), np.float32([[0, 0], [1, 0], [0, 1]])
 
 
-def drawn(places, size=8, texture=GREY, triangles=TRIANGLE, gain=None, uv=None, part=None):
+def drawn(places, size=8, texture=GREY, triangles=TRIANGLE, gain=None, uv=None, part=None, window=WHOLE):
     places = np.float32(places)
     gain = np.ones(len(places), np.float32) if gain is None else np.float32(gain)
     uv = np.resize(CORNERS, (len(places), 2)) if uv is None else np.float32(uv)
     part = np.zeros(len(triangles), np.uint8) if part is None else np.uint8(part)
-    return fast_numba.draw(places, triangles, part, uv, triangles, gain, texture, size)
+    return fast_numba.draw(places, triangles, part, uv, triangles, gain, texture, placed(window, size, size))
 
 
 def test_a_pixel_is_as_opaque_as_it_is_covered():
@@ -23,6 +24,23 @@ def test_a_pixel_is_as_opaque_as_it_is_covered():
     picture = drawn([(-3, -3, 0), (edge, -3, 0), (edge, 3, 0), (-3, 3, 0)], triangles=np.int32([[0, 1, 2], [0, 2, 3]]))
     np.testing.assert_allclose(picture[4, :, 3], [1, 1, 0.5, 0, 0, 0, 0, 0], atol=1e-6)
     np.testing.assert_allclose(picture[4, 2, :3], [50, 75, 100], atol=0.5)
+
+
+def test_a_window_shows_its_part_of_the_whole_picture():
+    places = [(-0.8, -0.9, 0), (0.9, -0.1, 0), (-0.2, 0.8, 0)]
+    whole, part = drawn(places, 64), drawn(places, 32, window=Window(-0.5, -0.25, 0.5, 0.75))
+    np.testing.assert_allclose(part, whole[24:56, 16:48], atol=0.02)
+
+
+def test_two_surfaces_share_a_pixel_and_one_surface_does_not():
+    """A step in depth within the fourth column: seen at four places where it is high, in the middle where it is not."""
+    step = (3.4 / 8) * 2 - 1
+    left, right = [(-3, -3), (step, -3), (step, 3), (-3, 3)], [(step, -3), (3, -3), (3, 3), (step, 3)]
+    triangles = np.int32([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    for depth, expected in ((0.5, 75), (0.001, 100)):
+        places = [(*place, 0) for place in left] + [(*place, depth) for place in right]
+        picture = drawn(places, triangles=triangles, gain=[0.5] * 4 + [1] * 4)
+        np.testing.assert_allclose(picture[4, [2, 3, 4], 0], [50, expected, 100], atol=0.5)
 
 
 def test_the_nearer_triangle_is_seen_whichever_comes_first():
@@ -60,7 +78,7 @@ def test_a_veil_is_seen_from_outside_and_never_through_what_is_solid():
         steep = [(-3, -3, depth - 12), (3, -3, depth + 12), (0, 3, depth)]
         triangles, part = np.int32([[0, 1, 2], [0, 2, 3], corners]), np.zeros(3, np.uint8)
         arrays = np.float32(square + steep), triangles, part, np.float32(uv), triangles, gain, half
-        picture = fast_numba.draw(*arrays, 8, opacity, 1)
+        picture = fast_numba.draw(*arrays, placed(WHOLE, 8, 8), opacity, 1)
         np.testing.assert_allclose(picture[4, 4, [0, 3]], [expected, 1], atol=1)
 
 

@@ -23,6 +23,16 @@ def test_every_layer_gets_the_same_w(mapping):
     assert torch.equal(ws, ws[:, :1].expand_as(ws))
 
 
+def test_layerwise_each_layer_gets_its_own_w_and_its_own_average():
+    torch.manual_seed(0)
+    network = MappingNetwork(8, 16, 6, layerwise=True)
+    torch.nn.init.normal_(network.offsets.weight, std=0.1)
+    ws = network(*inputs())
+    assert ws.shape == (3, 6, 16) and (ws[:, 1:] - ws[:, :1]).abs().amax((0, 2)).min() > 0.01
+    network.update_w_avg(ws, decay=0.0)
+    torch.testing.assert_close(network(*inputs(), truncation_psi=0.0)[0], ws.mean(0))
+
+
 def test_psi_zero_is_the_average_and_psi_one_changes_nothing(mapping):
     z, pose = inputs()
     assert torch.equal(mapping(z, pose, truncation_psi=0.0), mapping.w_avg.expand(3, 6, 16))

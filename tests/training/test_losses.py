@@ -104,18 +104,23 @@ def test_the_total_is_the_weighted_sum_of_the_terms_there_are():
     assert weights.total({"l1": torch.tensor(1.0), "lpips": torch.tensor(10.0)}).item() == 32
 
 
-def test_the_fitted_mapping_draws_people_like_those_it_was_fitted_to_in_every_pose_alike(head_model):
-    networks = Networks(**tiny_networks(), head_model=head_model)
-    generator = torch.Generator().manual_seed(0)
-    codes = 2 + 0.3 * torch.randn(64, 16, generator=generator)
+@pytest.mark.parametrize("layerwise", [False, True])
+def test_the_fitted_mapping_draws_people_like_those_it_was_fitted_to_in_every_pose_alike(head_model, layerwise):
+    networks = Networks(**tiny_networks(layerwise_mapping=layerwise), head_model=head_model)
+    generator, layers = torch.Generator().manual_seed(0), networks.generator.num_ws
+    people, layer = torch.randn(64, 1, 16, generator=generator), torch.arange(layers)[:, None] / layers
+    codes = 2 + layer + 0.3 * (1 + layer) * people
     error = fit_mapping(networks, codes, iterations=400)
     z = torch.randn(500, 16, generator=generator)
-    drawn = networks.generator.mapping(z)[:, 0]
-    turned = networks.generator.mapping(z, rotation_from_angles(40.0).expand(500, 3, 3))[:, 0]
+    drawn = networks.generator.mapping(z)
+    turned = networks.generator.mapping(z, rotation_from_angles(40.0).expand(500, 3, 3))
     torch.testing.assert_close(turned, drawn)
-    torch.testing.assert_close(drawn.mean(0), codes.mean(0), atol=0.15, rtol=0)
-    assert 0.1 < drawn.std(0).mean().item() < 0.4
+    goal = codes if layerwise else codes.mean(1, keepdim=True).expand_as(codes)
+    torch.testing.assert_close(drawn.mean(0), goal.mean(0), atol=0.15, rtol=0)
+    assert 0.2 < (drawn.var(0).sum() / goal.var(0).sum()).sqrt().item() < 1.2
     assert error < 0.9
+    average = networks.generator.mapping(z, truncation_psi=0.0)
+    torch.testing.assert_close(average[0], goal.mean(0))
 
 
 def test_mixed_precision_leaves_geometry_alone_and_changes_pictures_by_little(head_model):
