@@ -18,7 +18,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.batch import engine_for, read_jobs
+from invertavatar.scripts.batch import read_jobs, worked
 from invertavatar.scripts.console import DeviceOption, ModelOption, error_sentences, new_app, run
 
 if TYPE_CHECKING:
@@ -66,12 +66,10 @@ def main(
 
 def measured(table: Path, settings: "Settings", name: str, workers: int, warm: int, gpus: float | None) -> float:
     """CPU seconds for each job by one engine; prints them and the rest."""
-    from invertavatar.batch.scheduler import scheduled
-
     todo, _ = read_jobs(str(table), {}, only_avatars=False)
-    engine, _ = engine_for(settings, "local" if name == "ray" else None, workers, 1.0, gpus)
+    made = worked(todo, settings, "local" if name == "ray" else None, workers, 1.0, gpus)
     frames, begun, memory = 0, None, {}
-    for done, record in enumerate(scheduled(todo, engine, workers), 1):
+    for done, record in enumerate(made, 1):
         if record["state"] != "done":
             sys.exit(record["message"])
         process = int(record["worker"].rsplit(":", 1)[1])
