@@ -2,7 +2,8 @@
 
 CPU time is that of all processes, workers and engine, so that a busy machine tells the same as a quiet one; what starts
 up is left out: counting begins when as many jobs are done as two for each worker. Each worker has prepared one job
-ahead by then, so that with few jobs tracking counts for less than it should.
+ahead by then, so that with few jobs tracking counts for less than it should. Ray's workers have the priority that
+processes have (`RAY_worker_niceness`; 15 by default, which leaves them what nobody else on the machine takes).
 """
 
 import json
@@ -113,6 +114,7 @@ def resident(process: int) -> float:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     app = new_app()
     app.command()(main)
     run(app)

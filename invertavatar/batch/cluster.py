@@ -213,7 +213,7 @@ class Worker:
         self.ray, self.tries, self.refusal = ray, tries, None
         self.entering, self.places = threading.Lock(), threading.Semaphore(AT_A_WORKER)
         name = ray.get_runtime_context().get_actor_id()  # the same in the process that takes a lost one's place
-        if ray.get(tries.begin.remote(name)) == FALSE_STARTS:
+        if ray.get(tries.begin.remote(name)) >= FALSE_STARTS:
             self.refusal = lost_as_they_started()
             return
         try:
@@ -228,13 +228,10 @@ class Worker:
 
     def tried(self, job: Job) -> dict:
         """The record of a job, also of one that has ended too many workers."""
-        before = self.ray.get(self.tries.of.remote(job.row))
-        if before == TRIES:
-            self.tries.end.remote(job.row)
-            return given_up(job)
-        with self.place(alone=before > 0):
-            self.ray.get(self.tries.begin.remote(job.row))
-            record = self.runner.run(job)
+        suspect = self.ray.get(self.tries.of.remote(job.row)) > 0
+        with self.place(alone=suspect):
+            lost = self.ray.get(self.tries.begin.remote(job.row))
+            record = self.runner.run(job) if lost < TRIES else given_up(job)
         self.tries.end.remote(job.row)
         return record
 
