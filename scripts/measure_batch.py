@@ -80,7 +80,8 @@ def measured(table: Path, settings: "Settings", name: str, workers: int, warm: i
         elif done > warm:
             frames += record["frames"]
             ended = time.perf_counter(), cpu_seconds()
-    wall, cpu = (end - begin for begin, end in zip(begun, ended, strict=True))
+    wall = ended[0] - begun[0]
+    cpu = sum(seconds - begun[1].get(process, 0.0) for process, seconds in ended[1].items())
     count = len(todo) - warm
     grown = ", ".join(" -> ".join(f"{sizes[k]:.0f}" for k in (0, len(sizes) // 2, -1)) for sizes in memory.values())
     print(
@@ -91,18 +92,18 @@ def measured(table: Path, settings: "Settings", name: str, workers: int, warm: i
     return cpu / count
 
 
-def cpu_seconds() -> float:
-    """Of this process and all below it."""
+def cpu_seconds() -> dict[int, float]:
+    """Of this process and all below it, by their numbers; one may end before it is looked at again."""
     import psutil
 
-    here, total = psutil.Process(), 0.0
+    here, spent = psutil.Process(), {}
     for process in (here, *here.children(recursive=True)):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system
-    return total
+        spent[process.pid] = times.user + times.system
+    return spent
 
 
 def resident(process: int) -> float:

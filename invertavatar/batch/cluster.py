@@ -6,6 +6,7 @@ replaces lost actors and gives what was with them to those that take their place
 """
 
 import logging
+import math
 import os
 import pickle
 import sys
@@ -49,13 +50,14 @@ def on_ray(
         InvertAvatarError: Ray is not installed, there is no cluster at the address or no room in it, or workers cannot
             load the model.
     """
-    ray = join(address, None if workers is None else max(1, round(workers * cores)))
+    ray = join(address, None if workers is None else math.ceil(workers * cores))
     try:
         has = ray.cluster_resources()
         if gpus is None:
             wanted = settings.device == "cuda" or (settings.device == "auto" and has.get("GPU", 0) > 0)
             gpus = 1.0 if wanted else 0.0
-        workers = workers or room(has, address, cores, gpus)
+        if workers is None or address == "local":
+            workers = min(workers or len(jobs), room(has, address, cores, gpus))
         tries = ray.remote(num_cpus=0)(Tries).remote()
         each = {"num_cpus": cores, "num_gpus": gpus}
         each["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "passive"}}
