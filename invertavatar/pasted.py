@@ -229,7 +229,7 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     surface = bare_surface(head_model, head, camera, side)
     right, up = (own.room * x for x in pixel_centres(side, colour.device))
     here = torch.stack([right, -up])
-    ways = torch.cat([own.places.place[:, 0, :, :2], own.places.facing[:, 0, :, None]], -1)
+    ways = torch.cat([own.places.place[:, 0, :, :2], own.places.normal[:, 0, :, 2:]], -1)
     way, facing = interpolate(ways, surface.fragments, head_model.triangles).split([2, 1], 1)
     way = torch.where(surface.mask > 0, way, here)
     seen = looked_closer(head_model, own.places, torch.ones_like(own.blend[:, :1]), surface, reprojection).seen

@@ -19,7 +19,7 @@ from ..head.head_model import HeadModel
 from .fixed_sizes import current_sizes
 from .rasterizer import interpolate, rasterize
 from .resize import looked_up, resize
-from .surface import GROUPS, BareSurface, HeadSurface, vertex_groups, vertex_normals
+from .surface import GROUPS, BareSurface, HeadSurface, unit, vertex_groups, vertex_normals
 from .uv import continued
 
 SKIN_GROUPS = (("ear",), ("neck",))  # of which light is learned, beside the face
@@ -47,9 +47,8 @@ class Sources(NamedTuple):
     # [B, N, 7, S, S] colour in -1..1, matte and real pixels in 0..1, person beyond doubt, depth of the drawn surface
     picture: Tensor
     place: Tensor  # [B, N, V, 3] right, down, and depth of each vertex in the photo
-    facing: Tensor  # [B, N, V] cosine of the angle between its normal and the line of sight
+    normal: Tensor  # [B, N, V, 3] in camera space
     light: Tensor  # [B, N, 3] logarithm of the light's change over the unit sphere of normals
-    shade: Tensor  # [B, N, V] logarithm of the light on each vertex
     albedo: Tensor  # [B, N, V, 4] logarithm of each vertex' colour (0..1) without light, and how well it is seen
 
 
@@ -85,7 +84,6 @@ def sources(
     depth = interpolate(place[..., 2:], drawn, triangles).masked_fill(~drawn.mask[:, None], -2)
     depth = F.max_pool2d(depth, 3, 1, 1)
     normals = vertex_normals(vertices, triangles) @ rotation.mT
-    facing = normals[..., 2]
     reach = 2 * max(round(settings.edge * picture.shape[-1] / 2), 1) + 1
     doubtless = -F.max_pool2d(-picture[:, 3:4] * (picture[:, 4:] > 0), reach, 1, reach // 2)
     doubtless = (doubtless * 2 - 1).clamp(0, 1) * picture[:, 4:]
@@ -95,14 +93,14 @@ def sources(
     grid = place[:, None, :, :2]
     looks = F.grid_sample(picture[:, :6], grid, align_corners=False)[:, :, 0].mT
     before = F.grid_sample(depth, grid, mode="nearest", align_corners=False)[:, 0, 0] - place[..., 2]
-    seen = _visible(before, settings) * (facing / settings.grazing).clamp(0, 1) * looks[..., 5]
+    seen = _visible(before, settings) * (normals[..., 2] / settings.grazing).clamp(0, 1) * looks[..., 5]
     logs = (looks[..., :3].clamp(-1, 1) / 2 + 0.5).clamp(min=0.02).log()
     groups = vertex_groups(head_model)
     skin = 1 - sum(groups[:, k] for k, group in enumerate(GROUPS) if group not in SKIN_GROUPS)
     light = _light(logs.mean(-1), normals, seen * skin, settings)
     shade = (normals * light[:, None]).sum(-1)
     albedo = torch.cat([logs - shade[..., None], seen[..., None]], -1)
-    return Sources(*(x.unflatten(0, (batch, -1)) for x in (picture, place, facing, light, shade, albedo)))
+    return Sources(*(x.unflatten(0, (batch, -1)) for x in (picture, place, normals, light, albedo)))
 
 
 def _visible(before: Tensor, settings: ReprojectionSettings) -> Tensor:
@@ -205,12 +203,12 @@ def reproject(
     """
     shown, blend = _chosen(shown, blend, settings)
     own = _ways(shown)
-    ways = torch.cat([own, own[:, :, head_model.mirror.long()]], 1)  # [B, 2 N, V, 5]
+    ways = torch.cat([own, own[:, :, head_model.mirror.long()]], 1)  # [B, 2 N, V, 6]
     drawn = _interpolated(head_model, ways, surface, fill)
-    own, other = drawn[:, :-3].unflatten(1, (2, -1, 5)).unbind(1)  # [B, N, 5, H, H]
+    own, other = drawn[:, :-3].unflatten(1, (2, -1, 6)).unbind(1)  # [B, N, 6, H, H]
     own, other = _seen(shown, own, blend, surface, settings, beside=True), _seen(shown, other, blend, surface, settings)
     light = torch.einsum("bn,bnc->bc", blend / blend.sum(1, keepdim=True), shown.light.expand(len(blend), -1, -1))
-    fill = ((drawn[:, -3:] + _lit(light, surface)).exp() * 2 - 1).clamp(-1, 1) * surface.mask
+    fill = ((drawn[:, -3:] + _lit(light, surface.normal)).exp() * 2 - 1).clamp(-1, 1) * surface.mask
     cloth = surface.groups[:, GROUPS.index(("torso",)), None]  # is not mirrored
     return Reprojection(*own, other.colour, other.seen * (1 - cloth), fill)
 
@@ -225,16 +223,16 @@ def looked_closer(
     """What photos themselves show, alone; the arguments are those of `reproject`."""
     shown, blend = _chosen(shown, blend, settings)
     drawn = _interpolated(head_model, _ways(shown), surface)
-    return _seen(shown, drawn.unflatten(1, (-1, 5)), blend, surface, settings, beside=True)
+    return _seen(shown, drawn.unflatten(1, (-1, 6)), blend, surface, settings, beside=True)
 
 
 def _ways(shown: Sources) -> Tensor:
-    """[B, N, V, 5] what leads from vertices to photos."""
-    return torch.cat([shown.place, shown.facing[..., None], shown.shade[..., None]], -1)
+    """[B, N, V, 6] what leads from vertices to photos."""
+    return torch.cat([shown.place, shown.normal], -1)
 
 
 def _interpolated(head_model: HeadModel, ways: Tensor, surface: HeadSurface | BareSurface, *more: Tensor) -> Tensor:
-    """Ways [B, N, V, 5] of vertices, and more of them [B, V, C], at pixels [B, 5 N + C, H, H]; B or of one."""
+    """Ways [B, N, V, 6] of vertices, and more of them [B, V, C], at pixels [B, 6 N + C, H, H]; B or of one."""
     tables = [x.expand(len(surface.mask), -1, -1) for x in (ways.transpose(1, 2).flatten(2), *more)]
     return interpolate(torch.cat(tables, -1), surface.fragments, head_model.triangles)
 
@@ -247,7 +245,7 @@ def _seen(
     settings: ReprojectionSettings,
     beside: bool = False,
 ) -> Seen:
-    """All photos at the places [B, N, 5, H, H] where they have what pixels see; `beside` is that of `_looked_at`."""
+    """All photos at the places [B, N, 6, H, H] where they have what pixels see; `beside` is that of `_looked_at`."""
     looks = [_looked_at(shown, n, way, surface, settings, beside) for n, way in enumerate(ways.unbind(1))]
     looks = torch.stack(looks)  # [N, B, 6, H, H]
     own = 0.01 * looks[:, :, 5:] if beside else 0.0
@@ -283,14 +281,15 @@ def _looked_at(
     settings: ReprojectionSettings,
     beside: bool,
 ) -> Tensor:
-    """Photo n at the places [B, 5, H, H] where it has what pixels see: colour, how well seen, matte, real pixels.
+    """Photo n at the places [B, 6, H, H] where it has what pixels see: colour, how well seen, matte, real pixels.
 
     With `beside` the way goes on beside the head.
     """
     picture, light = (x[:, n].expand(len(way), *x.shape[2:]) for x in (shown.picture, shown.light))
-    place, depth, facing, shade = way.split([2, 1, 1, 1], 1)
+    place, depth, normal = way.split([2, 1, 3], 1)
     limit = settings.largest_gain
-    gain = (_lit(light, surface) - shade).clamp(-limit, limit) * surface.mask
+    # Both normals are of length 1 at the pixel itself: a head that does not turn keeps its light.
+    gain = (_lit(light, surface.normal) - _lit(light, unit(normal))).clamp(-limit, limit) * surface.mask
     if beside:
         right, up = pixel_centres(way.shape[-1], way.device)
         here = torch.stack([right, -up])
@@ -300,10 +299,10 @@ def _looked_at(
     colour = ((looked_up(picture[:, :3], grid) + 1) * gain.exp() - 1).clamp(-1, 1)
     masks = F.grid_sample(picture[:, 3:], grid, align_corners=False)
     matte, inside, doubtless, before = masks.split(1, 1)
-    seen = _visible(before - depth, settings) * (facing / settings.grazing).clamp(0, 1) * doubtless * surface.mask
+    seen = _visible(before - depth, settings) * (normal[:, 2:] / settings.grazing).clamp(0, 1) * doubtless * surface.mask
     return torch.cat([colour, seen, matte * inside, inside], 1)
 
 
-def _lit(light: Tensor, surface: HeadSurface | BareSurface) -> Tensor:
-    """The logarithm of light [B, 3] on a surface, [B, 1, H, H]."""
-    return torch.einsum("bc,bchw->bhw", light, surface.normal)[:, None]
+def _lit(light: Tensor, normal: Tensor) -> Tensor:
+    """The logarithm of light [B, 3] on normals [B, 3, H, H]: [B, 1, H, H]."""
+    return torch.einsum("bc,bchw->bhw", light, normal)[:, None]
