@@ -36,7 +36,7 @@ from .rendering.plate import Layer, Plate, plate_of
 from .rendering.rasterizer import interpolate
 from .rendering.reprojection import Sources, filled, looked_closer, sources
 from .rendering.source_views import SourceViews, nearness, side_by_side
-from .rendering.surface import bare_surface
+from .rendering.surface import GROUPS, bare_surface, vertex_groups
 from .rendering.uv import continued
 
 if TYPE_CHECKING:
@@ -238,12 +238,16 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     stretched = surface.normal[:, 2:] / facing.clamp(min=settings.even / 2)
     kept = kept * ((settings.stretch - stretched) / (settings.stretch - 1)).clamp(0, 1)
     # Beside the head it goes on from what was seen at rest: strands stay where they grow.
-    beside = continued(way - here, surface.mask * (kept > 0.5), reprojection.flow_size)
+    torso = vertex_groups(head_model)[:, GROUPS.index(("torso",))].expand(1, -1)[..., None]
+    torso = interpolate(torso, surface.fragments, head_model.triangles)
+    going = torch.cat([way - here, torso], 1)
+    beside, torso = continued(going, surface.mask * (kept > 0.5), reprojection.flow_size).split([2, 1], 1)
     place = here + torch.where(surface.mask > 0, way - here, beside)
     cosine = (torch.einsum("bij,bij->b", motion.rotation, rest.rotation) - 1) / 2
     angle = float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
-    moves = ((place - here).norm(dim=1, keepdim=True) / settings.moves).clamp(0, 1)  # shoulders do not
-    kept = torch.where(surface.mask > 0, kept, 1 - moves * (1 - math.exp(-((angle / settings.strands) ** 2))))
+    stays = torso * (1 - (place - here).norm(dim=1, keepdim=True) / settings.moves).clamp(0, 1)  # shoulders do
+    gone = 1 - math.exp(-((angle / settings.strands) ** 2))
+    kept = torch.where(surface.mask > 0, kept, 1 - (1 - stays) * gone)
     kept = F.avg_pool2d(kept, settings.soft, 1, settings.soft // 2, count_include_pad=False)
 
     def array(x):

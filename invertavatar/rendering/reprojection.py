@@ -32,6 +32,7 @@ class ReprojectionSettings(NamedTuple):
     tolerance: float = 0.03  # by which a place may lie behind the drawn surface and still count as seen
     grazing: float = 0.25  # cosine to the line of sight from which on a place is seen as well as any
     edge: float = 0.012  # at a matte's edge in which skin and hair are mixed with what is behind them
+    covered: float = 0.02  # inside the head's outline in a photo, from which on it shows nothing beside a head
     flow_size: int = 128  # pixels, a power of two, at which the way from pixel to photo goes on beside the head
     largest_gain: float = 0.7  # of relighting, in natural logarithm
     light_ridge: float = 0.02
@@ -44,7 +45,8 @@ class ReprojectionSettings(NamedTuple):
 class Sources(NamedTuple):
     """The photos of an avatar and where the head lies in each."""
 
-    # [B, N, 7, S, S] colour in -1..1, matte and real pixels in 0..1, person beyond doubt, depth of the drawn surface
+    # [B, N, 8, S, S] colour in -1..1, matte and real pixels in 0..1, person beyond doubt, depth of the drawn surface,
+    # and in 0..1 whether it covers the place
     picture: Tensor
     place: Tensor  # [B, N, V, 3] right, down, and depth of each vertex in the photo
     normal: Tensor  # [B, N, V, 3] in camera space
@@ -83,12 +85,15 @@ def sources(
     drawn = rasterize(place, triangles, settings.depth_size)
     depth = interpolate(place[..., 2:], drawn, triangles).masked_fill(~drawn.mask[:, None], -2)
     depth = F.max_pool2d(depth, 3, 1, 1)
+    margin = max(round(settings.covered * settings.depth_size / 2), 1)
+    covered = -F.max_pool2d(-drawn.mask[:, None].float(), 2 * margin + 1, 1, margin)
     normals = vertex_normals(vertices, triangles) @ rotation.mT
     reach = 2 * max(round(settings.edge * picture.shape[-1] / 2), 1) + 1
     doubtless = -F.max_pool2d(-picture[:, 3:4] * (picture[:, 4:] > 0), reach, 1, reach // 2)
     doubtless = (doubtless * 2 - 1).clamp(0, 1) * picture[:, 4:]
     depth = F.interpolate(depth, size=picture.shape[-1], mode="nearest")
-    picture = torch.cat([picture, doubtless, depth], 1)
+    covered = F.interpolate(covered, size=picture.shape[-1], mode="bilinear", align_corners=False)
+    picture = torch.cat([picture, doubtless, depth, covered], 1)
 
     grid = place[:, None, :, :2]
     looks = F.grid_sample(picture[:, :6], grid, align_corners=False)[:, :, 0].mT
@@ -298,8 +303,11 @@ def _looked_at(
     grid = place.permute(0, 2, 3, 1)
     colour = ((looked_up(picture[:, :3], grid) + 1) * gain.exp() - 1).clamp(-1, 1)
     masks = F.grid_sample(picture[:, 3:], grid, align_corners=False)
-    matte, inside, doubtless, before = masks.split(1, 1)
-    seen = _visible(before - depth, settings) * (normal[:, 2:] / settings.grazing).clamp(0, 1) * doubtless * surface.mask
+    matte, inside, doubtless, before, covered = masks.split(1, 1)
+    # An ear or a neck that the head model has is drawn where that is, and not once more beside it.
+    matte = matte * (1 - covered * (1 - surface.mask))
+    squarely = (normal[:, 2:] / settings.grazing).clamp(0, 1)
+    seen = _visible(before - depth, settings) * squarely * doubtless * surface.mask
     return torch.cat([colour, seen, matte * inside, inside], 1)
 
 
