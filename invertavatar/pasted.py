@@ -185,6 +185,8 @@ def prepare(
     size = int(min(max(2 * settings.room * track.scale, networks.generator.config.image_resolution), settings.largest))
     tracker = pipe._tracker()
     alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
+    skin = networks.head_model.with_skull(alone.views.skin, avatar.shape.vertices)
+    alone = replace(alone, views=alone.views._replace(skin=skin))
     views = alone.views if avatar.views is None else side_by_side(alone.views, avatar.views)
     rotation, posture = rest.rotation.to(avatar.device), rest.posture.to(avatar.device)
     blend = nearness(views, rotation, posture if posture.shape[1] else None, networks.generator.fusion)
