@@ -79,7 +79,7 @@ def random_frames(count=2, size=SIZE, seed=0) -> Look:
 
 def test_what_a_photo_sees_counts_more_than_all_else_together():
     seen = left()
-    colour = colour_of(build()(Look(shown(seen, mirrored_seen=1.0), surface(), planes(), NEAR)))[0, 0]
+    colour = colour_of(build()(Look(shown(seen, mirrored_seen=1.0), surface(), planes(), FAR)))[0, 0]
     assert (colour[:, :16] - PHOTO).max() < 0 < (colour[:, :16] - (PHOTO + PLANE) / 2).min()
     assert colour[:, 16:].max() < colour[:, :16].min()
 
