@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from invertavatar.avatar import JSON_FILE, TENSOR_FILE, Avatar, _tensors
 from invertavatar.errors import AvatarError
-from invertavatar.face.portrait import MOST_BYTES
 from invertavatar.media.packed import thinned
 from invertavatar.models.presets import build_networks
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from invertavatar.rendering.source_views import SourceViews
+from invertavatar.tracking.portrait import MOST_BYTES
 from tests.tiny import tiny_networks
 
 MEGABYTE = 10**6
