@@ -197,7 +197,6 @@ def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int)
     unlit = shown._replace(
         picture=torch.cat([residual, shown.picture[:, :, 3:]], 2),
         light=torch.zeros_like(shown.light),
-        shade=torch.zeros_like(shown.shade),
     )
     left = looked_closer(head_model, unlit, blend, surface, settings)
     # Of the head only what the photo sees is there, and what lies beside that.

@@ -6,6 +6,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,7 +29,6 @@ from invertavatar.scripts.console import (
 
 if TYPE_CHECKING:
     from invertavatar.batch.job import Job, Settings
-    from invertavatar.batch.scheduler import Engine
 
 DRIVERS = ("driver", "driving", "motion")  # three names of one column
 FILES = ("avatar", "speech", "audio", "into")
@@ -105,7 +106,6 @@ def batch(
         check_packages()
         from invertavatar.batch.job import Settings
         from invertavatar.batch.results import Results
-        from invertavatar.batch.scheduler import scheduled
 
         jobs, records = read_jobs(table, general, sample_avatars)
         results = Results(output)
@@ -131,9 +131,9 @@ def batch(
         started = time.perf_counter()
         try:
             if jobs:
-                engine, count = engine_for(settings, address, workers, cores, gpus)
-                with tqdm(total=len(jobs), unit="job", disable=quiet, smoothing=0.05) as bar:
-                    for record in scheduled(jobs, engine, min(count, len(jobs))):
+                made = worked(jobs, settings, address, workers, cores, gpus)
+                with closing(made), tqdm(total=len(jobs), unit="job", disable=quiet, smoothing=0.05) as bar:
+                    for record in made:
                         records[record["row"]] = record
                         bad += record["state"] == "failed"
                         bar.set_postfix(failed=bad, refresh=False)
@@ -142,8 +142,8 @@ def batch(
             results.clear_unfinished()
             results.write_manifest((waiting | records).values())
             results.clear_unfinished()
-        seconds, made = time.perf_counter() - started, len(jobs)
-        rate = f", {made / seconds * 3600:.0f} jobs an hour" if made else ""
+        seconds = time.perf_counter() - started
+        rate = f", {len(jobs) / seconds * 3600:.0f} jobs an hour" if jobs else ""
         say(quiet, f"{output}: {len(records) - bad} done, {bad} failed (see manifest.parquet); {seconds:.0f} s{rate}")
 
 
@@ -272,39 +272,43 @@ def finished(jobs: "list[Job]", settings: "Settings", results) -> dict[int, dict
     """The records of those jobs that an earlier run has done just as this one would, by row."""
     from invertavatar.batch.job import fingerprint
 
-    found = {job.row: (job, results.record(job.id)) for job in jobs}
     return {
-        row: record | {"row": row}
-        for row, (job, record) in found.items()
+        job.row: record | {"row": job.row}
+        for job, record in zip(jobs, results.records([job.id for job in jobs]), strict=True)
         if record and record.get("fingerprint") == fingerprint(job, settings)
     }
 
 
-def engine_for(
-    settings: "Settings", address: str | None, workers: int | None, cores: float, gpus: float | None
-) -> "tuple[Engine, int]":
-    """Where workers live, and how many there will be.
+def worked(
+    jobs: "list[Job]",
+    settings: "Settings",
+    address: str | None,
+    workers: int | None,
+    cores: float,
+    gpus: float | None,
+) -> Iterator[dict]:
+    """What became of each job, as they are done by processes of this machine, or by Ray where there is an address.
 
     Raises:
-        InvertAvatarError: There is no such cluster.
+        InvertAvatarError: There is no such cluster, or workers cannot begin.
     """
     if address:
-        from invertavatar.batch.cluster import RayEngine
+        from invertavatar.batch.cluster import on_ray
 
-        own = None if workers is None else max(1, round(workers * cores))
-        engine = RayEngine(settings, address, cores, gpus, own)
-        return engine, workers or engine.room
+        return on_ray(jobs, settings, address, workers, cores, gpus)
     from invertavatar.batch.local import LocalEngine
+    from invertavatar.batch.scheduler import scheduled
     from invertavatar.runtime.devices import best_device
 
-    device = best_device() if settings.device == "auto" else settings.device
+    device, cards = best_device() if settings.device == "auto" else settings.device, None
+    room = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = 1 if device == "mps" else max(1, int(room / cores))
     if device == "cuda":
         import torch
 
         cards = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
-        return LocalEngine(settings, cards), workers or max(1, int(len(cards) / (gpus or 1)))
-    room = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return LocalEngine(settings), workers or (1 if device == "mps" else max(1, int(room / cores)))
+        count = max(1, int(len(cards) / (gpus or 1)))
+    return scheduled(jobs, LocalEngine(settings, cards), min(workers or count, len(jobs)))
 
 
 def say(quiet: bool, sentence: str) -> None:

@@ -2,7 +2,8 @@
 
 CPU time is that of all processes, workers and engine, so that a busy machine tells the same as a quiet one; what starts
 up is left out: counting begins when as many jobs are done as two for each worker. Each worker has prepared one job
-ahead by then, so that with few jobs tracking counts for less than it should.
+ahead by then, so that with few jobs tracking counts for less than it should. Ray's workers have the priority that
+processes have (`RAY_worker_niceness`; 15 by default, which leaves them what nobody else on the machine takes).
 """
 
 import json
@@ -18,7 +19,7 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.batch import engine_for, read_jobs
+from invertavatar.scripts.batch import read_jobs, worked
 from invertavatar.scripts.console import DeviceOption, ModelOption, error_sentences, new_app, run
 
 if TYPE_CHECKING:
@@ -66,12 +67,10 @@ def main(
 
 def measured(table: Path, settings: "Settings", name: str, workers: int, warm: int, gpus: float | None) -> float:
     """CPU seconds for each job by one engine; prints them and the rest."""
-    from invertavatar.batch.scheduler import scheduled
-
     todo, _ = read_jobs(str(table), {}, only_avatars=False)
-    engine, _ = engine_for(settings, "local" if name == "ray" else None, workers, 1.0, gpus)
+    made = worked(todo, settings, "local" if name == "ray" else None, workers, 1.0, gpus)
     frames, begun, memory = 0, None, {}
-    for done, record in enumerate(scheduled(todo, engine, workers), 1):
+    for done, record in enumerate(made, 1):
         if record["state"] != "done":
             sys.exit(record["message"])
         process = int(record["worker"].rsplit(":", 1)[1])
@@ -81,7 +80,8 @@ def measured(table: Path, settings: "Settings", name: str, workers: int, warm: i
         elif done > warm:
             frames += record["frames"]
             ended = time.perf_counter(), cpu_seconds()
-    wall, cpu = (end - begin for begin, end in zip(begun, ended, strict=True))
+    wall = ended[0] - begun[0]
+    cpu = sum(seconds - begun[1].get(process, 0.0) for process, seconds in ended[1].items())
     count = len(todo) - warm
     grown = ", ".join(" -> ".join(f"{sizes[k]:.0f}" for k in (0, len(sizes) // 2, -1)) for sizes in memory.values())
     print(
@@ -92,18 +92,18 @@ def measured(table: Path, settings: "Settings", name: str, workers: int, warm: i
     return cpu / count
 
 
-def cpu_seconds() -> float:
-    """Of this process and all below it."""
+def cpu_seconds() -> dict[int, float]:
+    """Of this process and all below it, by their numbers; one may end before it is looked at again."""
     import psutil
 
-    here, total = psutil.Process(), 0.0
+    here, spent = psutil.Process(), {}
     for process in (here, *here.children(recursive=True)):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system
-    return total
+        spent[process.pid] = times.user + times.system
+    return spent
 
 
 def resident(process: int) -> float:
@@ -115,6 +115,7 @@ def resident(process: int) -> float:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")
     app = new_app()
     app.command()(main)
     run(app)

@@ -7,7 +7,7 @@ Shapes: N photos, K kept views, L w-layers, V vertices of the head model.
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -29,6 +29,8 @@ MAX_SIZE = 8192  # of what a word stands for, as far as no model says
 MAX_SCALES = 16  # of an encoder
 LARGEST = 1e5  # of any number: sums over many photos stay far below
 MAY_BE_NONE = ("photos", "residual", "posture")  # sizes that may be 0
+PACKED = {"backdrop": "backdrop", "views.picture": "views.picture", "views.masks": "views.picture"}  # what a file packs
+MAX_PACKED = 1 << 26  # bytes
 
 FLOATS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # and what safetensors calls them
 BYTES = {torch.uint8: "U8"}
@@ -93,12 +95,13 @@ class Layout:
     detail: int = MAX_SIZE
     model: str | None = None
 
-    def check(self, tensors: Mapping[str, tuple[Shape, str]], num_photos: int) -> None:
+    def check(self, tensors: Mapping[str, tuple[Shape, str]], num_photos: int, packed: bool = False) -> None:
         """Hold names, shapes and kinds of numbers against the layout.
 
         Args:
             tensors: Name -> shape, and the kind as safetensors calls it.
             num_photos: N.
+            packed: As a file has them, in which pictures are bytes, see `PACKED`.
 
         Raises:
             ValueError: With the first thing that does not fit, as a piece of a sentence.
@@ -106,6 +109,10 @@ class Layout:
         if num_photos > MAX_PHOTOS:
             raise ValueError(f"it has {num_photos} photos, and {MAX_PHOTOS} are the most")
         fields = self._fields(tensors, num_photos)
+        if packed:
+            kept = {name for name, whole in PACKED.items() if whole in fields}
+            fields = {name: expected for name, expected in fields.items() if name not in PACKED.values()}
+            tensors = _without_packed(tensors, kept)
         if missing := sorted(fields.keys() - tensors.keys()):
             raise ValueError(f"it has no {missing[0]}")
         if strange := sorted(tensors.keys() - fields.keys()):
@@ -134,6 +141,17 @@ class Layout:
             for name in (f"{state}.{index}" for index in range(count)):
                 fields = fields | {name: Field((1, f"{name} channels", f"{name} size", f"{name} size"))}
         return fields
+
+
+def _without_packed(tensors: Mapping[str, tuple[Shape, str]], names: Collection[str]) -> dict:
+    """The tensors that are no packed pictures, after a look at these."""
+    for name in names:
+        if name not in tensors:
+            raise ValueError(f"it has no {name}")
+        shape, kind = tensors[name]
+        if kind != BYTES[torch.uint8] or len(shape) != 1 or not 0 < shape[0] <= MAX_PACKED:
+            raise ValueError(f"its {name} is {shortened(list(shape))} of kind {kind} where a picture's bytes belong")
+    return {name: found for name, found in tensors.items() if name not in names}
 
 
 def layout_of(networks: Networks, model: str) -> Layout:

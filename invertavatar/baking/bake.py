@@ -130,7 +130,7 @@ def softened(colours: Tensor, triangles: np.ndarray) -> Tensor:
 def on_outlines(head_model: HeadModel, avatar: Avatar, shown: Sources) -> Tensor:
     """[V, 3] what brings the mesh onto the outlines of the photos; see `outline`."""
     _, _, _, matte, inside = avatar.views.picture[0].float().div(255).unbind(1)
-    return outlined(head_model, shown.place[0], shown.facing[0], avatar.views.rotation[0], matte, inside)
+    return outlined(head_model, shown.place[0], shown.normal[0, ..., 2], avatar.views.rotation[0], matte, inside)
 
 
 def looked_from(avatar: Avatar) -> list[Tensor]:

@@ -95,8 +95,8 @@ def serve(line: Connection, settings: Settings) -> None:
 
     try:
         runner = Runner(settings)
-    except (InvertAvatarError, OSError, ValueError) as error:
-        say("refused", f"Cannot load the model {settings.model or 'that is shipped'}: {str(error).strip()}")
+    except InvertAvatarError as error:
+        say("refused", str(error))
         return
     say("ready")
     pool = ThreadPoolExecutor(AT_A_WORKER)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..media.files import full_disk_said
 from .addresses import is_remote, reached
 
 MANIFEST, RECORD, UNFINISHED = "manifest.parquet", "result.json", ".unfinished"
+AT_ONCE = 10_000  # rows of the manifest that are written, results at an address that are asked for
 
 
 class Results:
@@ -68,12 +69,17 @@ class Results:
 
     def record(self, job_id: str) -> dict | None:
         """What is known of a finished job; None where there is none."""
-        place = f"{self.folder}/{job_id}/{RECORD}"
-        try:
-            text = self._files.cat_file(place) if self.remote else Path(place).read_bytes()
-            return json.loads(text)
-        except (OSError, ValueError):
-            return None
+        return next(self.records([job_id]))
+
+    def records(self, ids: Sequence[str]) -> Iterator[dict | None]:
+        """What is known of each of many jobs, in their order; an address is asked for many at a time."""
+        for k in range(0, len(ids), AT_ONCE):
+            places = [f"{self.folder}/{job_id}/{RECORD}" for job_id in ids[k : k + AT_ONCE]]
+            if self.remote:
+                texts = {_folder(path): text for path, text in self._files.cat(places, on_error="omit").items()}
+                yield from (_known(texts.get(_folder(place))) for place in places)
+            else:
+                yield from (_known(_text(place)) for place in places)
 
     def holds_some(self) -> bool:
         """Whether an earlier run has left a manifest or results here."""
@@ -112,11 +118,12 @@ class Results:
                 "worker": pa.string(),  # machine:process
             }
         )
-        rows = [{name: record.get(name) for name in schema.names} for record in sorted(records, key=_row)]
+        ordered = sorted(records, key=_row)
         with self.scratch() as folder:
             file = folder / MANIFEST
-            with full_disk_said(file):
-                pq.write_table(pa.Table.from_pylist(rows, schema), file)
+            with full_disk_said(file), pq.ParquetWriter(file, schema) as writer:
+                for k in range(0, len(ordered), AT_ONCE):
+                    writer.write_table(pa.Table.from_pylist(ordered[k : k + AT_ONCE], schema))
             if self.remote:
                 with reached(self.folder):
                     self._files.makedirs(self.folder, exist_ok=True)
@@ -127,3 +134,21 @@ class Results:
 
 def _row(record: dict) -> int:
     return record["row"]
+
+
+def _folder(path: str) -> str:
+    return path.split("/")[-2]
+
+
+def _text(place: str) -> bytes | None:
+    try:
+        return Path(place).read_bytes()
+    except OSError:
+        return None
+
+
+def _known(text: bytes | None) -> dict | None:
+    try:
+        return json.loads(text or "null")
+    except ValueError:
+        return None

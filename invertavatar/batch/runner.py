@@ -52,7 +52,7 @@ class Runner:
         settings: Of the run.
 
     Raises:
-        InvertAvatarError, OSError: The model cannot be loaded.
+        InvertAvatarError: The model cannot be loaded.
     """
 
     def __init__(self, settings: Settings):
@@ -62,7 +62,11 @@ class Runner:
         diffusers_logging.disable_progress_bar()
         tqdm.set_lock(threading.RLock())  # its own is the system's, and left over where a worker is killed
         device = best_device() if settings.device == "auto" else settings.device
-        self.pipe = InvertAvatarPipeline.from_pretrained(settings.model).to(device)
+        try:
+            self.pipe = InvertAvatarPipeline.from_pretrained(settings.model).to(device)
+        except (InvertAvatarError, OSError, ValueError) as error:
+            model = settings.model or "that is shipped"
+            raise InvertAvatarError(f"Cannot load the model {model}: {str(error).strip()}") from error
         self.pipe.set_progress_bar_config(disable=True)
         self._preparing, self._rendering = threading.Lock(), threading.Lock()
 

@@ -1,6 +1,7 @@
 """Hands jobs to workers and takes back what became of them; a lost worker's jobs go to others.
 
 No more than two jobs are with a worker at a time, one being rendered and one being prepared, so that nothing piles up.
+A job whose worker was lost is the only one with the next, so that only what ends workers is blamed for it.
 """
 
 from collections import deque
@@ -58,8 +59,8 @@ def scheduled(jobs: Iterable[Job], engine: Engine, num_workers: int) -> Iterator
     false_starts, ready = 0, set()
     try:
         while True:
-            for worker in _round(busy):
-                if (job := again.popleft() if again else next(source, None)) is None:
+            for worker, alone in _round(busy, lost):
+                if (job := again.popleft() if again and alone else next(source, None)) is None:
                     break
                 busy[worker][job.row] = job
                 engine.submit(worker, job)
@@ -81,26 +82,33 @@ def scheduled(jobs: Iterable[Job], engine: Engine, num_workers: int) -> Iterator
                 else:
                     false_starts += worker not in ready
                     if false_starts == FALSE_STARTS:
-                        raise InvertAvatarError(
-                            f"{FALSE_STARTS} workers in a row were lost as they started ({value}): is there too little "
-                            "memory for so many? Take fewer --workers."
-                        )
+                        raise lost_as_they_started(f" ({value})")
                     for row, job in busy.pop(worker).items():
                         lost[row] = lost.get(row, 0) + (worker in ready)
                         if lost[row] < TRIES:
                             again.append(job)
                         else:
-                            yield _given_up(job, value)
+                            yield given_up(job, f" ({value})")
     finally:
         engine.stop()
 
 
-def _round(busy: dict[Worker, dict[int, Job]]) -> Iterator[Worker]:
-    """Workers with room for a job, one place of each after the other."""
+def _round(busy: dict[Worker, dict[int, Job]], lost: dict[int, int]) -> Iterator[tuple[Worker, bool]]:
+    """Workers with room for a job, one place of each after the other; whether a job would be alone with it."""
     for place in range(AT_A_WORKER):
-        yield from [worker for worker, jobs in busy.items() if len(jobs) == place]
+        for worker in [worker for worker, jobs in busy.items() if len(jobs) == place and not lost.keys() & jobs.keys()]:
+            yield worker, place == 0
 
 
-def _given_up(job: Job, reason: str) -> dict:
-    message = f"{TRIES} workers were lost while they had it ({reason}): too little memory, or a file that ends them."
+def given_up(job: Job, how: str = "") -> dict:
+    """The record of a job whose workers were lost too often; how the last one was, where that is known."""
+    message = f"{TRIES} workers were lost while they had it{how}: too little memory, or a file that ends them."
     return {"row": job.row, "id": job.id, "state": "failed", "message": message, "warnings": []}
+
+
+def lost_as_they_started(how: str = "") -> InvertAvatarError:
+    """What ends the run where workers are lost before they are ready; how the last one was, where that is known."""
+    return InvertAvatarError(
+        f"{FALSE_STARTS} workers in a row were lost as they started{how}: is there too little memory for so many? Take "
+        "fewer --workers."
+    )

@@ -275,6 +275,15 @@ class HeadModel(Float32Island, Network):
         vertices = self.outside_of_eyeballs(vertices[None])[0]
         return HeadShape(vertices, joints, self.blink_correction(vertices), landmarks)
 
+    def with_skull(self, vertices: Tensor, like: Tensor) -> Tensor:
+        """Heads [..., V, 3] whose skulls reach as far above the forehead as that of another of the person [V, 3]."""
+        forehead, skull = self.landmarks(like)[10, 1], self.crown_weight > 0.9
+        above, wanted = ((x[..., 1] - forehead).clamp(min=0) for x in (vertices, like))
+        own = above[..., skull]
+        share = (own * wanted[skull]).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True)
+        raised = above * self.crown_weight * (share - 1)
+        return torch.stack([vertices[..., 0], vertices[..., 1] + raised, vertices[..., 2]], -1)
+
     def identity(self, rest: Tensor) -> tuple[Tensor, Tensor]:
         """The head [V, 3] and its joints [J, 3] that the identity axes make of neutral landmarks [L, 3]."""
         return self._of_axes(self._coefficients(rest[None], self.landmarks(self.identity_basis))[0])

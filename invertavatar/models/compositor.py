@@ -30,6 +30,7 @@ class CompositionSettings(NamedTuple):
     unmirrored: float = 1e-3  # and where it does not
     model: float = 0.1  # of what the surroundings and the tri-plane say of the head
     beside: float = 1e-4  # and beside it
+    own_colour: float = 4.0  # degrees from the photos within which their colours are the frame's, where they see it
     own_outline: float = 6.0  # degrees from the photos within which their outline is the frame's
     outline: float = 18.0  # degrees from the photos over which the head model's outline takes over
     softness: int = 7  # pixels of `outline_size` over which outlines are blurred to lie between each other; odd
@@ -133,6 +134,8 @@ class Compositor(nn.Module):
         photo = closer.seen + settings.photo * (1 - closer.mask * (1 - closer.matte))  # no background on the head
         weight = weight * (photo + settings.beside)
         colour = (mixed + closer.colour * weight) / (others + weight) + residual
+        # What a photo shows as it is needs no second opinion, which would cost contrast.
+        colour = colour.lerp(closer.colour, closer.seen * near(angle, settings.own_colour))
         opacity = (self._outline(closer, angle, say) + outline).sigmoid()
         return Composite(colour * opacity, opacity)
 
@@ -142,9 +145,7 @@ class Compositor(nn.Module):
         """
         settings, size, mask = self.settings, closer.mask.shape[-1], closer.mask
         photo = mask.lerp(closer.matte, closer.inside)
-        own, share = (
-            torch.exp(-((angle / reach) ** 2)).view(-1, 1, 1, 1) for reach in (settings.own_outline, settings.outline)
-        )
+        own, share = (near(angle, reach) for reach in (settings.own_outline, settings.outline))
         between = resize(mask.lerp(photo, share), min(size, settings.outline_size))
         half = settings.softness // 2
         for _ in range(3):  # three box filters are close to a Gaussian
@@ -153,3 +154,8 @@ class Compositor(nn.Module):
         inset = 0.5 + settings.inset * (1 - say)
         between = (resize(between, size) - inset) * (say * learned + (1 - say) * alone)
         return between.lerp(photo.clamp(settings.doubt, 1 - settings.doubt).logit(), own)
+
+
+def near(angle: Tensor, reach: float) -> Tensor:
+    """1 at no angle to the photos, [B] in degrees, and less the further it is: [B, 1, 1, 1]."""
+    return torch.exp(-((angle / reach) ** 2)).view(-1, 1, 1, 1)

@@ -5,7 +5,6 @@ Shapes: B batch, N photos, V vertices of the head model, S side of the whole cro
 Places are those of the image: x right and y DOWN, in head units, -1..1 inside the crop.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -30,7 +29,8 @@ class FramingSettings(NamedTuple):
     beside: float = 0.2  # at either side of the head
     fade: tuple[float, float] = (0.04, 0.36)  # of that channel, between which the body ends
     neck: tuple[float, float] = (0.3, 0.5)  # beneath the head's middle, between which that begins to hold
-    crown: float = 0.75  # radius of the round in which hair ends that photos cut off at the top
+    crown: float = 0.75  # radius at least of the round in which hair ends that photos cut off at the top
+    crown_drop: tuple[float, float] = (0.15, 0.3)  # beneath that edge, between which the round holds all hair
     crown_depth: float = -0.15  # of its middle
     crown_near: float = 0.08  # to the photo's edge, from which on hair counts as cut off
     crown_fade: float = 0.03  # over which it ends
@@ -189,13 +189,18 @@ def crown_of(views: SourceViews, box: Window, settings: FramingSettings) -> tupl
     if not len(rows):
         return None
     row = first + int(rows[0])
-    hair = matte[row].nonzero()
-    left, right = (2 * float(edge) / size - 1 for edge in (hair.min(), hair.max() + 1))
-    half = (right - left) / 2
-    radius = max(settings.crown, 1.05 * half)
-    down = 2 * row / size - 1 + math.sqrt(radius**2 - half**2)
-    middle = views.rotation[0, 0].mT @ views.rotation.new_tensor([(left + right) / 2, -down, settings.crown_depth])
-    return *middle.tolist(), radius
+    hair = matte[row].nonzero().float()
+    middle = float(hair.min() + hair.max() + 1) / size - 1
+    # It touches the photo's edge from within, so that nothing is seen of what lies beyond.
+    radius, drops = settings.crown, (round(drop * size / 2) for drop in settings.crown_drop)
+    for drop in range(*drops):
+        wide = matte[min(row + drop, size - 1)].nonzero().float()
+        if len(wide):
+            half, down = float((2 * (wide + 0.5) / size - 1 - middle).abs().max()), 2 * drop / size
+            radius = max(radius, (half**2 + down**2) / (2 * down))
+    down = 2 * row / size - 1 + settings.crown_fade + radius
+    place = views.rotation.new_tensor([middle, -down, settings.crown_depth])
+    return *(views.rotation[0, 0].mT @ place).tolist(), radius
 
 
 def head_box(head_model: HeadModel, vertices: Tensor, settings: FramingSettings) -> Window:

@@ -19,7 +19,7 @@ from ..head.head_model import HeadModel
 from ..raster.rasterizer import interpolate, rasterize
 from ..runtime.fixed_sizes import current_sizes
 from .resize import looked_up, resize
-from .surface import GROUPS, BareSurface, HeadSurface, vertex_groups, vertex_normals
+from .surface import GROUPS, BareSurface, HeadSurface, unit, vertex_groups, vertex_normals
 from .uv import continued
 
 SKIN_GROUPS = (("ear",), ("neck",))  # of which light is learned, beside the face
@@ -32,6 +32,7 @@ class ReprojectionSettings(NamedTuple):
     tolerance: float = 0.03  # by which a place may lie behind the drawn surface and still count as seen
     grazing: float = 0.25  # cosine to the line of sight from which on a place is seen as well as any
     edge: float = 0.012  # at a matte's edge in which skin and hair are mixed with what is behind them
+    covered: float = 0.02  # inside the head's outline in a photo, from which on it shows nothing beside a head
     flow_size: int = 128  # pixels, a power of two, at which the way from pixel to photo goes on beside the head
     largest_gain: float = 0.7  # of relighting, in natural logarithm
     light_ridge: float = 0.02
@@ -44,12 +45,12 @@ class ReprojectionSettings(NamedTuple):
 class Sources(NamedTuple):
     """The photos of an avatar and where the head lies in each."""
 
-    # [B, N, 7, S, S] colour in -1..1, matte and real pixels in 0..1, person beyond doubt, depth of the drawn surface
+    # [B, N, 8, S, S] colour in -1..1, matte and real pixels in 0..1, person beyond doubt, depth of the drawn surface,
+    # and in 0..1 whether it covers the place
     picture: Tensor
     place: Tensor  # [B, N, V, 3] right, down, and depth of each vertex in the photo
-    facing: Tensor  # [B, N, V] cosine of the angle between its normal and the line of sight
+    normal: Tensor  # [B, N, V, 3] in camera space
     light: Tensor  # [B, N, 3] logarithm of the light's change over the unit sphere of normals
-    shade: Tensor  # [B, N, V] logarithm of the light on each vertex
     albedo: Tensor  # [B, N, V, 4] logarithm of each vertex' colour (0..1) without light, and how well it is seen
 
 
@@ -84,25 +85,27 @@ def sources(
     drawn = rasterize(place, triangles, settings.depth_size)
     depth = interpolate(place[..., 2:], drawn, triangles).masked_fill(~drawn.mask[:, None], -2)
     depth = F.max_pool2d(depth, 3, 1, 1)
+    margin = max(round(settings.covered * settings.depth_size / 2), 1)
+    covered = -F.max_pool2d(-drawn.mask[:, None].float(), 2 * margin + 1, 1, margin)
     normals = vertex_normals(vertices, triangles) @ rotation.mT
-    facing = normals[..., 2]
     reach = 2 * max(round(settings.edge * picture.shape[-1] / 2), 1) + 1
     doubtless = -F.max_pool2d(-picture[:, 3:4] * (picture[:, 4:] > 0), reach, 1, reach // 2)
     doubtless = (doubtless * 2 - 1).clamp(0, 1) * picture[:, 4:]
     depth = F.interpolate(depth, size=picture.shape[-1], mode="nearest")
-    picture = torch.cat([picture, doubtless, depth], 1)
+    covered = F.interpolate(covered, size=picture.shape[-1], mode="bilinear", align_corners=False)
+    picture = torch.cat([picture, doubtless, depth, covered], 1)
 
     grid = place[:, None, :, :2]
     looks = F.grid_sample(picture[:, :6], grid, align_corners=False)[:, :, 0].mT
     before = F.grid_sample(depth, grid, mode="nearest", align_corners=False)[:, 0, 0] - place[..., 2]
-    seen = _visible(before, settings) * (facing / settings.grazing).clamp(0, 1) * looks[..., 5]
+    seen = _visible(before, settings) * (normals[..., 2] / settings.grazing).clamp(0, 1) * looks[..., 5]
     logs = (looks[..., :3].clamp(-1, 1) / 2 + 0.5).clamp(min=0.02).log()
     groups = vertex_groups(head_model)
     skin = 1 - sum(groups[:, k] for k, group in enumerate(GROUPS) if group not in SKIN_GROUPS)
     light = _light(logs.mean(-1), normals, seen * skin, settings)
     shade = (normals * light[:, None]).sum(-1)
     albedo = torch.cat([logs - shade[..., None], seen[..., None]], -1)
-    return Sources(*(x.unflatten(0, (batch, -1)) for x in (picture, place, facing, light, shade, albedo)))
+    return Sources(*(x.unflatten(0, (batch, -1)) for x in (picture, place, normals, light, albedo)))
 
 
 def _visible(before: Tensor, settings: ReprojectionSettings) -> Tensor:
@@ -205,12 +208,12 @@ def reproject(
     """
     shown, blend = _chosen(shown, blend, settings)
     own = _ways(shown)
-    ways = torch.cat([own, own[:, :, head_model.mirror.long()]], 1)  # [B, 2 N, V, 5]
+    ways = torch.cat([own, own[:, :, head_model.mirror.long()]], 1)  # [B, 2 N, V, 6]
     drawn = _interpolated(head_model, ways, surface, fill)
-    own, other = drawn[:, :-3].unflatten(1, (2, -1, 5)).unbind(1)  # [B, N, 5, H, H]
+    own, other = drawn[:, :-3].unflatten(1, (2, -1, 6)).unbind(1)  # [B, N, 6, H, H]
     own, other = _seen(shown, own, blend, surface, settings, beside=True), _seen(shown, other, blend, surface, settings)
     light = torch.einsum("bn,bnc->bc", blend / blend.sum(1, keepdim=True), shown.light.expand(len(blend), -1, -1))
-    fill = ((drawn[:, -3:] + _lit(light, surface)).exp() * 2 - 1).clamp(-1, 1) * surface.mask
+    fill = ((drawn[:, -3:] + _lit(light, surface.normal)).exp() * 2 - 1).clamp(-1, 1) * surface.mask
     cloth = surface.groups[:, GROUPS.index(("torso",)), None]  # is not mirrored
     return Reprojection(*own, other.colour, other.seen * (1 - cloth), fill)
 
@@ -225,16 +228,16 @@ def looked_closer(
     """What photos themselves show, alone; the arguments are those of `reproject`."""
     shown, blend = _chosen(shown, blend, settings)
     drawn = _interpolated(head_model, _ways(shown), surface)
-    return _seen(shown, drawn.unflatten(1, (-1, 5)), blend, surface, settings, beside=True)
+    return _seen(shown, drawn.unflatten(1, (-1, 6)), blend, surface, settings, beside=True)
 
 
 def _ways(shown: Sources) -> Tensor:
-    """[B, N, V, 5] what leads from vertices to photos."""
-    return torch.cat([shown.place, shown.facing[..., None], shown.shade[..., None]], -1)
+    """[B, N, V, 6] what leads from vertices to photos."""
+    return torch.cat([shown.place, shown.normal], -1)
 
 
 def _interpolated(head_model: HeadModel, ways: Tensor, surface: HeadSurface | BareSurface, *more: Tensor) -> Tensor:
-    """Ways [B, N, V, 5] of vertices, and more of them [B, V, C], at pixels [B, 5 N + C, H, H]; B or of one."""
+    """Ways [B, N, V, 6] of vertices, and more of them [B, V, C], at pixels [B, 6 N + C, H, H]; B or of one."""
     tables = [x.expand(len(surface.mask), -1, -1) for x in (ways.transpose(1, 2).flatten(2), *more)]
     return interpolate(torch.cat(tables, -1), surface.fragments, head_model.triangles)
 
@@ -247,7 +250,7 @@ def _seen(
     settings: ReprojectionSettings,
     beside: bool = False,
 ) -> Seen:
-    """All photos at the places [B, N, 5, H, H] where they have what pixels see; `beside` is that of `_looked_at`."""
+    """All photos at the places [B, N, 6, H, H] where they have what pixels see; `beside` is that of `_looked_at`."""
     looks = [_looked_at(shown, n, way, surface, settings, beside) for n, way in enumerate(ways.unbind(1))]
     looks = torch.stack(looks)  # [N, B, 6, H, H]
     own = 0.01 * looks[:, :, 5:] if beside else 0.0
@@ -283,14 +286,15 @@ def _looked_at(
     settings: ReprojectionSettings,
     beside: bool,
 ) -> Tensor:
-    """Photo n at the places [B, 5, H, H] where it has what pixels see: colour, how well seen, matte, real pixels.
+    """Photo n at the places [B, 6, H, H] where it has what pixels see: colour, how well seen, matte, real pixels.
 
     With `beside` the way goes on beside the head.
     """
     picture, light = (x[:, n].expand(len(way), *x.shape[2:]) for x in (shown.picture, shown.light))
-    place, depth, facing, shade = way.split([2, 1, 1, 1], 1)
+    place, depth, normal = way.split([2, 1, 3], 1)
     limit = settings.largest_gain
-    gain = (_lit(light, surface) - shade).clamp(-limit, limit) * surface.mask
+    # Both normals are of length 1 at the pixel itself: a head that does not turn keeps its light.
+    gain = (_lit(light, surface.normal) - _lit(light, unit(normal))).clamp(-limit, limit) * surface.mask
     if beside:
         right, up = pixel_centres(way.shape[-1], way.device)
         here = torch.stack([right, -up])
@@ -299,11 +303,14 @@ def _looked_at(
     grid = place.permute(0, 2, 3, 1)
     colour = ((looked_up(picture[:, :3], grid) + 1) * gain.exp() - 1).clamp(-1, 1)
     masks = F.grid_sample(picture[:, 3:], grid, align_corners=False)
-    matte, inside, doubtless, before = masks.split(1, 1)
-    seen = _visible(before - depth, settings) * (facing / settings.grazing).clamp(0, 1) * doubtless * surface.mask
+    matte, inside, doubtless, before, covered = masks.split(1, 1)
+    # An ear or a neck that the head model has is drawn where that is, and not once more beside it.
+    matte = matte * (1 - covered * (1 - surface.mask))
+    squarely = (normal[:, 2:] / settings.grazing).clamp(0, 1)
+    seen = _visible(before - depth, settings) * squarely * doubtless * surface.mask
     return torch.cat([colour, seen, matte * inside, inside], 1)
 
 
-def _lit(light: Tensor, surface: HeadSurface | BareSurface) -> Tensor:
-    """The logarithm of light [B, 3] on a surface, [B, 1, H, H]."""
-    return torch.einsum("bc,bchw->bhw", light, surface.normal)[:, None]
+def _lit(light: Tensor, normal: Tensor) -> Tensor:
+    """The logarithm of light [B, 3] on normals [B, 3, H, H]: [B, 1, H, H]."""
+    return torch.einsum("bc,bchw->bhw", light, normal)[:, None]

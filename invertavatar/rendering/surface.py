@@ -75,8 +75,12 @@ def _drawn(projected: Tensor, table: Tensor, triangles: Tensor, size: int) -> tu
     fragments = rasterize(projected, triangles, size)
     drawn = interpolate(table, fragments, triangles)
     normal, drawn = drawn[:, :3], drawn[:, 3:]
-    normal = normal * (normal.square().sum(1, keepdim=True) + 1e-12).rsqrt()
-    return BareSurface(fragments, fragments.mask[:, None].float(), normal), drawn
+    return BareSurface(fragments, fragments.mask[:, None].float(), unit(normal)), drawn
+
+
+def unit(normal: Tensor) -> Tensor:
+    """Normals [B, 3, H, H] of length 1; 0 stays 0."""
+    return normal * (normal.square().sum(1, keepdim=True) + 1e-12).rsqrt()
 
 
 def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:

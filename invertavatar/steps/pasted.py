@@ -31,7 +31,7 @@ from ..rendering.outline import Outline, outline_of
 from ..rendering.plate import Layer, Plate, plate_of
 from ..rendering.reprojection import Sources, filled, looked_closer, sources
 from ..rendering.source_views import SourceViews, nearness, side_by_side
-from ..rendering.surface import bare_surface
+from ..rendering.surface import GROUPS, bare_surface, vertex_groups
 from ..rendering.uv import continued
 from ..tracking.crop import Crop
 from ..tracking.motion import Motion, as_rotations
@@ -185,6 +185,8 @@ def prepare(
     size = int(min(max(2 * settings.room * track.scale, networks.generator.config.image_resolution), settings.largest))
     tracker = pipe._tracker()
     alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
+    skin = networks.head_model.with_skull(alone.views.skin, avatar.shape.vertices)
+    alone = replace(alone, views=alone.views._replace(skin=skin))
     views = alone.views if avatar.views is None else side_by_side(alone.views, avatar.views)
     rotation, posture = rest.rotation.to(avatar.device), rest.posture.to(avatar.device)
     blend = nearness(views, rotation, posture if posture.shape[1] else None, networks.generator.fusion)
@@ -229,7 +231,7 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     surface = bare_surface(head_model, head, camera, side)
     right, up = (own.room * x for x in pixel_centres(side, colour.device))
     here = torch.stack([right, -up])
-    ways = torch.cat([own.places.place[:, 0, :, :2], own.places.facing[:, 0, :, None]], -1)
+    ways = torch.cat([own.places.place[:, 0, :, :2], own.places.normal[:, 0, :, 2:]], -1)
     way, facing = interpolate(ways, surface.fragments, head_model.triangles).split([2, 1], 1)
     way = torch.where(surface.mask > 0, way, here)
     seen = looked_closer(head_model, own.places, torch.ones_like(own.blend[:, :1]), surface, reprojection).seen
@@ -238,12 +240,16 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     stretched = surface.normal[:, 2:] / facing.clamp(min=settings.even / 2)
     kept = kept * ((settings.stretch - stretched) / (settings.stretch - 1)).clamp(0, 1)
     # Beside the head it goes on from what was seen at rest: strands stay where they grow.
-    beside = continued(way - here, surface.mask * (kept > 0.5), reprojection.flow_size)
+    torso = vertex_groups(head_model)[:, GROUPS.index(("torso",))].expand(1, -1)[..., None]
+    torso = interpolate(torso, surface.fragments, head_model.triangles)
+    going = torch.cat([way - here, torso], 1)
+    beside, torso = continued(going, surface.mask * (kept > 0.5), reprojection.flow_size).split([2, 1], 1)
     place = here + torch.where(surface.mask > 0, way - here, beside)
     cosine = (torch.einsum("bij,bij->b", motion.rotation, rest.rotation) - 1) / 2
     angle = float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
-    moves = ((place - here).norm(dim=1, keepdim=True) / settings.moves).clamp(0, 1)  # shoulders do not
-    kept = torch.where(surface.mask > 0, kept, 1 - moves * (1 - math.exp(-((angle / settings.strands) ** 2))))
+    stays = torso * (1 - (place - here).norm(dim=1, keepdim=True) / settings.moves).clamp(0, 1)  # shoulders do
+    gone = 1 - math.exp(-((angle / settings.strands) ** 2))
+    kept = torch.where(surface.mask > 0, kept, 1 - (1 - stays) * gone)
     kept = F.avg_pool2d(kept, settings.soft, 1, settings.soft // 2, count_include_pad=False)
 
     def array(x):

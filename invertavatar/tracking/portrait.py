@@ -3,6 +3,7 @@
 Shapes: V 478 landmarks, S side of the crop.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor
 
 from ..camera import angles_from_rotation
+from ..media.packed import thinned
 from .tracker import FaceTracker, Track
 
 CROP_SIZE = 512
 FINER = 1.25  # times as fine as a crop a photo is for which one of twice the size is made
 THUMBNAIL_SIZE = 96
 FEATHER = 0.08  # head units
+MOST_BYTES = 1_300_000  # that a larger crop takes once it is packed: eight of them go into a file of 20 MB
 
 
 class Portrait(NamedTuple):
@@ -82,8 +85,10 @@ def prepare_portrait(
 def portrait_of(
     image: np.ndarray, track: Track, tracker: FaceTracker, name: str = "photo", size: int = CROP_SIZE
 ) -> Portrait:
-    """The same of a photo that was tracked before."""
+    """The same of a photo that was tracked before; of more than 512 pixels, grain too fine to pack is rounded away."""
     crop = tracker.crop(image, track, size)
+    if size > CROP_SIZE:
+        crop = replace(crop, image=thinned(crop.image, MOST_BYTES))
     thumbnail = cv2.resize(crop.image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
     return Portrait(
         name=name,

@@ -7,15 +7,18 @@ import shutil
 import struct
 import zipfile
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from invertavatar import avatar as avatar_module
-from invertavatar.avatar import Avatar, _tensors
+from invertavatar.avatar import Avatar, _tensors, pack_pictures
 from invertavatar.avatar_format.file import JSON_FILE, TENSOR_FILE, pack
-from invertavatar.avatar_format.layout import FIELDS, VIEWS
+from invertavatar.avatar_format.layout import FIELDS, PACKED, VIEWS
 from invertavatar.errors import AvatarError, InvertAvatarError
+from invertavatar.media.packed import packed
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from tests.tiny import tiny_networks
 
@@ -57,7 +60,7 @@ def sentence(path, **options) -> str:
 # Every tensor: shape, kind, numbers
 
 
-@pytest.mark.parametrize("name", [*FIELDS, *VIEWS, "texture_state.1", "triplane_state.0"])
+@pytest.mark.parametrize("name", [*({*FIELDS, *VIEWS} - {*PACKED}), "texture_state.1", "triplane_state.0"])
 def test_each_tensor_of_another_shape_or_kind_is_refused_before_anything_is_read(
     name, folder, tiny_pipeline, monkeypatch
 ):
@@ -76,7 +79,7 @@ def test_sizes_that_ask_for_gigabytes_are_refused_unread(folder, tiny_pipeline, 
     absurd = {
         "texture_sum": (1, 4, 1, 60_000),  # a map whose side is taken from its last axis: 29 GB once it is drawn
         "views.front": (1, 2, 5, 0, 100_000),
-        "views.picture": (1, 2, 5, 1, 100_000),
+        "views.picture": (1, 2, 5, 1, 100_000),  # which is packed
         "views.skin": (1, 2, 10**5, 3),
         "rest_sum": (10**6, 3),
         "ws": (1, 10**6, 0),
@@ -88,14 +91,33 @@ def test_sizes_that_ask_for_gigabytes_are_refused_unread(folder, tiny_pipeline, 
 
 
 def test_a_pipeline_refuses_sizes_that_no_file_alone_gives_away(tiny_pipeline, tiny_avatar, portrait, folder):
-    tensors = _tensors(tiny_avatar)
-    forge(folder, tensors | {"views.picture": torch.zeros(1, 2, 5, 128, 128, dtype=torch.uint8)})
+    larger = {"views.picture": torch.zeros(1, 2, 5, 128, 128, dtype=torch.uint8)}
+    forge(folder, pack_pictures(_tensors(tiny_avatar) | larger))
     stranger = Avatar.from_pretrained(folder)
     for use in (tiny_pipeline.render, lambda avatar: tiny_pipeline.add_portrait(avatar, portrait("anna_3"))):
         with pytest.raises(
             AvatarError, match="does not fit its model: its photos have 128 pixels on a side, and 64 are the most"
         ):
             use(stranger)
+
+
+@pytest.mark.parametrize("name", sorted(PACKED))
+def test_packed_pictures_that_are_none_or_of_another_size_are_refused(name, folder, tiny_avatar):
+    tensors, other = load_file(folder / TENSOR_FILE), torch.zeros(1, 2, 5, 32, 32, dtype=torch.uint8)
+    other = pack_pictures(_tensors(tiny_avatar) | {"views.picture": other, "backdrop": torch.zeros(3, 9, 7).byte()})
+    content = tensors[name]
+    for damaged in (content[:-9], content[:0], content.float(), content[None], torch.zeros(99).byte(), other[name]):
+        forge(folder, tensors | {name: damaged})
+        assert "is damaged" in sentence(folder)
+
+
+def test_a_few_bytes_that_unpack_to_large_pictures_are_refused_unpacked(folder, monkeypatch):
+    tensors = load_file(folder / TENSOR_FILE)
+    bomb = packed(np.zeros((1, 2400, 2400, 3), np.uint8))
+    assert len(bomb) < 1 << 17
+    monkeypatch.setattr(PIL.Image.Image, "convert", lambda *_: pytest.fail("it was unpacked"))
+    forge(folder, tensors | {"backdrop": torch.frombuffer(bytearray(bomb), dtype=torch.uint8)})
+    assert "pictures are 2400 x 2400 pixels" in sentence(folder)
 
 
 @pytest.mark.parametrize("number", [NAN, -INF, 1e30])

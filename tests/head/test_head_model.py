@@ -221,6 +221,16 @@ def test_the_skull_is_lowered_until_the_matte_holds_it(head_model, mean_head):
     assert head_model.crown_height(mean_head, torch.eye(3), torch.ones_like(matte)) == 1
 
 
+def test_a_head_is_given_the_skull_of_another_and_keeps_its_face(head_model, mean_head):
+    landmarks = head_model.landmarks(mean_head.vertices)
+    high, low = (head_model.shape(landmarks, 1, crown).vertices for crown in (1.0, 0.8))
+    moved = high + torch.tensor([0.01, 0.0, 0.02])
+    lowered = head_model.with_skull(moved[None, None], low)[0, 0]
+    assert (lowered - moved)[head_model.crown_weight == 0].abs().max() == 0
+    top = head_model.crown_weight > 0.9
+    torch.testing.assert_close(lowered[top, 1], low[top, 1], atol=0.005, rtol=0)
+
+
 def test_a_frame_is_warped_to_its_landmarks_less_the_more_it_is_turned(head_model, mean_head):
     seen = head_model.landmarks(mean_head.vertices)[None].repeat(3, 1, 1)
     seen[:, 291] += torch.tensor([0.05, 0.0, 0.0])

@@ -79,9 +79,16 @@ def random_frames(count=2, size=SIZE, seed=0) -> Look:
 
 def test_what_a_photo_sees_counts_more_than_all_else_together():
     seen = left()
-    colour = colour_of(build()(Look(shown(seen, mirrored_seen=1.0), surface(), planes(), NEAR)))[0, 0]
+    colour = colour_of(build()(Look(shown(seen, mirrored_seen=1.0), surface(), planes(), FAR)))[0, 0]
     assert (colour[:, :16] - PHOTO).max() < 0 < (colour[:, :16] - (PHOTO + PLANE) / 2).min()
     assert colour[:, 16:].max() < colour[:, :16].min()
+
+
+def test_near_a_photo_its_colours_are_the_frame_s_whatever_the_network_says():
+    network = build(output_gain=1.0)
+    near, far = (colour_of(network(Look(shown(), surface(), planes(), angle))) for angle in (NEAR, FAR))
+    torch.testing.assert_close(near, full(3, PHOTO).expand_as(near))
+    assert (far - near).abs().max() > 0.01
 
 
 def test_what_only_the_other_side_shows_comes_from_there():
@@ -274,6 +281,7 @@ CHANGED = {
     "unmirrored": 0.3,
     "model": 1.0,
     "beside": 0.1,
+    "own_colour": 60.0,
     "own_outline": 20.0,
     "outline": 60.0,
     "softness": 1,

@@ -112,14 +112,14 @@ def test_hair_that_a_photo_cuts_off_ends_round_whichever_way_the_head_turns(head
     matte[:, 30:70] = 255
     frame = framed(head_model, "head", views((0, 5, 100, 95), matte=matte))
     *_, radius = frame.crown
-    assert radius == pytest.approx(SETTINGS.crown)
+    assert radius >= SETTINGS.crown
     for yaw in (0.0, 25.0):
         camera = Camera(rotation_from_angles(torch.tensor([yaw])), zoom=0.7)
         left = ends(torch.ones(1, 1, 200, 200), camera, frame, SETTINGS)[0, 0]
         first = (left > 0.5).float().argmax(0)  # row of each column
         middle = int(first.argmin())
         top = (1 - 2 * (first[middle] + 0.5) / 200) / 0.7
-        assert 0.85 < top < 1.05  # the photo ends at 0.9
+        assert 0.8 < top < 0.9  # the photo ends at 0.9
         assert first[middle - 30] > first[middle] + 3 and first[middle + 30] > first[middle] + 3
 
 
