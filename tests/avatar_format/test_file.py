@@ -60,7 +60,7 @@ def sentence(path, **options) -> str:
 # Every tensor: shape, kind, numbers
 
 
-@pytest.mark.parametrize("name", [*({*FIELDS, *VIEWS} - {*PACKED}), "texture_state.1", "triplane_state.0"])
+@pytest.mark.parametrize("name", [*sorted({*FIELDS, *VIEWS} - {*PACKED}), "texture_state.1", "triplane_state.0"])
 def test_each_tensor_of_another_shape_or_kind_is_refused_before_anything_is_read(
     name, folder, tiny_pipeline, monkeypatch
 ):
