@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import diffusers
@@ -119,6 +119,31 @@ def fresh_networks(preset: str | dict, head_model_folder: str | Path, seed: int 
     """
     torch.manual_seed(seed)
     return Networks(**build_networks(preset), head_model=HeadModel.from_pretrained(head_model_folder))
+
+
+@torch.no_grad()
+def blended(before: Networks, after: Networks, share: float, only: Sequence[str] | None = None) -> Networks:
+    """The networks of `after`, whose weights are moved toward those of `before`, as far as these have them too.
+
+    Args:
+        before: Stay as they are.
+        after: Are changed in place.
+        share: 0..1 of `after`.
+        only: Beginnings of the names of what is moved, such as "generator.compositor"; None for all.
+
+    Raises:
+        InvertAvatarError: Nothing has such a name.
+    """
+    parts = [(name, part) for name, part in after._asdict().items() if name != "head_model"]
+    named = {f"{name}.{key}": (name, key, weight) for name, part in parts for key, weight in part.state_dict().items()}
+    if unknown := [x for x in only or () if not any(name.startswith(x) for name in named)]:
+        raise InvertAvatarError(f'No weight has a name that begins with "{unknown[0]}"; try generator.compositor.')
+    other = {name: part.state_dict() for name, part in before._asdict().items()}
+    for full, (name, key, weight) in named.items():
+        own = other[name].get(key)
+        if (only is None or full.startswith(tuple(only))) and own is not None and own.shape == weight.shape:
+            weight.copy_(own.lerp(weight, share) if weight.is_floating_point() else weight)
+    return after
 
 
 def save_state(state: dict, folder: Path, file: str = STATE_FILE) -> None:
