@@ -44,7 +44,7 @@ def test_all_of_the_first_are_the_first_s_but_for_what_they_lack(pair):
 
 
 def test_a_part_that_is_not_there_is_refused(pair):
-    with pytest.raises(InvertAvatarError, match='begins with "generator[.]compositr"'):
+    with pytest.raises(InvertAvatarError, match=r'begins with "generator[.]compositr"'):
         blended(*pair, 0.5, ["generator.compositr"])
 
 
