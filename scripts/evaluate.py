@@ -115,9 +115,8 @@ def evaluate(
         from invertavatar.training.shards import Shards
 
         started = time.perf_counter()
-        perceptual = LPIPS.from_file(lpips)
         if of_shards:
-            shards = Shards([data])
+            shards, perceptual = Shards([data]), LPIPS.from_file(lpips)
             pipe = load_pipeline(model, device, quiet)
             what = {"people": len(shards.people), "pictures": len(shards)}
             perceptual = perceptual.to(pipe.device)
@@ -127,7 +126,7 @@ def evaluate(
                 measures[Protocol.SAMPLES] = partial(samples, pipe, shards, judge, people, min(people, MOVED))
         else:
             paths = find_clips(data, only)[:limit]
-            recognizer = FaceRecognizer(sface)
+            perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
             pipe = load_pipeline(model, device, quiet)
             tracker = pipe.face_tracker or FaceTracker.from_pretrained()
             progress = pipe.progress_bar(paths)

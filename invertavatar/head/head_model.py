@@ -276,11 +276,14 @@ class HeadModel(Float32Island, Network):
         return HeadShape(vertices, joints, self.blink_correction(vertices), landmarks)
 
     def with_skull(self, vertices: Tensor, like: Tensor) -> Tensor:
-        """Heads [..., V, 3] whose skulls reach as far above the forehead as that of another of the person [V, 3]."""
-        forehead, skull = self.landmarks(like)[10, 1], self.crown_weight > 0.9
+        """Heads [B, N, V, 3] whose skulls reach as far above the forehead as those of other heads of the same people,
+        [B, V, 3] or [V, 3].
+        """
+        like, skull = like.expand(len(vertices), -1, -1)[:, None], self.crown_weight > 0.9
+        forehead = self.landmarks(like[:, 0])[:, None, 10:11, 1]
         above, wanted = ((x[..., 1] - forehead).clamp(min=0) for x in (vertices, like))
         own = above[..., skull]
-        share = (own * wanted[skull]).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True)
+        share = (own * wanted[..., skull]).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True)
         raised = above * self.crown_weight * (share - 1)
         return torch.stack([vertices[..., 0], vertices[..., 1] + raised, vertices[..., 2]], -1)
 

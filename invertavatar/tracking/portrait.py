@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ..camera import angles_from_rotation
-from ..media.packed import thinned
 from .tracker import FaceTracker, Track
 
 CROP_SIZE = 512
@@ -88,6 +87,8 @@ def portrait_of(
     """The same of a photo that was tracked before; of more than 512 pixels, grain too fine to pack is rounded away."""
     crop = tracker.crop(image, track, size)
     if size > CROP_SIZE:
+        from ..media.packed import thinned  # training, which asks for a constant of here, has no video library
+
         crop = replace(crop, image=thinned(crop.image, MOST_BYTES))
     thumbnail = cv2.resize(crop.image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA)
     return Portrait(

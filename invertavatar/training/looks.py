@@ -67,7 +67,7 @@ def looks_of(reconstruction: Reconstruction, episode: Episode) -> Looks:
     """The B T targets of an episode, as the compositor looks at them."""
     size, times = episode.targets.shape[-1], episode.targets.shape[1]
     state = reconstruction.fuse(reconstruction.views(episode), episode.sharpness)
-    features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+    features = reconstruction.features(state, episode, size)
     head = reconstruction.driven(episode)
     camera = reconstruction.camera(head)
     drawn = (repeat(state.ws, times), repeat(features, times), head, camera, size)

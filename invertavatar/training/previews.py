@@ -64,7 +64,7 @@ def validate(
         ws, head = repeat(state.ws, times), reconstruction.driven(episode)
         drawn = coarse = reconstruction.coarse(ws, head, size)
         if not coarse_only:
-            features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+            features = reconstruction.features(state, episode, size)
             drawn = reconstruction.draw(ws, repeat(features, times), head, reconstruction.camera(head), size)
         target = goal.over_background()
         picture = goal.over_background(drawn.colour, drawn.opacity).clamp(-1, 1)

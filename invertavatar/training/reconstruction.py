@@ -106,11 +106,17 @@ class Reconstruction:
                 state, _ = invert_step(self.networks, state, view, atlas, sharpness[:, i] ** 2)
         return state
 
-    def features(self, state: Inversion, off: Tensor, joints: Tensor, size: int) -> CanonicalFeatures:
-        """What all frames of a person share: see `inversion.canonical_features`, as for off [B, V], joints [B, J, 3]
-        and S = `size` of the frames.
+    def features(self, state: Inversion, episode: Episode, size: int) -> CanonicalFeatures:
+        """What all frames of an episode's people share: see `inversion.canonical_features`, for frames of S = `size`.
+
+        As in an avatar, all photos have the skull that all of them tell.
         """
-        return canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]), off, joints, size)
+        skin = self.networks.head_model.with_skull(state.views.skin, episode.neutral_skin)
+        state, person = (
+            state._replace(views=state.views._replace(skin=skin)),
+            (episode.off[:, -1], episode.joints[:, -1]),
+        )
+        return canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]), *person, size)
 
     def draw(
         self, ws: Tensor, features: CanonicalFeatures, head: DrivenHead, camera: Camera, size: int, jitter: bool = False

@@ -287,7 +287,7 @@ class ReconstructionStage(Stage):
             tracked = landmarks
 
         state = reconstruction.fuse(photos, episode.sharpness)
-        features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+        features = reconstruction.features(state, episode, size)
         ws, camera = repeat(state.ws, times), reconstruction.camera(head)
         drawn = reconstruction.draw(ws, repeat(features, times), head, camera, size, jitter=True)
         terms = self._compare(drawn, goal, landmarks)

@@ -46,7 +46,7 @@ def test_the_compositor_makes_of_looks_what_a_whole_step_makes_of_the_episode(ne
     look, goal = looks_of(reconstruction, episode).unpacked(torch.zeros(FRAMES, 3, 1, 1))
     made = networks.generator.compose(look)
     state = reconstruction.fuse(reconstruction.views(episode), episode.sharpness)
-    features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], SIZE)
+    features = reconstruction.features(state, episode, SIZE)
     head = reconstruction.driven(episode)
     drawn = (repeat(state.ws, FRAMES), repeat(features, FRAMES), head, reconstruction.camera(head), SIZE)
     frame = reconstruction.draw(*drawn)

@@ -188,7 +188,7 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, head_
             reconstruction.fuse(reconstruction.views(episode), episode.sharpness),
             reconstruction.driven(episode),
         )
-        features = reconstruction.features(state, episode.off[:, -1], episode.joints[:, -1], size)
+        features = reconstruction.features(state, episode, size)
         drawn = reconstruction.draw(state.ws, features, head, reconstruction.camera(head), size)
     assert expected[1].std() > 0.1
     torch.testing.assert_close(drawn.colour, expected[0], atol=1e-4, rtol=0)
