@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import queue
 import sys
 import tempfile
 import threading
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _stderr_lock = threading.Lock()
 _open_tasks = weakref.WeakSet()
+_forgotten: queue.SimpleQueue = queue.SimpleQueue()  # tasks to close, of which `_sweeper` takes care
+_sweeper: threading.Thread | None = None
 
 
 class LazyTask:
@@ -53,8 +56,10 @@ class LazyTask:
                     self._task = self._create()
                 _open_tasks.add(self)
                 # Freed by the garbage collector as part of a cycle, a task would wait for its own executor, which the
-                # collector has cleared before: close it while both still live.
-                weakref.finalize(self, self._task.close).atexit = False
+                # collector has cleared before: it is closed while both still live. Not here, though: the collector may
+                # come while this thread holds the very lock that closing takes.
+                _sweep()
+                weakref.finalize(self, _forgotten.put, self._task).atexit = False
             return getattr(self._task, method)(picture)
 
     def close(self) -> None:
@@ -63,6 +68,22 @@ class LazyTask:
             if self._task is not None:
                 self._task.close()
                 self._task = None
+
+
+def _sweep() -> None:
+    """Have a thread close what is forgotten; a process that was forked has to start its own."""
+    global _sweeper
+    if _sweeper is None or not _sweeper.is_alive():
+        _sweeper = threading.Thread(target=_close_forgotten, name="mediapipe-sweeper", daemon=True)
+        _sweeper.start()
+
+
+def _close_forgotten() -> None:
+    while True:
+        try:
+            _forgotten.get().close()
+        except Exception:  # there is nobody to tell, and others wait
+            logger.debug("A forgotten task could not be closed", exc_info=True)
 
 
 @contextlib.contextmanager
