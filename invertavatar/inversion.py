@@ -124,15 +124,13 @@ def invert_step(
     closed, openness = chart.close(head.landmarks, head.neutral), chart.openness(head.landmarks)
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
     seen = maps.texture * maps.visibility
-    _, texture_state = networks.texture_encoder(
-        seen,
-        residual_uv * maps.visibility,
-        maps.visibility,
-        mirror_texture(seen, atlas),
-        mirror_texture(maps.visibility, atlas),
-        state=state and state.texture_state,
-        fusion=fusion,
-    )
+    shown = (seen, residual_uv * maps.visibility, maps.visibility)
+    mirrored = mirror_texture(seen, atlas), mirror_texture(maps.visibility, atlas)
+    if not networks.texture_encoder.config.uv:
+        size = networks.texture_encoder.config.resolution
+        shown = tuple(resize(look, size) for look in (photo * matte, residual, matte))
+        mirrored = shown[0].flip(-1), shown[2].flip(-1)
+    _, texture_state = networks.texture_encoder(*shown, *mirrored, state=state and state.texture_state, fusion=fusion)
     front, residual_front, facing = seen_from_front(networks, crop, residual, maps.texture.shape[-1])
     if networks.triplane_encoder.canonical:
         known = front[:, 3:4]
@@ -222,7 +220,7 @@ def canonical_features(
     if not state.texture_state.count:  # a sampled person, of whom w+ is all there is
         return networks.generator.canonical(ws)
     shown = None
-    if networks.generator.config.surface_rendering:
+    if networks.generator.config.surface_rendering and networks.generator.config.photos_looked_up:
         shown = prepared(networks, state.views, off, joints, size)
     return networks.generator.canonical(
         ws,

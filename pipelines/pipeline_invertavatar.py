@@ -765,6 +765,9 @@ class InvertAvatarPipeline(DiffusionPipeline):
         described = {}
         for name, part in self._networks()._asdict().items():
             settings = {key: value for key, value in part.config.items() if not key.startswith("_")}
+            for key, value in part.later_settings.items():
+                if settings[key] == value:
+                    del settings[key]
             numbers = sum(value.numel() for value in part.state_dict().values())
             described[name] = [type(part).__name__, numbers, settings]
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -168,8 +168,8 @@ def layout_of(networks: Networks, model: str) -> Layout:
     scales = {}
     for state, encoder in zip(STATES, (networks.texture_encoder, networks.triplane_encoder), strict=True):
         scales[state] = len(encoder.unet.decoder_scales)
-        for index, scale in enumerate(encoder.unet.decoder_scales):
-            sizes[f"{state}.{index} channels"] = encoder.config.channels[scale]
+        for index, (scale, channels) in enumerate(encoder.unet.state_channels.items()):
+            sizes[f"{state}.{index} channels"] = channels
             sizes[f"{state}.{index} size"] = encoder.config.resolution >> scale
     return Layout(sizes, scales, generator.config.detail_resolution, model)
 

@@ -4,6 +4,7 @@ Shapes: B batch, L w-layers, C channels of a plane or texture, D feature channel
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -77,8 +78,12 @@ class AvatarGenerator(Network):
         paste: See `PasteSettings`.
         mapping_layers: Layers of the mapping network.
         layerwise_mapping: Whether it gives each layer a w of its own: see `MappingNetwork`.
+        photos_looked_up: With `surface_rendering` frames are made of what photos show; False: of what the encoders say
+            of them, as in the paper.
         weights_id: Digest of the weights that training wrote; an avatar belongs to the weights that made it.
     """
+
+    later_settings = MappingProxyType({"photos_looked_up": True})
 
     @register_to_config
     def __init__(
@@ -113,6 +118,7 @@ class AvatarGenerator(Network):
         paste: Mapping[str, float] = PasteSettings()._asdict(),
         mapping_layers: int = 2,
         layerwise_mapping: bool = False,
+        photos_looked_up: bool = True,
         weights_id: str = "untrained",
     ):
         super().__init__()
@@ -187,7 +193,7 @@ class AvatarGenerator(Network):
 
         Args:
             ws: [B, L, w_dim].
-            texture_offsets: F_tex_off from `TextureEncoder`, resolution -> [B, C, r, r].
+            texture_offsets: F_tex_off from `TextureEncoder`, resolution -> [B, C, r, r], of some or all textures.
             modulation: F_tri-SFT from `TriplaneEncoder`.
             observed: The face in the photos, whose colours join with `observed_colour`.
             views: The photos, whose colours in the frontal plane join with `observed_colour`.
@@ -200,7 +206,7 @@ class AvatarGenerator(Network):
             replaced = fill_unseen(textures[finest][:, :3], resize(observed.weight, finest))
             textures[finest] = add_colour(textures[finest], -replaced)
         if texture_offsets is not None:
-            textures = {r: t + texture_offsets[r].float() for r, t in textures.items()}
+            textures = {r: t + texture_offsets[r].float() if r in texture_offsets else t for r, t in textures.items()}
         planes = self.static_backbone(ws, sft=modulation and modulation.sft)[self.plane_resolution].float()
         if modulation is not None and modulation.plane_offsets is not None:
             planes = planes + modulation.plane_offsets.float()

@@ -1,4 +1,4 @@
-"""The U-Net shared by E_tex and E_tri, with a ConvGRU at every decoder scale (paper 3.3, 6.3).
+"""The U-Net shared by E_tex and E_tri, with a ConvGRU, or a ConvFusion, at every decoder scale (paper 3.3, 4.3.1, 6.3).
 
 Shapes: B batch, N source photos, C channels, H W image, h w feature map; scale s means h = H / 2**s.
 """
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..runtime.half_precision import Float32Island
+from .conv_fusion import ConvFusion
 from .conv_gru import ConvGRU
 from .stylegan2 import LEAKY_GAIN, LEAKY_SLOPE, channels_last, fir_upsample, init_scaled
 
@@ -22,8 +23,9 @@ FusionMode = Literal["gru", "mean", "first"]
 class FusionState(NamedTuple):
     """What an encoder remembers of the photos it has seen; all that is needed to add another one.
 
-    `hidden` holds one map [B, C, h, w] for each decoder scale, from coarse to fine; `count` is the number of photos.
-    Before the first one `hidden` is empty and `count` 0.
+    `hidden` holds one map [B, C, h, w] for each decoder scale, from coarse to fine (with ConvFusion the C channels that
+    count and what it holds besides, see there); `count` is the number of photos. Before the first one `hidden` is empty
+    and `count` 0.
     """
 
     hidden: list[Tensor]
@@ -60,8 +62,10 @@ class RecurrentUNet(nn.Module):
     Args:
         in_channels: C of the input.
         channels: C at each scale, from the input's resolution downward; each scale halves the size.
-        head_channels: Scale -> C of the output there. The decoder ends at the finest scale that has a head.
+        head_channels: Scale -> C of the output there. The decoder ends at the finest scale that has a head, at the
+            coarsest where none has.
         recurrent: Whether the decoder has ConvGRUs.
+        fusion_window: Photos that a ConvFusion takes, one of which then stands in the place of each ConvGRU; 0: none.
         layers_per_block: Residual blocks per scale in the encoder and in the decoder.
         output_gain: Initial scale of the heads: outputs start near zero (DESIGN 5.4), yet gradients pass.
     """
@@ -74,11 +78,13 @@ class RecurrentUNet(nn.Module):
         recurrent: bool = True,
         layers_per_block: int = 1,
         output_gain: float = 0.01,
+        fusion_window: int = 0,
     ):
         super().__init__()
-        coarsest, finest = len(channels) - 1, min(head_channels)
+        coarsest = len(channels) - 1
+        finest = min(head_channels, default=coarsest)
         self.decoder_scales = tuple(range(coarsest, finest - 1, -1))  # from coarse to fine
-        self.recurrent = recurrent
+        self.recurrent, self.channels = recurrent, tuple(channels)
 
         def stage(in_channels, out_channels, down=False):
             more = [ResidualBlock(out_channels, out_channels) for _ in range(layers_per_block - 1)]
@@ -90,7 +96,9 @@ class RecurrentUNet(nn.Module):
         for s in self.decoder_scales:
             below = 0 if s == coarsest else channels[s + 1]
             self.decoder.append(stage(below + channels[s], channels[s]))
-        self.gru = nn.ModuleList(ConvGRU(channels[s]) for s in self.decoder_scales if recurrent)
+        fused = self.decoder_scales if recurrent else ()
+        self.gru = nn.ModuleList(ConvGRU(channels[s]) for s in fused if not fusion_window)
+        self.conv_fusion = nn.ModuleList(ConvFusion(channels[s], fusion_window) for s in fused if fusion_window)
         self.heads = nn.ModuleDict()
         for s, out_channels in sorted(head_channels.items()):  # an optimizer knows weights by their order
             self.heads[str(s)] = nn.Sequential(
@@ -115,19 +123,19 @@ class RecurrentUNet(nn.Module):
             ValueError: The plain decoder is asked to fuse a second photo by "gru".
         """
         if state is None or not state.count:
-            return FusionState(self._decode(x, [None] * len(self.decoder)), 1)
+            return FusionState(self._decode(x, [None] * len(self.decoder), 0), 1)
         count = state.count + 1
         if fusion == "first":
             return FusionState(state.hidden, count)
         if fusion == "mean":
-            alone = self._decode(x, [None] * len(self.decoder))
+            alone = self._decode(x, [None] * len(self.decoder), 0)
             pairs = zip(state.hidden, alone, strict=True)
             return FusionState([mean + (new - mean) / count for mean, new in pairs], count)
         if not self.recurrent:
             raise ValueError(
                 'A U-Net made with recurrent=False cannot fuse photos by "gru": use fusion="mean" or "first".'
             )
-        return FusionState(self._decode(x, state.hidden), count)
+        return FusionState(self._decode(x, state.hidden, state.count), count)
 
     def forward_sequence(self, x: Tensor, state: FusionState | None = None, fusion: FusionMode = "gru") -> FusionState:
         """Adds N photos, x [B, N, in_channels, H, W], in their order; the same bits as N calls of `forward`."""
@@ -138,20 +146,32 @@ class RecurrentUNet(nn.Module):
 
     def apply_heads(self, state: FusionState) -> dict[int, Tensor]:
         """The outputs of a state: scale -> [B, head_channels[scale], h, w], channels-last."""
-        hidden = dict(zip(self.decoder_scales, state.hidden, strict=True))
+        pairs = zip(self.decoder_scales, state.hidden, strict=True)
+        hidden = {scale: held[:, : self.channels[scale]] for scale, held in pairs}
         dtype = self.conv_in.weight.dtype  # a saved state may come from a pipeline of another one
         return {int(s): head(channels_last(hidden[int(s)].to(dtype))) for s, head in self.heads.items()}
 
-    def _decode(self, x: Tensor, hidden: Sequence[Tensor | None]) -> list[Tensor]:
+    @property
+    def state_channels(self) -> dict[int, int]:
+        """Decoder scale -> channels of the state there."""
+        maps = self.conv_fusion[0].held_maps if self.conv_fusion else 1
+        return {scale: maps * self.channels[scale] for scale in self.decoder_scales}
+
+    def _decode(self, x: Tensor, hidden: Sequence[Tensor | None], count: int) -> list[Tensor]:
         skips = [self.conv_in(channels_last(x.to(self.conv_in.weight.dtype)))]
         for stage in self.encoder:
             skips.append(stage(skips[-1]))
         states, y = [], None
         for i, s in enumerate(self.decoder_scales):
             y = self.decoder[i](skips[s] if y is None else torch.cat([fir_upsample(y), skips[s]], 1))
-            if self.recurrent:
-                y = self.gru[i](y, None if hidden[i] is None else channels_last(hidden[i]))  # Eq. 1
-            states.append(y)
+            held = None if hidden[i] is None else channels_last(hidden[i])
+            if self.conv_fusion:
+                y, held = self.conv_fusion[i](y, held, count)
+            elif self.recurrent:
+                y = held = self.gru[i](y, held)  # Eq. 1
+            else:
+                held = y
+            states.append(held)
         return states
 
 

@@ -4,6 +4,7 @@ Shapes: B batch, N source photos, C channels, r resolution of a texture map. All
 """
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -21,11 +22,16 @@ class TextureEncoder(Network):
         resolution: Size of the input maps in pixels.
         channels: C at each scale of the U-Net, from `resolution` downward by halves.
         texture_channels: C of the neural textures.
-        texture_resolutions: Resolutions of the neural textures; each is `resolution` divided by a power of two.
+        texture_resolutions: Resolutions of the neural textures; each is `resolution` divided by a power of two. None is
+            the ablation "without E_tex".
         mirror: Also look at the left-right mirrored photo, which is how an unseen cheek is filled (DESIGN 5.1).
         recurrent: ConvGRUs in the decoder, so that more than one photo can be fused.
         layers_per_block: Residual blocks per scale.
+        uv: Look at photos in the UV map; False: as they are, the paper's baseline "posed images" (4.3.2, Tab. 3).
+        fusion_window: See `RecurrentUNet`; 0 has ConvGRUs.
     """
+
+    later_settings = MappingProxyType({"uv": True, "fusion_window": 0})
 
     @register_to_config
     def __init__(
@@ -37,11 +43,13 @@ class TextureEncoder(Network):
         mirror: bool = True,
         recurrent: bool = True,
         layers_per_block: int = 1,
+        uv: bool = True,
+        fusion_window: int = 0,
     ):
         super().__init__()
         scales = {(resolution // r).bit_length() - 1: texture_channels for r in texture_resolutions}
         in_channels = 3 + 3 + 1 + (3 + 1 if mirror else 0)
-        self.unet = EncoderUNet(in_channels, channels, scales, recurrent, layers_per_block)
+        self.unet = EncoderUNet(in_channels, channels, scales, recurrent, layers_per_block, fusion_window=fusion_window)
 
     def forward(
         self,
@@ -56,9 +64,9 @@ class TextureEncoder(Network):
         """Adds one photo, or N with an axis N after B in each input, to the state.
 
         Args:
-            photo: [B, 3, resolution, resolution], the photo unprojected to UV, in -1..1.
-            residual: [B, 3, resolution, resolution], photo - coarse render, unprojected.
-            visibility: [B, 1, resolution, resolution] in 0..1.
+            photo: [B, 3, resolution, resolution], the photo unprojected to UV (without `uv` as it is), in -1..1.
+            residual: [B, 3, resolution, resolution], photo - coarse render, likewise.
+            visibility: [B, 1, resolution, resolution] in 0..1; without `uv` the matte.
             mirrored_photo: [B, 3, resolution, resolution], with `mirror` only.
             mirrored_visibility: [B, 1, resolution, resolution], with `mirror` only.
             state: The state after the photos so far; None at the first.

@@ -4,6 +4,7 @@ Shapes: B batch, N source photos, C channels, H W image, r resolution of a featu
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -14,13 +15,14 @@ from torch import Tensor
 from ..runtime.half_precision import Network
 from .posture import PostureNetwork
 from .recurrent_unet import EncoderUNet, FusionMode, FusionState
+from .stylegan2 import fir_upsample
 
 
 class StaticModulation(NamedTuple):
     """How the photos change the static tri-plane.
 
     `sft` maps a resolution to (scale, shift), each [B, C, r, r], ready for `SynthesisBackbone.forward`. `plane_offsets`
-    [B, 3C, r, r] adds to the planes; None where the network was made without.
+    [B, 3C, r, r] adds to the planes. Where the network was made without, `sft` is empty and `plane_offsets` None.
     """
 
     sft: dict[int, tuple[Tensor, Tensor]]
@@ -37,13 +39,18 @@ class TriplaneEncoder(Network):
         in_channels: 7 = photo, matte and residual in the picture domain (paper); 8 with the visibility that comes with
             resampling them into the canonical frontal plane (DESIGN 5.1).
         channels: C at each scale of the U-Net, from `resolution` downward by halves, to the coarsest of `sft_channels`.
-        plane_offsets: Also predict offsets to the planes, at the finest SFT resolution.
+        plane_offsets: Also predict offsets to the planes, at the finest SFT resolution; without `sft` at each.
         plane_channels: C of each of the three planes; matters with `plane_offsets` only.
         recurrent: ConvGRUs in the decoder, so that more than one photo can be fused.
         layers_per_block: Residual blocks per scale.
         posture_channels: C at each scale of the network that finds how shoulders and hair lie; none leaves them where
             the head's pose puts them.
+        sft: Modulate G_static. Offsets alone are the paper's baseline "E_tri offsets" (4.3.2, Tab. 3), neither of the
+            two is the ablation "without E_tri".
+        fusion_window: See `RecurrentUNet`; 0 has ConvGRUs.
     """
+
+    later_settings = MappingProxyType({"sft": True, "fusion_window": 0})
 
     @register_to_config
     def __init__(
@@ -57,15 +64,18 @@ class TriplaneEncoder(Network):
         recurrent: bool = True,
         layers_per_block: int = 1,
         posture_channels: Sequence[int] = (24, 32, 64, 96, 128),
+        sft: bool = True,
+        fusion_window: int = 0,
     ):
         super().__init__()
         self.posture_network = PostureNetwork(posture_channels) if posture_channels else None
         self.sft_channels = {int(r): c for r, c in sft_channels.items()}
         self.finest = max(self.sft_channels)
-        heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
+        heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items() if sft}
         if plane_offsets:
-            heads[self._scale(self.finest)] += 3 * plane_channels
-        self.unet = EncoderUNet(in_channels, channels, heads, recurrent, layers_per_block)
+            for r in (self.finest,) if sft else self.sft_channels:
+                heads[self._scale(r)] = heads.get(self._scale(r), 0) + 3 * plane_channels
+        self.unet = EncoderUNet(in_channels, channels, heads, recurrent, layers_per_block, fusion_window=fusion_window)
 
     @property
     def canonical(self) -> bool:
@@ -115,6 +125,10 @@ class TriplaneEncoder(Network):
         """The modulation a state stands for."""
         outputs = self.unet.apply_heads(state)
         sft, offsets = {}, None
+        if not self.config.sft:
+            for scale in sorted(outputs, reverse=True):  # from coarse to fine
+                offsets = outputs[scale] if offsets is None else fir_upsample(offsets) + outputs[scale]
+            return StaticModulation(sft, offsets)
         for r, c in self.sft_channels.items():
             scale, shift, rest = outputs[self._scale(r)].tensor_split([c, 2 * c], 1)
             sft[r] = (scale, shift)

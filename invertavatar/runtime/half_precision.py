@@ -5,7 +5,7 @@ range, but the same parts gain by float32's precision.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn as nn
@@ -37,6 +37,9 @@ class Network(ModelMixin, ConfigMixin):
     """
 
     config: Any  # what `register_to_config` kept, by attribute as by key
+    # Settings that came after models were published, with the values that change nothing: what was made by a model of
+    # before is still that model's (`InvertAvatarPipeline.fingerprint`).
+    later_settings: ClassVar[Mapping[str, Any]] = {}
 
     if TYPE_CHECKING:  # buffers, parameters and parts, of which torch says that each may be either
 
