@@ -11,7 +11,7 @@ for PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), a
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -66,6 +66,15 @@ class Target:
     face: Face
     inside: np.ndarray  # [S, S] bool, real pixels
     motion: Motion  # one frame
+
+
+class Case(NamedTuple):
+    """How an avatar is made."""
+
+    pipe: "InvertAvatarPipeline"
+    photos: int = 1
+    fusion: FusionMode = "gru"
+    states: FusionMode | None = None  # the same for the encoders' hidden states alone; None: as all else
 
 
 @dataclass
@@ -155,25 +164,27 @@ class Evaluation:
 
     def same_identity(self, num_photos: Sequence[int] = (1, 2, 4, 8)) -> Outcome:
         """Photos evenly spaced over the first half of each clip, compared with frames of the second half."""
-        cases = {str(count): (self.pipe, count, "gru") for count in num_photos}
-        return self._same_identity(cases, "Same identity")
+        cases = {str(count): Case(self.pipe, count) for count in num_photos}
+        return self.compare(cases, "Same identity")
 
     def fusion(self) -> Outcome:
-        """The GRU against the two baselines, from 4 photos."""
-        cases = {mode: (self.pipe, FUSION_PHOTOS, mode) for mode in ("gru", "mean", "first")}
-        return self._same_identity(cases, "Fusion")
+        """The GRU against the two baselines, from 4 photos, and hidden states alone with colours and views fixed."""
+        cases = {mode: Case(self.pipe, FUSION_PHOTOS, mode) for mode in ("gru", "mean", "first")}
+        cases["gru, colours of the first"] = Case(self.pipe, FUSION_PHOTOS, "first", states="gru")
+        cases["mean, colours as by gru"] = Case(self.pipe, FUSION_PHOTOS, "gru", states="mean")
+        return self.compare(cases, "Fusion")
 
     def ablations(self) -> Outcome:
         """Each addition switched off in the same weights, from 1 photo: nothing is trained anew without it."""
         pipes = {"full": self.pipe} | {name: without(self.pipe, name) for name in ABLATIONS}
-        return self._same_identity({name: (pipe, 1, "gru") for name, pipe in pipes.items()}, "Ablations")
+        return self.compare({name: Case(pipe) for name, pipe in pipes.items()}, "Ablations")
 
     def cross_identity(self) -> Outcome:
         """Every ordered pair of people, by the first clip of each: the first frame of one, moved by the other."""
         people = {clip.person: clip for clip in reversed(self.clips)}
         clips = [clip for clip in self.clips if people[clip.person] is clip]
         outcome, rows = Outcome(columns=["photo", "driver", "avatar"]), []
-        avatars = {clip.name: self._reconstruct(self.pipe, clip, 1) for clip in clips}
+        avatars = {clip.name: self._reconstruct(Case(self.pipe), clip) for clip in clips}
         for source, driver in self.progress(list(permutations(clips, 2)), "Cross identity"):
             targets = self.targets(driver, driver.test_frames(self.num_frames))
             photo = self.targets(source, source.photo_frames(1))[0].face
@@ -192,7 +203,7 @@ class Evaluation:
         outcome, rows = Outcome(), []
         for clip in self.progress(self.clips, "Jitter"):
             targets = self.targets(clip, clip.test_run(JITTER_FRAMES))
-            pictures = self.render(self.pipe, self._reconstruct(self.pipe, clip, 1), targets)
+            pictures = self.render(self.pipe, self._reconstruct(Case(self.pipe), clip), targets)
             pairs = [(self.judge.look(picture), target.face) for picture, target in zip(pictures, targets, strict=True)]
             if len(pairs) > 2 and all(face.track and truth.track for face, truth in pairs):
                 landmarks = np.array([[face.track.landmarks, truth.track.landmarks] for face, truth in pairs])
@@ -209,7 +220,7 @@ class Evaluation:
         for clip in self.progress(self.clips, "Sharpness"):
             portrait = self.portraits(clip, clip.photo_frames(1))[0]
             target = self.targets(clip, clip.photo_frames(1))[0]
-            avatar = self._reconstruct(self.pipe, clip, 1)
+            avatar = self._reconstruct(Case(self.pipe), clip)
             (picture,) = self._frames(self.pipe, avatar, [target], CROP_SIZE)
             face = face_region(portrait)
             output, own = (metrics.fine_band(seen, face) for seen in (picture, portrait.picture))
@@ -254,13 +265,20 @@ class Evaluation:
         bar.set_description(title)
         return bar
 
-    def _same_identity(self, cases: dict[str, tuple["InvertAvatarPipeline", int, FusionMode]], title: str) -> Outcome:
+    def compare(self, cases: dict[str, Case], title: str, itself: bool = False) -> Outcome:
+        """Avatars of photos from the first half of each clip, compared with frames of the second half.
+
+        Args:
+            cases: Name -> how an avatar is made. All models have the posture network of the evaluation's.
+            title: Of the progress bar.
+            itself: Compare with the first photo itself instead.
+        """
         outcome, rows = Outcome(columns=["photo", "truth", *cases]), {name: [] for name in cases}
         for clip in self.progress(self.clips, title):
-            targets = self.targets(clip, clip.test_frames(self.num_frames))
+            targets = self.targets(clip, clip.photo_frames(1) if itself else clip.test_frames(self.num_frames))
             shown = [self.targets(clip, clip.photo_frames(1))[0].face.picture, targets[0].face.picture]
-            for name, (pipe, count, fusion) in cases.items():
-                pictures = self.render(pipe, self._reconstruct(pipe, clip, count, fusion), targets)
+            for name, case in cases.items():
+                pictures = self.render(case.pipe, self._reconstruct(case, clip), targets)
                 rows[name] += [
                     self.judge.compare(self.judge.look(picture), target.face)
                     for picture, target in zip(pictures, targets, strict=True)
@@ -270,10 +288,13 @@ class Evaluation:
         outcome.scores = {name: average(scores, SAME_METRICS) for name, scores in rows.items()}
         return outcome
 
-    def _reconstruct(self, pipe, clip: Clip, count: int, fusion: FusionMode = "gru") -> Avatar:
+    def _reconstruct(self, case: Case, clip: Clip) -> Avatar:
         avatar = None
-        for portrait in self.portraits(clip, clip.photo_frames(count)):
-            avatar = pipe.add_portrait(avatar, portrait, fusion)
+        for portrait in self.portraits(clip, clip.photo_frames(case.photos)):
+            avatar = case.pipe.add_portrait(avatar, portrait, case.fusion)
+        if case.states is not None:
+            other = self._reconstruct(Case(case.pipe, case.photos, case.states), clip)
+            avatar = replace(avatar, texture_state=other.texture_state, triplane_state=other.triplane_state)
         return avatar
 
     def _frames(self, pipe, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:

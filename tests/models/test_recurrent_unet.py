@@ -37,9 +37,10 @@ def test_the_decoder_ends_at_the_finest_scale_with_a_head():
     assert [h.shape[-1] for h in net(torch.randn(1, 3, 16, 16)).hidden] == [4, 8]
 
 
+@pytest.mark.parametrize("fusion_window", [0, 2])
 @pytest.mark.parametrize("fusion", ["gru", "mean", "first"])
-def test_a_sequence_in_one_pass_equals_step_by_step_bit_for_bit(fusion):
-    net, photos = unet(), torch.randn(2, 3, 3, 16, 16)
+def test_a_sequence_in_one_pass_equals_step_by_step_bit_for_bit(fusion, fusion_window):
+    net, photos = unet(fusion_window=fusion_window), torch.randn(2, 3, 3, 16, 16)
     state = None
     for n in range(3):
         state = net(photos[:, n], state, fusion)
@@ -122,6 +123,25 @@ def test_gradient_reaches_every_parameter(recurrent):
     state = net.forward_sequence(torch.randn(2, 2, 3, 16, 16), fusion="gru" if recurrent else "mean")
     sum(x.square().sum() for x in net.apply_heads(state).values()).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
+
+
+def test_with_conv_fusion_the_state_holds_the_window_and_only_its_first_maps_are_heard():
+    net, photos = unet(fusion_window=2), torch.randn(2, 3, 3, 16, 16)
+    assert len(net.gru) == 0
+    state = net.forward_sequence(photos)
+    assert [h.shape[1] for h in state.hidden] == [*net.state_channels.values()] == [4 * 8, 4 * 6, 4 * 4]
+    rest = [torch.cat([h[:, :c], torch.zeros_like(h[:, c:])], 1) for h, c in zip(state.hidden, (8, 6, 4), strict=True)]
+    for a, b in zip(net.apply_heads(state).values(), net.apply_heads(FusionState(rest, 3)).values(), strict=True):
+        assert torch.equal(a, b)
+    sum(x.square().sum() for x in net.apply_heads(state).values()).backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
+
+
+def test_without_heads_only_the_coarsest_scale_is_decoded():
+    net = RecurrentUNet(3, CHANNELS, {})
+    state = net(torch.randn(1, 3, 16, 16))
+    assert [h.shape[-1] for h in state.hidden] == [4]
+    assert net.apply_heads(state) == {}
 
 
 def test_two_instances_share_no_state():

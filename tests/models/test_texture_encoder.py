@@ -27,6 +27,10 @@ def test_inputs_may_be_finer_than_the_finest_texture_as_in_the_paper():
     assert set(offsets) == {8, 16}
 
 
+def test_without_textures_to_correct_it_says_nothing():
+    assert encoder(texture_resolutions=())(*maps(1))[0] == {}
+
+
 def test_without_mirror_it_takes_photo_residual_and_visibility_only():
     net = encoder(mirror=False)
     assert net.unet.conv_in.in_channels == 7

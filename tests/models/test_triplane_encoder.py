@@ -45,6 +45,17 @@ def test_plane_offsets_come_at_full_plane_resolution_and_only_where_configured()
     assert modulation.plane_offsets is None
 
 
+def test_without_sft_all_scales_add_up_to_offsets_of_the_planes():
+    net = encoder(sft=False)
+    modulation, state = net(*maps(2))
+    assert modulation.sft == {} and modulation.plane_offsets.shape == (2, 9, 16, 16)
+    for scale in range(3):
+        state.hidden[scale].add_(1)
+        assert not torch.equal(net.modulation(state).plane_offsets, modulation.plane_offsets)
+        state.hidden[scale].sub_(1)
+    assert encoder(sft=False, plane_offsets=False)(*maps(2))[0] == ({}, None)
+
+
 def test_the_paper_takes_seven_channels_at_a_finer_resolution_than_the_planes():
     net = encoder(resolution=32, in_channels=7, channels=(4, 4, 6, 8), plane_offsets=False)
     photo, matte, residual = (torch.randn(1, c, 32, 32) for c in (3, 1, 3))

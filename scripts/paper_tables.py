@@ -1,0 +1,124 @@
+"""The paper's Tab. 3 and Fig. 6: train each variant of the encoders alike for a short time, and measure all of them."""
+
+import logging
+import sys
+import time
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if not __package__:  # run as a file: the repository may not be installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from invertavatar.scripts.console import DebugOption, QuietOption, check_inputs, error_sentences, new_app, run
+from invertavatar.scripts.evaluate import SpreadingCommand
+from invertavatar.scripts.train import SHIPPED
+
+WARMUP = 10  # steps: there are few
+VariantName = StrEnum(
+    "VariantName",
+    ["ours", "conv_fusion", "offsets", "posed", "without_e_tex", "without_e_tri", "without_both", "ours_again"],
+)
+
+
+def paper_tables(
+    shards: Annotated[list[Path], typer.Option(help="Shards to learn from, or folders of them.")],
+    clips: Annotated[Path, typer.Option(help="Folder of clips of other people, as evaluate.py takes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for runs, metrics.json, metrics.md, sheets.")],
+    steps: Annotated[int, typer.Option(min=1, help="Of each variant; give more later, and all go on.")] = 100,
+    variant: Annotated[list[VariantName], typer.Option(help="Which; all by default.")] = list(VariantName),  # noqa: B006
+    init: Annotated[str, typer.Option(help='Pipeline folder that all else is of, or "shipped".')] = "shipped",
+    batch_size: Annotated[int, typer.Option(min=1, help="People in a step.")] = 1,
+    interval: Annotated[int, typer.Option(min=1, help="Steps between states to go on from.")] = 50,
+    photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos of Fig. 6.")] = [1, 2, 4, 8, 16],  # noqa: B006
+    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip.")] = 3,
+    only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
+    lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
+    sface: Annotated[
+        Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 0,
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compare the paper's variants: ConvGRUs and ConvFusion, SFT and offsets, UV and posed pictures, without encoders.
+
+    Every variant has the same number of steps, episodes and seed. A call that was stopped goes on where it was; so does
+    one with more --steps.
+
+    Example: python scripts/paper_tables.py --shards shards --clips clips -o outputs/tables --steps 100
+    """
+    check_inputs([*shards, clips])
+    with error_sentences(debug, quiet):
+        if not quiet:
+            logging.getLogger("invertavatar.training").setLevel(logging.INFO)
+        from invertavatar.metrics.paper import FaceRecognizer
+        from invertavatar.metrics.perceptual import LPIPS
+        from invertavatar.training.checkpoint import load_networks
+        from invertavatar.training.shards import Shards
+        from invertavatar.training.trainer import RunSettings
+
+        started = time.perf_counter()
+        perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
+        networks, data = load_networks(SHIPPED if init == "shipped" else init), Shards(shards)
+        settings = RunSettings(output, steps, interval=interval, warmup=WARMUP, workers=workers, validation_steps=0)
+        names = [str(name) for name in dict.fromkeys(variant)]
+        for number, name in enumerate(names, 1):
+            if not quiet:
+                print(f"{name}, {number} of {len(names)}, {time.perf_counter() - started:.0f} s", flush=True)
+            run_settings = replace(settings, output=output / name)
+            train_variant(name, networks, data, batch_size, run_settings, perceptual, device == "cpu")
+        about = {"steps": steps, "people in a step": batch_size, "people": len(data.people), "init": init}
+        measure(output, names, clips, only, frames, photos, perceptual, recognizer, device, quiet, about)
+
+
+def train_variant(name: str, networks, data, batch_size: int, settings, lpips, on_cpu: bool) -> None:
+    """One variant up to the step of the settings, from where its folder left off; a folder that is there stays."""
+    from invertavatar.training.checkpoint import STATE_FILE, load_state, save_pipeline
+    from invertavatar.training.runs import train_stage
+    from invertavatar.training.variants import SETTINGS, STAGE, VARIANTS, variant_networks
+
+    variant, begun = VARIANTS[name], (settings.output / STATE_FILE).is_file()
+    if not variant.learns:
+        save_pipeline(variant_networks(networks, variant), settings.output / "pipeline")
+    elif not begun or load_state(settings.output, STAGE)["step"] < settings.steps:
+        ours, settings = variant_networks(networks, variant), replace(settings, seed=variant.seed)
+        train_stage(STAGE, SETTINGS, ours, data, batch_size, settings, lpips, 0.0, on_cpu, resume=begun)
+
+
+def measure(output, names, clips, only, frames, photos, lpips, recognizer, device, quiet, about) -> None:
+    """The tables of the variants that were trained, from all clips that have the names `only`."""
+    from invertavatar import FaceTracker
+    from invertavatar.evaluation.clips import find_clips, load_clips
+    from invertavatar.evaluation.protocols import Evaluation, Judge
+    from invertavatar.evaluation.report import markdown, write_report
+    from invertavatar.evaluation.variants import encoders, window
+    from invertavatar.scripts.console import load_pipeline
+
+    pipes = {name: load_pipeline(str(output / name / "pipeline"), device, quiet) for name in names}
+    pipe = next(iter(pipes.values()))
+    tracker = pipe.face_tracker or FaceTracker.from_pretrained()
+    progress = pipe.progress_bar(find_clips(clips, only))
+    progress.set_description("Tracking")
+    judge = Judge(tracker, lpips.to(pipe.device), recognizer)
+    evaluation = Evaluation(pipe, list(load_clips(progress, tracker, pipe.head_model)), judge, frames)
+    about |= {"clips": len(evaluation.clips), "test frames of a clip": frames}
+    outcomes = {}
+    for protocol in ("portrait", "encoders", "window"):
+        if protocol != "window":
+            outcomes[protocol] = encoders(evaluation, pipes, itself=protocol == "portrait")
+        elif {"ours", "conv_fusion"} <= pipes.keys():
+            outcomes[protocol] = window(evaluation, pipes, photos)
+        write_report(output, outcomes, about)  # after each, so that what is measured is not lost
+    if not quiet:
+        print(markdown(outcomes, about))
+
+
+if __name__ == "__main__":
+    app = new_app()
+    app.command(cls=SpreadingCommand)(paper_tables)
+    run(app)
