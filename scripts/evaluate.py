@@ -103,7 +103,7 @@ def evaluate(
 
     with error_sentences(debug, quiet):
         from invertavatar import FaceTracker
-        from invertavatar.evaluation.clips import find_clips, load_clips
+        from invertavatar.evaluation.clips import find_clips
         from invertavatar.evaluation.parts import parts
         from invertavatar.evaluation.protocols import Evaluation, Judge
         from invertavatar.evaluation.report import markdown, write_report
@@ -128,11 +128,7 @@ def evaluate(
             paths = find_clips(data, only)[:limit]
             perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
             pipe = load_pipeline(model, device, quiet)
-            tracker = pipe.face_tracker or FaceTracker.from_pretrained()
-            progress = pipe.progress_bar(paths)
-            progress.set_description("Tracking")
-            clips = list(load_clips(progress, tracker, pipe.head_model))
-            evaluation = Evaluation(pipe, clips, Judge(tracker, perceptual.to(pipe.device), recognizer), frames)
+            evaluation = Evaluation.of_videos(pipe, paths, perceptual, recognizer, frames)
             measures = {
                 Protocol.SAME_IDENTITY: partial(evaluation.same_identity, photos),
                 Protocol.CROSS_IDENTITY: evaluation.cross_identity,
@@ -145,8 +141,8 @@ def evaluate(
                 Protocol.PARTS: partial(parts, evaluation),
             }
             what = {
-                "clips": len(clips),
-                "people": len({clip.person for clip in clips}),
+                "clips": len(evaluation.clips),
+                "people": len({clip.person for clip in evaluation.clips}),
                 "test frames of a clip": frames,
             }
         outcomes = {}

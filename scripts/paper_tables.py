@@ -6,16 +6,32 @@ import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, QuietOption, check_inputs, error_sentences, new_app, run
+from invertavatar.scripts.console import (
+    DebugOption,
+    DeviceOption,
+    QuietOption,
+    check_inputs,
+    check_outputs,
+    error_sentences,
+    load_pipeline,
+    new_app,
+    run,
+)
 from invertavatar.scripts.evaluate import SpreadingCommand
 from invertavatar.scripts.train import SHIPPED
+
+if TYPE_CHECKING:
+    from invertavatar.inversion import Networks
+    from invertavatar.metrics.perceptual import LPIPS
+    from invertavatar.training.shards import Shards
+    from invertavatar.training.trainer import RunSettings
 
 WARMUP = 10  # steps: there are few
 VariantName = StrEnum(
@@ -41,7 +57,7 @@ def paper_tables(
         Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 0,
-    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -53,16 +69,23 @@ def paper_tables(
     Example: python scripts/paper_tables.py --shards shards --clips clips -o outputs/tables --steps 100
     """
     check_inputs([*shards, clips])
+    if not clips.is_dir():
+        raise typer.TyperException(f"{clips} is no folder; give the folder that holds the clips.")
+    check_outputs([output / "metrics.json"], [], overwrite=True)
     with error_sentences(debug, quiet):
         if not quiet:
             logging.getLogger("invertavatar.training").setLevel(logging.INFO)
+        from invertavatar.evaluation.clips import find_clips
+        from invertavatar.evaluation.protocols import Evaluation
+        from invertavatar.evaluation.report import markdown, write_report
+        from invertavatar.evaluation.variants import tables
         from invertavatar.metrics.paper import FaceRecognizer
         from invertavatar.metrics.perceptual import LPIPS
         from invertavatar.training.checkpoint import load_networks
         from invertavatar.training.shards import Shards
         from invertavatar.training.trainer import RunSettings
 
-        started = time.perf_counter()
+        started, videos = time.perf_counter(), find_clips(clips, only)
         perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
         networks, data = load_networks(SHIPPED if init == "shipped" else init), Shards(shards)
         settings = RunSettings(output, steps, interval=interval, warmup=WARMUP, workers=workers, validation_steps=0)
@@ -72,11 +95,29 @@ def paper_tables(
                 print(f"{name}, {number} of {len(names)}, {time.perf_counter() - started:.0f} s", flush=True)
             run_settings = replace(settings, output=output / name)
             train_variant(name, networks, data, batch_size, run_settings, perceptual, device == "cpu")
-        about = {"steps": steps, "people in a step": batch_size, "people": len(data.people), "init": init}
-        measure(output, names, clips, only, frames, photos, perceptual, recognizer, device, quiet, about)
+        pipes = {name: load_pipeline(str(output / name / "pipeline"), device, quiet) for name in names}
+        evaluation = Evaluation.of_videos(next(iter(pipes.values())), videos, perceptual, recognizer, frames)
+        about = {
+            **{"init": init, "steps": steps, "people in a step": batch_size, "people to learn from": len(data.people)},
+            **{"clips": len(evaluation.clips), "test frames of a clip": frames},
+        }
+        outcomes = {}
+        for table, measure in tables(evaluation, pipes, photos).items():
+            outcomes[table] = measure()
+            write_report(output, outcomes, about)  # after each, so that what is measured is not lost
+        if not quiet:
+            print(markdown(outcomes, about))
 
 
-def train_variant(name: str, networks, data, batch_size: int, settings, lpips, on_cpu: bool) -> None:
+def train_variant(
+    name: str,
+    networks: "Networks",
+    data: "Shards",
+    batch_size: int,
+    settings: "RunSettings",
+    lpips: "LPIPS",
+    on_cpu: bool,
+) -> None:
     """One variant up to the step of the settings, from where its folder left off; a folder that is there stays."""
     from invertavatar.training.checkpoint import STATE_FILE, load_state, save_pipeline
     from invertavatar.training.runs import train_stage
@@ -88,34 +129,6 @@ def train_variant(name: str, networks, data, batch_size: int, settings, lpips, o
     elif not begun or load_state(settings.output, STAGE)["step"] < settings.steps:
         ours, settings = variant_networks(networks, variant), replace(settings, seed=variant.seed)
         train_stage(STAGE, SETTINGS, ours, data, batch_size, settings, lpips, 0.0, on_cpu, resume=begun)
-
-
-def measure(output, names, clips, only, frames, photos, lpips, recognizer, device, quiet, about) -> None:
-    """The tables of the variants that were trained, from all clips that have the names `only`."""
-    from invertavatar import FaceTracker
-    from invertavatar.evaluation.clips import find_clips, load_clips
-    from invertavatar.evaluation.protocols import Evaluation, Judge
-    from invertavatar.evaluation.report import markdown, write_report
-    from invertavatar.evaluation.variants import encoders, window
-    from invertavatar.scripts.console import load_pipeline
-
-    pipes = {name: load_pipeline(str(output / name / "pipeline"), device, quiet) for name in names}
-    pipe = next(iter(pipes.values()))
-    tracker = pipe.face_tracker or FaceTracker.from_pretrained()
-    progress = pipe.progress_bar(find_clips(clips, only))
-    progress.set_description("Tracking")
-    judge = Judge(tracker, lpips.to(pipe.device), recognizer)
-    evaluation = Evaluation(pipe, list(load_clips(progress, tracker, pipe.head_model)), judge, frames)
-    about |= {"clips": len(evaluation.clips), "test frames of a clip": frames}
-    outcomes = {}
-    for protocol in ("portrait", "encoders", "window"):
-        if protocol != "window":
-            outcomes[protocol] = encoders(evaluation, pipes, itself=protocol == "portrait")
-        elif {"ours", "conv_fusion"} <= pipes.keys():
-            outcomes[protocol] = window(evaluation, pipes, photos)
-        write_report(output, outcomes, about)  # after each, so that what is measured is not lost
-    if not quiet:
-        print(markdown(outcomes, about))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ for PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), a
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -26,7 +27,7 @@ from ..models.recurrent_unet import FusionMode
 from ..tracking.motion import Motion
 from ..tracking.portrait import CROP_SIZE, Portrait, prepare_portrait
 from ..tracking.tracker import FaceTracker, Track
-from .clips import Clip
+from .clips import Clip, load_clips
 
 if TYPE_CHECKING:
     from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
@@ -161,6 +162,28 @@ class Evaluation:
         self._recorder = pipe.recorder._replace(tracker=judge.tracker)
         self._portraits: dict[tuple[str, int], Portrait] = {}
         self._targets: dict[tuple[str, int], Target] = {}
+
+    @classmethod
+    def of_videos(
+        cls, pipe: "InvertAvatarPipeline", paths: Sequence[Path], lpips: LPIPS, recognizer, num_frames: int = 10
+    ) -> "Evaluation":
+        """Track videos first, with a progress bar.
+
+        Args:
+            pipe: The model; without a tracker of its own the shipped one looks.
+            paths: From `find_clips`.
+            lpips: Is moved to the model's device.
+            recognizer: For CSIM.
+            num_frames: Test frames of each clip.
+
+        Raises:
+            InvertAvatarError: None of them is of use.
+        """
+        tracker = pipe.face_tracker or FaceTracker.from_pretrained()
+        progress = pipe.progress_bar(paths)
+        progress.set_description("Tracking")
+        clips = list(load_clips(progress, tracker, pipe.head_model))
+        return cls(pipe, clips, Judge(tracker, lpips.to(pipe.device), recognizer), num_frames)
 
     def same_identity(self, num_photos: Sequence[int] = (1, 2, 4, 8)) -> Outcome:
         """Photos evenly spaced over the first half of each clip, compared with frames of the second half."""

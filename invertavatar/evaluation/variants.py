@@ -1,6 +1,7 @@
 """What the paper's Tab. 3 and Fig. 6 compare, of variants that were trained alike (see `training.variants`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..training.variants import VARIANTS
@@ -12,10 +13,29 @@ if TYPE_CHECKING:
 Pipelines = Mapping[str, "InvertAvatarPipeline"]  # by their names in `VARIANTS`
 
 
+def tables(evaluation: Evaluation, pipes: Pipelines, photos: Sequence[int]) -> dict[str, Callable[[], Outcome]]:
+    """What can be measured of the variants there are: name -> what measures it.
+
+    Args:
+        evaluation: Of the clips.
+        pipes: The variants.
+        photos: Numbers of photos of Fig. 6.
+    """
+    found = {
+        "portrait": partial(encoders, evaluation, pipes, itself=True),
+        "encoders": partial(encoders, evaluation, pipes, itself=False),
+    }
+    if {"ours", "conv_fusion"} <= pipes.keys():
+        found["window"] = partial(window, evaluation, pipes, photos)
+    return found
+
+
 def encoders(evaluation: Evaluation, pipes: Pipelines, itself: bool) -> Outcome:
     """Tab. 3: every variant from one photo, against that photo itself (as the paper's portraits) or other frames."""
     cases = {row_title(name): Case(pipe) for name, pipe in pipes.items()}
-    return evaluation.compare(cases, "Portraits" if itself else "Encoders", itself)
+    outcome = evaluation.compare(cases, "Portraits" if itself else "Encoders", itself)
+    outcome.columns[-len(pipes) :] = pipes  # short enough to stand under a picture
+    return outcome
 
 
 def window(evaluation: Evaluation, pipes: Pipelines, photos: Sequence[int]) -> Outcome:
