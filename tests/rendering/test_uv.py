@@ -9,7 +9,7 @@ from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.head.landmark_topology import INNER_LIPS, LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH, SKIN
 from invertavatar.raster.rasterizer import interpolate, rasterize
 from invertavatar.rendering.uv import (
-    continued,
+    extend_border,
     fill_unseen,
     layered,
     mirror_texture,
@@ -266,7 +266,7 @@ def test_a_map_of_any_size_goes_on_beyond_its_mask(size):
     right, up = pixel_centres(size)
     mask = (right < 0).float()[None, None]
     inside = mask[0, 0] > 0
-    whole = continued(torch.where(mask > 0, torch.stack([up, torch.full_like(up, 0.4)]), 9.0), mask, 64)[0]
+    whole = extend_border(torch.where(mask > 0, torch.stack([up, torch.full_like(up, 0.4)]), 9.0), mask, 64)[0]
     assert torch.equal(whole[0, inside], up[inside])
     torch.testing.assert_close(whole[1], torch.full_like(up, 0.4))
     beside = ~inside & (right < 4 / size)
