@@ -227,7 +227,7 @@ def _binds(sizes: dict[str, int], word: int | str, size: int) -> bool:
 
 
 def stored_name(field: str) -> str:
-    """What a file calls a field of `Avatar`: `views.torso_pose` -> `views.posture`."""
+    """What a file calls a field of `Avatar`, or of a part of it after a dot: see `STORED`."""
     group, dot, last = field.rpartition(".")
     return group + dot + STORED.get(last, last)
 

@@ -44,7 +44,7 @@ SHARPNESS_METRICS = ("avatar", "photo", "ratio")
 # surface another network draws the frame; the small output heads (5.4) are a matter of the start of training.
 ABLATIONS: dict[str, tuple[str, dict]] = {
     "observed_colour": ("generator", {"observed_colour": False}),
-    "posture": ("triplane_encoder", {"posture_channels": ()}),
+    "torso_pose": ("triplane_encoder", {"posture_channels": ()}),
 }
 
 Scores = dict[str, float]

@@ -97,7 +97,7 @@ def affine(torso_pose: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _displaced(place, weight, coefficients):
-    """`displacement` where the body's share [B, N, 1] of each place is known."""
+    """`displacement` where the body's weight [B, N, 1] of each place is known."""
     shift, slope = coefficients
     moved = torch.baddbmm(shift, place.expand(len(slope), -1, -1), slope)  # [B, N, 4]
     hair = _hair_alone(place) * (1 - weight)
@@ -119,12 +119,12 @@ def _hair_alone(place):
     """[..., 2] -> [..., 1] how far places lie outside of the face."""
     inner, outer = FACE_EDGE
     right, up = place.split(1, -1)
-    across = (outer - inner) ** -0.5  # so that the sum of squares is already the share
+    across = (outer - inner) ** -0.5  # so that the sum of squares is what is ramped
     wide, high = right * (across / FACE_WIDTH), (up - FACE_MIDDLE) * (across / FACE_HEIGHT)
     return smoothstep(torch.addcmul(wide * wide - inner / (outer - inner), high, high))
 
 
 def smoothstep(x: Tensor) -> Tensor:
-    """A share in 0..1 that starts and ends gently; below 0 and above 1 it stays."""
+    """A ramp in 0..1 that starts and ends gently; below 0 and above 1 it stays."""
     x = x.clamp(0, 1)
     return x * x * torch.rsub(x, 3, alpha=2)

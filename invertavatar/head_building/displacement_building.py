@@ -131,10 +131,10 @@ def spread_out(places: np.ndarray, count: int) -> np.ndarray:
 @torch.no_grad()
 def both_sides(model: HeadModel, photos: Sequence[OutlinedPhoto]) -> list[Evidence]:
     """What the photos of a person say, and the same of the person in a mirror."""
-    rest = sum(model.without_expression(model.unbiased(p.landmarks, p.rotation), p.expression)[0] for p in photos)
-    shape = model.shape(rest, len(photos))
+    neutral = sum(model.without_expression(model.unbiased(p.landmarks, p.rotation), p.expression)[0] for p in photos)
+    shape = model.shape(neutral, len(photos))
     crown = min(model.crown_height(shape, p.rotation[0], p.matte, p.inside) for p in photos)
-    shape = model.shape(rest, len(photos), crown)
+    shape = model.shape(neutral, len(photos), crown)
     whole = model.displacement.no_evidence()
     for photo in photos:
         vertices = model.seen_in(shape, photo.expression, photo.landmarks, photo.rotation)[0]

@@ -153,7 +153,7 @@ class _Island:
 
 
 class _Outline:
-    """The barrier BARRIER * (reach / distance - 1)^2 between each vertex and each edge of the outline in reach."""
+    """The barrier BARRIER * (radius / distance - 1)^2 between each vertex and each edge of the outline in reach."""
 
     def __init__(self, triangles, shapes, clearance):
         self.triangles, self.edges = triangles, outline_edges(triangles)
@@ -209,7 +209,7 @@ class _Outline:
         return corners, force[:, None] * change, curvature[:, None, None] * change[:, :, None] * change[:, None]
 
     def _near(self, x):
-        """Vertex and edge of each near pair; direction [P, 2], place along the edge, distance, and reach / distance."""
+        """Vertex and edge of each near pair; direction [P, 2], place on the edge, distance, and radius / distance."""
         point, a, b = x[self.vertices], x[self.edges[:, 0]], x[self.edges[:, 1]]
         side, to_point = b - a, point[:, None] - a
         along = ((to_point * side).sum(-1) / (side**2).sum(-1)).clip(0, 1)

@@ -1,4 +1,4 @@
-"""Discriminators as training uses them: their own loss with R1, and the judgement the networks try to win (6.1, 6.2).
+"""Discriminators as training uses them: their own loss with R1, and the logits that the networks try to win (6.1, 6.2).
 
 Shapes: B batch, V landmarks, S side of a picture.
 """
