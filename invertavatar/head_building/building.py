@@ -36,9 +36,7 @@ from .tracked_person import TrackedPerson
 logger = logging.getLogger(__name__)
 
 FLIP = np.array([-1, 1, 1])
-LEAST_SCORE = (
-    0.01  # standard deviation of a score below which the tracks say nothing of an axis: MakeHuman's own speaks
-)
+LEAST_SCORE = 0.01  # standard deviation of a score below which tracks say nothing of an axis: MakeHuman's counts
 FRONTAL = 15.0  # degrees of yaw within which the tracker's faces are taken for the truth
 BIAS_RIDGE = 2.0
 WARP_FADE = (0.12, 0.55)  # head units along the surface from the landmarks over which the warp fades away
