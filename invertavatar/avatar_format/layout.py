@@ -18,7 +18,7 @@ from torch import Tensor
 from ..head.arkit import ARKIT_NAMES
 from ..head.head_model import JOINTS
 from ..head.pose import NUM_LANDMARKS
-from ..head.rest_pose import POSTURE_NAMES
+from ..head.rest_pose import TORSO_POSE_NAMES
 from ..inversion import Networks
 from ..models.recurrent_unet import FusionState
 from ..rendering.source_views import LIMIT
@@ -69,7 +69,7 @@ FIELDS = {
 }
 VIEWS = {
     "views.rotation": Field((1, "views", 3, 3), largest=1.01),
-    "views.posture": Field((1, "views", len(POSTURE_NAMES)), largest=10),
+    "views.posture": Field((1, "views", len(TORSO_POSE_NAMES)), largest=10),
     "views.weight": Field((1, "views"), least=0),
     "views.by_pose": Field((1, "views"), largest=1, least=0),
     "views.skin": Field((1, "views", "vertices", 3), largest=10),
@@ -77,6 +77,7 @@ VIEWS = {
     "views.picture": Field((1, "views", 5, "detail", "detail"), bytes=True),
 }
 STATES = ("texture_state", "triplane_state")
+STORED = {"neutral_sum": "rest_sum", "torso_pose": "posture"}  # fields of `Avatar` that a file names differently
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Layout:
                 raise ValueError(f"its {name} is {shortened(list(shape))} where [{', '.join(map(str, known))}] belongs")
         if sizes.get("detail", 0) > self.detail:
             raise ValueError(f"its photos have {sizes['detail']} pixels on a side, and {self.detail} are the most")
-        if sizes["posture"] not in (0, len(POSTURE_NAMES)):
+        if sizes["posture"] not in (0, len(TORSO_POSE_NAMES)):
             raise ValueError(f"its rest.posture has {sizes['posture']} numbers")
         if num_photos and not 1 <= sizes["views"] <= min(num_photos, LIMIT):
             raise ValueError(f"it keeps {sizes['views']} views of {num_photos} photos")
@@ -223,3 +224,15 @@ def _binds(sizes: dict[str, int], word: int | str, size: int) -> bool:
         return size == sizes.get(word, word)
     sizes[word] = size
     return (word not in MAY_BE_NONE) <= size <= MAX_SIZE
+
+
+def stored_name(field: str) -> str:
+    """What a file calls a field of `Avatar`, or of a part of it after a dot: see `STORED`."""
+    group, dot, last = field.rpartition(".")
+    return group + dot + STORED.get(last, last)
+
+
+def field_name(stored: str) -> str:
+    """The inverse of `stored_name`."""
+    group, dot, last = stored.rpartition(".")
+    return group + dot + {name: field for field, name in STORED.items()}.get(last, last)

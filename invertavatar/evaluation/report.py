@@ -47,20 +47,20 @@ TITLES = {
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,
-expression and the posture of hair and shoulders are those read from the driver's frame. PSNR and L1 of colours in 0..1.
-AKD: mean distance of the 478 tracked landmarks in % of the side; across people after the shift, turn and scale that
-bring them nearest to the driver's, so what two faces differ by in shape is still in it. Pose: angle between the tracked
-head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean acceleration of the landmarks. Fine
-structure: mean magnitude of the Laplacian within the landmarks' hull. Fusion: "mean" has all photos count alike,
-"first" takes features and colours of the first photo; the head's shape is that of all photos in each mode; where
-colours are named, hidden states alone are fused by the mode named first. Turned: the least, the middle and the most
-turned frame of each clip as the only photo, 14 frames over the whole clip; a photo counts as turned where its own yaw
-exceeds 20 degrees. Synthetic: the most frontal picture of each drawn person as the only photo, then the one nearest to
-30 degrees of yaw; angles rounded to 15 degrees; of what lies above the chin; depth in head units (half the side of the
-crop) where both have a head. Parts: photos and frames of "turned"; the average person's w+, E_tex's or E_tri's hidden
-state at zero, or w+ alone. Samples: distance of pooled AlexNet features to those of photos; similarity of each to the
-one most like it, and of itself at +-30 degrees to itself from the front; AKD between landmarks found and driven.
-"missed" counts what lacks the metrics of a face because the tracker found none."""
+expression and torso pose are those read from the driver's frame. PSNR and L1 of colours in 0..1. AKD: mean distance of
+the 478 tracked landmarks in % of the side; across people after the shift, turn and scale that bring them nearest to the
+driver's, so what two faces differ by in shape is still in it. Pose: angle between the tracked head rotations.
+Expression: mean difference of the 52 tracked scores. Jitter: mean acceleration of the landmarks. Fine structure: mean
+magnitude of the Laplacian within the landmarks' hull. Fusion: "mean" has all photos count alike, "first" takes features
+and colours of the first photo; the head's shape is that of all photos in each mode; where colours are named, hidden
+states alone are fused by the mode named first. Turned: the least, the middle and the most turned frame of each clip as
+the only photo, 14 frames over the whole clip; a photo counts as turned where its own yaw exceeds 20 degrees. Synthetic:
+the most frontal picture of each drawn person as the only photo, then the one nearest to 30 degrees of yaw; angles
+rounded to 15 degrees; of what lies above the chin; depth in head units (half the side of the crop) where both have a
+head. Parts: photos and frames of "turned"; the average person's w+, E_tex's or E_tri's hidden state at zero, or w+
+alone. Samples: distance of pooled AlexNet features to those of photos; similarity of each to the one most like it, and
+of itself at +-30 degrees to itself from the front; AKD between landmarks found and driven. "missed" counts what lacks
+the metrics of a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 

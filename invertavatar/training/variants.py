@@ -1,7 +1,7 @@
 """The paper's variants of the encoders (Tab. 3, Fig. 6), each to be trained alike.
 
 All begin with the same networks, of which E_tex and E_tri are new, and learn on the same episodes; E_latent and G stay
-as they are (supplement 6.2.2, 6.2.3). The renderer does not look photos up, which would carry their colours past the
+as they are (supplement 6.2.2, 6.2.3). The renderer does not reproject photos, which would carry their colours past the
 encoders: what an avatar shows of a photo came through w+, E_tex and E_tri, as in the paper.
 """
 
@@ -16,7 +16,7 @@ from .stages import STAGES
 STAGE = "recurrent"
 WINDOW = 4  # photos, of ConvFusion
 AS_PAPER = {
-    "generator": {"observed_colour": False, "photos_looked_up": False},
+    "generator": {"observed_colour": False, "reproject_photos": False},
     "triplane_encoder": {"plane_offsets": False},
 }
 NO_E_TEX = {"texture_encoder": {"texture_resolutions": ()}}
@@ -25,8 +25,15 @@ FRESH = ("texture_encoder", "triplane_encoder.unet")
 
 # As the paper's second and third stage without samples of the prior and adversarial loss, which count late: Eq. 3 has
 # L1 and LPIPS left. Twenty times the rate, as there are minutes instead of days.
-SETTINGS = replace(STAGES[STAGE], parts=FRESH, learning_rate=2e-3, photos=(1, WINDOW), targets=1, imagined=0.0)
-SETTINGS = replace(SETTINGS, weights=replace(SETTINGS.weights, planes=0.0, textures=0.0, features=0.0, adversarial=0.0))
+SETTINGS = replace(
+    STAGES[STAGE],
+    parts=FRESH,
+    weights=replace(STAGES[STAGE].weights, planes=0.0, textures=0.0, features=0.0, adversarial=0.0),
+    learning_rate=2e-3,
+    photos=(1, WINDOW),
+    targets=1,
+    synthetic_subjects=0.0,
+)
 
 
 @dataclass(frozen=True)
