@@ -1,5 +1,6 @@
 """A recognizer and a pipeline that need no weights, and clips that are never read."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +23,28 @@ class Recognizer:
         return image[y, x] / np.linalg.norm(image[y, x].astype(float))
 
 
+@dataclass(frozen=True)
+class Fused:
+    """An avatar that knows nothing but by which mode each photo joined it, and each encoder's state."""
+
+    modes: tuple[str, ...]
+    texture_state: tuple[str, ...]
+    triplane_state: tuple[str, ...]
+
+
 class Mirror:
     """A pipeline whose avatar is a function of the motion: what it is asked to show is looked up."""
 
     def __init__(self, show):
-        self.show, self.fused, self.recorder = show, [], Recorder(None, None)
+        self.show, self.drawn, self.recorder = show, [], Recorder(None, None)
 
     def add_portrait(self, avatar, portrait, fusion):
-        self.fused.append(fusion)
-        return [*(avatar or []), portrait]
+        modes = (*(avatar.modes if avatar else ()), fusion)
+        return Fused(modes, modes, modes)
 
     def animate_stream(self, avatar, motion, relative_motion, height, **_):
         assert not relative_motion and height in (SIZE, CROP_SIZE)
+        self.drawn.append(avatar)
         for frame in range(motion.num_frames):
             yield self.show(motion[frame])
 

@@ -115,10 +115,13 @@ def test_pixels_beyond_the_real_ones_do_not_count(clips, judge):
     assert shown.same_identity([1]).scores["1"]["l1"] < 1e-3 + 0.5 * (1 - inside.mean())
 
 
-def test_every_fusion_mode_is_asked_for_with_four_photos(clips, judge):
+def test_every_fusion_mode_is_asked_for_with_four_photos_and_states_alone_with_other_colours(clips, judge):
     evaluation = perfect(clips[:1], judge, 1)
-    assert list(evaluation.fusion().scores) == ["gru", "mean", "first"]
-    assert evaluation.pipe.fused == ["gru"] * 4 + ["mean"] * 4 + ["first"] * 4
+    names = ["gru", "mean", "first", "gru, colours of the first", "mean, colours as by gru"]
+    assert list(evaluation.fusion().scores) == names
+    found = [[x.modes, x.texture_state, x.triplane_state] for x in evaluation.pipe.drawn]
+    pairs = [("gru", "gru"), ("mean", "mean"), ("first", "first"), ("first", "gru"), ("gru", "mean")]
+    assert found == [[(colours,) * 4, (states,) * 4, (states,) * 4] for colours, states in pairs]
 
 
 def test_a_driver_shown_as_it_is_has_its_own_pose_and_expression_for_every_ordered_pair(clips, judge):

@@ -81,7 +81,7 @@ def test_each_pair_is_in_the_bucket_of_its_angle_and_of_its_photo_s_own_yaw(flaw
 
 
 def test_every_avatar_is_of_one_photo(flawless):
-    assert flawless[1].fused == ["gru"] * 3
+    assert {avatar.modes for avatar in flawless[1].drawn} == {("gru",)}
 
 
 def test_an_avatar_that_shows_the_truth_is_perfect_at_every_angle(flawless):
