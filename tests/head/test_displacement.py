@@ -93,6 +93,16 @@ def test_a_photo_without_pixels_says_nothing(head_model, head):
     torch.testing.assert_close(part.solve(evidence), part.mean, atol=1e-3, rtol=0)
 
 
+def test_how_many_threads_solve_it_changes_no_bit(head_model, head):
+    evidence = head_model.outline_evidence(head, FRONT, drawn(head_model, head, FRONT), WHOLE)
+    alone = head_model.displacement.solve(evidence)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(head_model.displacement.solve(evidence), alone) and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_the_face_never_moves(head_model, head, curls):
     evidence = head_model.outline_evidence(head, FRONT, WHOLE, WHOLE)
     moved = (dressed(head_model, head[None], evidence)[0] - head).norm(dim=1)
