@@ -26,12 +26,8 @@ SLOW = (
     *("baking/test_baked_avatar.py", "live/test_live.py", "runtime/test_cuda_graphs.py", "speech/test_speaking.py"),
     *("pipelines/test_golden.py", "pipelines/test_half_precision.py", "pipelines/test_loading.py"),
     *("pipelines/test_offload.py", "pipelines/test_other_device.py", "pipelines/test_shipped_weights.py"),
-    *(
-        "steps/test_pasted.py",
-        "tracking/test_tracker.py",
-        "training/test_overfitting.py",
-        "training/test_train_smoke.py",
-    ),
+    *("steps/test_pasted.py", "tracking/test_tracker.py"),
+    *("training/test_overfitting.py", "training/test_train_smoke.py"),
     *("test_examples.py", "test_package.py", "test_readme.py", "test_setup.py"),
 )
 
