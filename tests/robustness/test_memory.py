@@ -27,9 +27,9 @@ def held():
 
 @pytest.fixture(scope="module")
 def pictures():
-    """A second of the example clip."""
+    """A second of the example clip at 256 px."""
     with VideoReader(CLIP) as video:
-        return list(islice(video, 25))
+        return [picture[::2, ::2] for picture in islice(video, 25)]
 
 
 def test_thirty_two_photos_take_the_memory_of_twelve(tiny_pipeline, portrait):
@@ -53,8 +53,8 @@ def test_tracking_a_longer_video_takes_no_more_memory(tiny_pipeline, pictures, t
 
     track(25)
     before = held()
-    track(100)
-    assert held() - before < 30 * MEGABYTE  # 75 pictures more, of 59 MB
+    track(250)
+    assert held() - before < 30 * MEGABYTE  # its pictures are 47 MB
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -62,7 +62,10 @@ def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar, thr
     clip = Motion.from_sliders([{"time": 0}, {"time": 1, "yaw": 30, "jawOpen": 0.5}])
     torch.set_num_threads(threads)
     try:
-        stream = tiny_pipeline.animate_stream(tiny_avatar, motion=Motion.concatenate(5 * [clip]), height=512)
+        # Wide frames are large and mostly background.
+        stream = tiny_pipeline.animate_stream(
+            tiny_avatar, motion=Motion.concatenate(5 * [clip]), height=128, width=2048
+        )
 
         def least_held(num_frames):  # what frames under way take comes and goes
             return min(held() for _ in islice(stream, num_frames))
@@ -70,7 +73,7 @@ def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar, thr
         least_held(12)
         before = least_held(6)
         assert sum(1 for _ in islice(stream, 50)) == 50
-        assert least_held(6) - before < 30 * MEGABYTE  # these frames are 44 MB
+        assert least_held(6) - before < 30 * MEGABYTE  # these frames are 39 MB
     finally:
         stream.close()
         torch.set_num_threads(1)
