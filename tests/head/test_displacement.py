@@ -134,6 +134,7 @@ def test_points_spread_out_in_pairs():
     assert between.min() > 2 * MIDDLE
 
 
+@pytest.mark.slow
 def test_the_prior_is_that_of_people_seen_in_part(head_model):
     """Each photo tells half of the control points; what they have in common is found."""
     part, generator = head_model.displacement, torch.Generator().manual_seed(0)
@@ -148,6 +149,7 @@ def test_the_prior_is_that_of_people_seen_in_part(head_model):
     assert correlation.median() > 0.6 and 0.05 < covariance.diagonal().sqrt().median() < 0.14
 
 
+@pytest.mark.slow
 def test_a_displacement_is_learned_from_photos_with_mattes(head_model, head, curls):
     shape = mean_person(head_model)
     photos = []
