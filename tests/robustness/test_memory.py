@@ -57,10 +57,9 @@ def test_tracking_a_longer_video_takes_no_more_memory(tiny_pipeline, pictures, t
     assert held() - before < 30 * MEGABYTE  # its pictures are 47 MB
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar, threads):
+def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar):
     clip = Motion.from_sliders([{"time": 0}, {"time": 1, "yaw": 30, "jawOpen": 0.5}])
-    torch.set_num_threads(threads)
+    torch.set_num_threads(2)  # frames are rendered ahead, by what renders them one by one
     try:
         # Wide frames are large and mostly background.
         stream = tiny_pipeline.animate_stream(
