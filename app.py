@@ -131,7 +131,7 @@ def joined(ticket, person, photos, face_index):
     files, _, face, longest = chosen(photos, face_index)
     job = Job(building.join(person, files, face, longest))
     for report in job:
-        yield same, same, status(report.text, report.share), same, same
+        yield same, same, status(report.text, report.fraction), same, same
     person, comparison, left_out = job.result
     note = " ".join([f"{person.title}, in {time.perf_counter() - start:.1f} s.", *left_out])
     done = (VISITORS.keep(person, ticket), banner(person), status(note), comparison)
@@ -246,7 +246,7 @@ def animate(
             for report in job:
                 frame = frame if report.frame is None else films.opaque(report.frame)
                 preview = gr.skip() if report.frame is None else frame
-                yield preview, status(f"{name}: {report.text}", report.share), gr.skip(), gr.skip()
+                yield preview, status(f"{name}: {report.text}", report.fraction), gr.skip(), gr.skip()
             film, note = job.result
             results.append(str(film))
             notes.append(note)
@@ -292,7 +292,7 @@ def orbit(ticket, expression=None, background="gray", size=LIVE_SIZE, mark=True)
     with workspace() as folder:
         job = Job(films.orbit(person, Path(folder), scores, behind, side, mark))
         for report in job:
-            yield gr.skip(), status(report.text, report.share)
+            yield gr.skip(), status(report.text, report.fraction)
         yield str(job.result), status("Finished.")
 
 
@@ -677,17 +677,19 @@ def explore_tab(ticket: gr.State, changes: list, tab: gr.Tab) -> None:
     seen = [show, background, together, turn_body, *camera, *faces]
     live = {"trigger_mode": "always_last", **STILL, **OWN}
     listen([s.input for s in camera + faces], slide, [ticket, settled, *seen], [picture, expression], **live)
-    rest = {"inputs": [ticket, *seen], "outputs": [picture, expression, settled], **live}
+    settling = {"inputs": [ticket, *seen], "outputs": [picture, expression, settled], **live}
     listen(
-        [s.release for s in camera + faces] + [c.input for c in (show, background, together, turn_body)], settle, **rest
+        [s.release for s in camera + faces] + [c.input for c in (show, background, together, turn_body)],
+        settle,
+        **settling,
     )
     for change in changes:
-        listen(change.success, settle, **rest)
+        listen(change.success, settle, **settling)
     listen(tab.select, prepare, ticket, None, **HEAVY, **OWN)
     listen(together.input, sides, together, faces, queue=False, **OWN)
     for button, name in zip(presets, sliders.PRESETS, strict=True):
         chosen = button.click(functools.partial(preset, name), None, [together, *faces], api_name="preset", **OWN)
-        looked = listen(chosen.then, settle, **rest)
+        looked = listen(chosen.then, settle, **settling)
         listen(looked.then, sides, together, faces, queue=False, **OWN)
 
     size, endpoint = gr.Number(STILL_SIZE, visible=False), gr.Button(visible=False)

@@ -34,7 +34,7 @@ from invertavatar.scripts.console import (
     numbered,
     run,
 )
-from invertavatar.scripts.distributed import gathered
+from invertavatar.scripts.distributed import process_group
 
 BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
 
@@ -139,7 +139,7 @@ def animate(
     check_inputs(inputs)
     check_outputs([*movies, *motions, *([save_avatar] if save_avatar else [])], inputs, overwrite)
 
-    with error_sentences(debug, quiet), gathered(device) as team:
+    with error_sentences(debug, quiet), process_group(device) as group:
         import torch
 
         from invertavatar import Avatar
@@ -157,7 +157,7 @@ def animate(
         if audio:
             sound_seconds(audio)
         torch.manual_seed(seed)
-        quiet = quiet or not team.leads
+        quiet = quiet or not group.is_main_process
         pipe = load_pipeline(model, device, quiet)
         portrait = load_images(photos)[0][0] if side_by_side and photos else None
         started = time.perf_counter()
@@ -165,8 +165,8 @@ def animate(
             person = Avatar.from_pretrained(avatar)
         else:
             reconstruct = partial(pipe.reconstruct, image=photos, face_index=face_index)
-            person = team.share("avatar", reconstruct, Avatar.save_pretrained, Avatar.from_pretrained)
-        if save_avatar and team.leads:
+            person = group.broadcast("avatar", reconstruct, Avatar.save_pretrained, Avatar.from_pretrained)
+        if save_avatar and group.is_main_process:
             person.save_pretrained(save_avatar)
         if not quiet:
             print(f"avatar: {time.perf_counter() - started:.1f} s")
@@ -178,8 +178,8 @@ def animate(
             started = time.perf_counter()
             track = partial(motion_of, pipe, driver if driving else None, speech, region=region, **timing, **voice)
             track = partial(track, face_index=driving_face_index)
-            motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
-            if motions and team.leads:
+            motion = group.broadcast(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
+            if motions and group.is_main_process:
                 motion.save(motions[k])
             tracked = time.perf_counter()
             taken = shot(
@@ -202,8 +202,8 @@ def animate(
                 framing=framing,
                 background=background,
             )
-            frames = team.render(f"frames_{k}", taken.stream, taken.num_frames)
-            if not team.leads:
+            frames = group.render(f"frames_{k}", taken.stream, taken.num_frames)
+            if not group.is_main_process:
                 continue
             saved = save_movie(
                 movie,

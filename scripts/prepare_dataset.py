@@ -110,8 +110,8 @@ def contact_sheet(shards):
     sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * SHEET_ROWS))
     chosen = np.linspace(0, len(shards) - 1, min(len(shards), SHEET_ROWS * SHEET_COLUMNS)).astype(int)
     for place, face in enumerate(chosen):
-        share = shards.matte(face)[..., None] / 255
-        picture = shards.picture(face) * share + np.array([0, 177, 64]) * (1 - share)
+        alpha = shards.matte(face)[..., None] / 255
+        picture = shards.picture(face) * alpha + np.array([0, 177, 64]) * (1 - alpha)
         picture = Image.fromarray(picture.astype(np.uint8)).resize((side, side), Image.Resampling.LANCZOS)
         picture = landmark_dots(np.asarray(picture), shards.vertices[face], shards.rotation[face])
         row, column = divmod(place, SHEET_COLUMNS)

@@ -26,7 +26,7 @@ from ..tracking.tracker import FaceTracker, Track
 logger = logging.getLogger(__name__)
 
 INDEX_FILE = "index.json"
-MAX_FRAMES = 500  # of a clip, as in the paper (4.2.1)
+MAX_CLIP_FRAMES = 500  # of a clip, as in the paper (4.2.1)
 MIN_TRACKED = 4  # frames: fewer give no two halves to speak of
 
 
@@ -137,7 +137,7 @@ def load_clips(paths: Iterable[Path], tracker: FaceTracker, head_model: HeadMode
         try:
             with VideoReader(path) as video:
                 fps: Fraction = video.fps
-                tracks = tuple(tracker.detect_video(islice(video, MAX_FRAMES), float(fps), name=path.name))
+                tracks = tuple(tracker.detect_video(islice(video, MAX_CLIP_FRAMES), float(fps), name=path.name))
             motion = capture(tracks, head_model, fps, path.name)
         except (MediaError, NoFaceError) as error:
             logger.warning("%s is left out: %s", path.name, error)

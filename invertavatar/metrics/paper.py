@@ -16,7 +16,7 @@ from ..errors import InvertAvatarError
 from ..tracking.tracker import Track
 from . import identity
 from .auxiliary import find_auxiliary
-from .identity import LEFT_EYE, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE
+from .identity import LEFT_EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE_CORNERS
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def five_points(landmarks: np.ndarray) -> np.ndarray:
     An eye's point is the middle of its corners, which neither gaze nor a blink moves.
     """
     points = landmarks[:, :2]
-    eyes = [points[list(eye)].mean(0) for eye in (RIGHT_EYE, LEFT_EYE)]
+    eyes = [points[list(eye)].mean(0) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
     return np.stack([*eyes, points[NOSE_TIP], *points[list(MOUTH_CORNERS)]])
 
 
@@ -112,7 +112,7 @@ def jitter(landmarks: np.ndarray, side: float) -> float:
     return float(100 / side * np.linalg.norm(acceleration, axis=-1).mean())
 
 
-def fine_band(picture: np.ndarray, where: np.ndarray) -> float:
+def high_pass_detail(picture: np.ndarray, where: np.ndarray) -> float:
     """How much fine structure a picture has: mean magnitude of the Laplacian of its grey, in 0..1.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..metrics.identity import LEFT_EYE, RIGHT_EYE
+from ..metrics.identity import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
 
 FACE_MARGIN = 1.15  # of the aligned face, relative to the landmarks' extent
 FACE_SIZE = 128  # pixels
@@ -38,9 +38,9 @@ class LossWeights:
     adversarial: float = 0.0
     latent_adversarial: float = 0.0
     colour: float = 0.0  # of G_tex itself against the face as the photos show it, which gives w+ a face to tell of
-    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of postures, on their size
+    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of torso poses, on their size
     consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
-    equivariance: float = 0.0  # of the posture: shoulders and hair moved on purpose are seen to have moved so
+    equivariance: float = 0.0  # of the torso pose: shoulders and hair moved on purpose are seen to have moved so
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""
@@ -98,7 +98,7 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
     Returns:
         [B, 3, size, size].
     """
-    right, left = (landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE, LEFT_EYE))
+    right, left = (landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
     across = F.normalize(left - right, dim=-1)  # [B, 2]
     down = torch.stack([-across[:, 1], across[:, 0]], -1)
     axes = torch.stack([across, down], -1)  # [B, 2, 2] columns
@@ -111,12 +111,12 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
-def fooling_loss(logit: Tensor) -> Tensor:
+def generator_loss(logit: Tensor) -> Tensor:
     """Non-saturating loss of what wants to pass for real: [B, 1] logits of its pictures."""
     return F.softplus(-logit).mean()
 
 
-def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Non-saturating loss of a discriminator: logits [B, 1] of real and of made pictures."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 

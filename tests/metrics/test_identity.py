@@ -8,7 +8,7 @@ import torch
 from invertavatar.errors import InvertAvatarError
 from invertavatar.metrics import identity
 from invertavatar.metrics.auxiliary import SHARED_FOLDER
-from invertavatar.metrics.identity import CROP_SIZE, TEMPLATE, SFace, aligned
+from invertavatar.metrics.identity import FACE_SIZE, TEMPLATE, SFace, aligned
 from invertavatar.metrics.paper import FaceRecognizer, five_points
 from invertavatar.training.losses import identity_distance
 
@@ -38,7 +38,7 @@ def test_alignment_brings_eyes_nose_and_mouth_to_the_template(faces):
     places = torch.stack([right, up])[None] + 0.5
     _, points = tensors(picture, landmarks)
     crop = aligned(places, points)[0]  # the place in the picture that each pixel of the crop comes from
-    assert crop.shape == (2, CROP_SIZE, CROP_SIZE)
+    assert crop.shape == (2, FACE_SIZE, FACE_SIZE)
     found = np.array([crop[:, round(y), round(x)].numpy() for x, y in TEMPLATE])
     assert np.abs(found - five_points(landmarks)).max() < 12  # pixels: a face is no template, but near it
     eyes = found[1] - found[0]

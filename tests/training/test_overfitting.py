@@ -8,9 +8,9 @@ import torch
 from invertavatar.inversion import Networks
 from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES
-from invertavatar.training.adversarial import Critic
+from invertavatar.training.adversarial import Discriminator
 from invertavatar.training.episodes import Episodes, EpisodeSizes
-from invertavatar.training.looks import WHOLE, LooksFolder, make_looks
+from invertavatar.training.looks import WHOLE_EVERY, LooksFolder, make_looks
 from invertavatar.training.reconstruction import Reconstruction
 from invertavatar.training.shards import Shards
 from invertavatar.training.stages import STAGE_CLASSES, STAGES
@@ -58,9 +58,11 @@ def test_a_stage_learns_one_person_by_heart(anna, head_model, tmp_path, name):
     episode = episodes[0]
     if name == "compositor":
         make_looks(Reconstruction(networks), episodes, 1, tmp_path)
-        episode = LooksFolder(tmp_path, 3)[WHOLE]
+        episode = LooksFolder(tmp_path, 3)[WHOLE_EVERY]
     torch.manual_seed(0)
-    stage = STAGE_CLASSES[name](networks, settings, None, Critic.dual(SIZE) if weights.adversarial else None).train()
+    stage = STAGE_CLASSES[name](
+        networks, settings, None, Discriminator.dual(SIZE) if weights.adversarial else None
+    ).train()
     optimizer = torch.optim.AdamW(stage.learning(), faster * settings.learning_rate, BETAS)
     losses = []
     for _ in range(STEPS):
