@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from itertools import islice
 from numbers import Integral
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import invertavatar
-from invertavatar import endings
 from invertavatar.avatar import Avatar
 from invertavatar.avatar_format.layout import Layout, layout_of, shortened
 from invertavatar.baking.bake import baked
@@ -31,7 +29,7 @@ from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.head.driven_head import driven_head
 from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
-from invertavatar.media import VideoReader, check_driver, load_images
+from invertavatar.media import load_images
 from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
 from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
@@ -55,8 +53,8 @@ from invertavatar.steps import pasted
 from invertavatar.steps.frames import Sight, blend_of_photos, composed_frames, finished_pictures, rendered_layers
 from invertavatar.steps.photos import inversion_of, with_photo
 from invertavatar.steps.prior import sample_avatar
-from invertavatar.tracking.capture import capture
-from invertavatar.tracking.motion import Motion, check_neutral_frame, load_motion
+from invertavatar.tracking.driver_reader import DriverReader
+from invertavatar.tracking.motion import Motion, check_neutral_frame
 from invertavatar.tracking.portrait import Portrait, prepare_portrait
 from invertavatar.tracking.recorder import Recorder
 from invertavatar.tracking.retargeting import check_retargeting, named_scores, retarget
@@ -328,13 +326,20 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         if max_frames is not None and max_frames < 1:
             raise InvertAvatarError(f"max_frames must be 1 or more, not {max_frames}.")
-        if neutral_frame is not None:
-            check_neutral_frame(neutral_frame)
-        suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
-        if suffix in endings.MOTIONS:
-            return load_motion(driving, fps, neutral_frame)[:max_frames]
-        motion = self._captured(driving, suffix, face_index, fps, max_frames)
-        return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
+        reader = DriverReader(
+            driving,
+            lambda: self.recorder._replace(tracker=self._tracker()),
+            face_index=face_index,
+            fps=fps,
+            max_frames=max_frames,
+            neutral_frame=neutral_frame,
+        )
+        try:
+            for _ in self._with_progress(reader, reader.num_frames, "Tracking"):
+                pass
+            return reader.motion()
+        finally:
+            self.maybe_free_model_hooks()
 
     def speak(
         self,
@@ -369,25 +374,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
         parts = speak_stream(audio, recognise, fps, head_motion, blinks, seed)
         motion = joined(self._with_progress(parts, num_pieces(audio), "Listening"), max_frames)
         return motion if avatar is None else over_photo(motion, avatar.rest)
-
-    def _captured(self, driving, suffix, face_index, fps, max_frames) -> Motion:
-        recorder = self.recorder._replace(tracker=self._tracker())
-        try:
-            # As a photo an animation is its first frame, as a driver all of them.
-            if isinstance(driving, (str, Path)) and check_driver(driving) in ("video", "animation"):
-                name = Path(driving).name
-                with VideoReader(driving, fps=fps) as video:
-                    total = min(video.num_frames, max_frames or video.num_frames)
-                    tracks = recorder.detect_video(islice(video, max_frames), float(video.fps), face_index, name)
-                    return capture(self._with_progress(tracks, total, "Tracking"), self.head_model, video.fps, name)
-            frames, names = load_images(driving)
-            if len(frames) == 1:
-                tracks = [recorder.detect(frames[0], names[0], face_index)]
-            else:
-                tracks = recorder.detect_video(frames[:max_frames], fps or 25.0, face_index)
-            return capture(tracks, self.head_model, fps or 25, names[0])
-        finally:
-            self.maybe_free_model_hooks()
 
     # 3. Avatar and motion -> pictures
 

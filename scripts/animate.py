@@ -26,7 +26,6 @@ from invertavatar.scripts.console import (
     check_outputs,
     check_saved_motion,
     error_sentences,
-    is_photo,
     is_picture,
     is_sequence,
     load_pipeline,
@@ -245,6 +244,8 @@ def check_request(
     if not is_sequence(output) and output.suffix.lower() not in endings.MOVIES + endings.PICTURES:
         known = ", ".join(endings.MOVIES + endings.PICTURES)
         raise typer.TyperException(f"{output.name} is of no kind that can be written; end its name in {known}.")
+    from invertavatar.media import is_photo
+
     if is_picture(output) and output.suffix.lower() not in endings.MOVIES and not all(map(is_photo, drivers)):
         raise typer.TyperException(
             f"{output.name} holds one picture only, and a video is driving; name a video, or {output.stem}_%05d.png."

@@ -204,18 +204,6 @@ def numbered(output: Path, count: int) -> list[Path]:
     return [output.with_name(f"{stem}_{k}{separator}{pattern}{output.suffix}") for k in range(1, count + 1)]
 
 
-def is_photo(path: Path) -> bool:
-    """Whether an input is a single picture, by its content."""
-    from invertavatar.media import kind_of
-
-    return not is_motion(path) and kind_of(path) == "photo"
-
-
-def is_motion(path: Path) -> bool:
-    """Whether an input is a recorded motion rather than a video."""
-    return path.suffix.lower() in endings.MOTIONS
-
-
 def is_sequence(path: Path) -> bool:
     """Whether an output is one PNG for each frame: a folder, or a pattern such as name_%05d.png."""
     return not path.suffix or (path.suffix.lower() == ".png" and re.search(r"%\d*d", path.name) is not None)

@@ -13,6 +13,7 @@ if not __package__:  # run as a file: the repository may not be installed
 from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
 
 SHEET_PEOPLE, SHEET_PICTURES, SHEET_ACROSS = 18, 4, 3  # people on a contact sheet, pictures of each, people in a row
+SHEET_CELL = 128  # px
 
 
 def make_synthetic_heads(
@@ -46,6 +47,7 @@ def make_synthetic_heads(
         from tqdm import tqdm
 
         from invertavatar.head.makehuman import MakeHuman
+        from invertavatar.media import save_image
         from invertavatar.training.shards import Shards, pack
         from invertavatar.training.synthetic import SyntheticSet
 
@@ -62,7 +64,7 @@ def make_synthetic_heads(
                 files = pack((face for faces in tqdm(pool.map(_draw, jobs), **bar) for face in faces), output)
         shards = Shards([output])
         if contact_sheet:
-            sheet_of(shards).save(contact_sheet, quality=85)
+            save_image(contact_sheet, sheet_of(shards))
         if not quiet:
             megabytes = sum(file.stat().st_size for file in files) / 1e6
             print(f"{people} people, {len(shards)} faces: {len(files)} shards, {megabytes:.1f} MB")
@@ -105,22 +107,20 @@ def _draw(job):
 
 
 def sheet_of(shards):
-    """A few pictures of each of the first people."""
-    from PIL import Image
+    """A few pictures of each of the first people: [H, W, 3] uint8."""
+    import numpy as np
+
+    from invertavatar.media import contact_sheet
 
     faces = {person: [] for person in shards.people[:SHEET_PEOPLE]}
     for source in shards.sources:
         if len(faces.get(source.person, range(SHEET_PICTURES))) < SHEET_PICTURES:
             faces[source.person] += source.faces.tolist()
-    side, each = 128, max(map(len, faces.values()))
-    across = min(SHEET_ACROSS, len(faces)) * each
-    sheet = Image.new("RGB", (side * across, side * -(-len(faces) // SHEET_ACROSS)))
-    for person, numbers in enumerate(faces.values()):
-        row, column = divmod(person, SHEET_ACROSS)
-        for place, face in enumerate(numbers):
-            picture = Image.fromarray(shards.picture(face)).resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(picture, ((column * each + place) * side, row * side))
-    return sheet
+    each, blank = max(map(len, faces.values())), np.full((SHEET_CELL, SHEET_CELL, 3), 255, np.uint8)
+    cells = []
+    for numbers in faces.values():
+        cells += [*map(shards.picture, numbers), *[blank] * (each - len(numbers))]
+    return contact_sheet(cells, min(SHEET_ACROSS, len(faces)) * each, size=SHEET_CELL)
 
 
 if __name__ == "__main__":

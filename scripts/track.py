@@ -22,8 +22,6 @@ from invertavatar.scripts.console import (
     check_outputs,
     check_saved_motion,
     error_sentences,
-    is_motion,
-    is_photo,
     is_picture,
     is_sequence,
     load_pipeline,
@@ -100,13 +98,15 @@ def check_request(inputs: list[Path], output: Path | None, landmarks_video: Path
     check_saved_motion(output)
     if not landmarks_video:
         return
-    if any(map(is_motion, inputs)):
+    if any(map(endings.is_motion, inputs)):
         raise typer.TyperException("A motion file has no pictures to draw landmarks on; leave --landmarks-video out.")
     if not is_sequence(landmarks_video) and landmarks_video.suffix.lower() not in endings.MOVIES + endings.PICTURES:
         known = ", ".join(endings.MOVIES + endings.PICTURES)
         raise typer.TyperException(
             f"{landmarks_video.name} is of no kind that can be written; end its name in {known}."
         )
+    from invertavatar.media import is_photo
+
     moving = is_picture(landmarks_video) and landmarks_video.suffix.lower() in endings.MOVIES  # a .webp is either
     if not moving and is_picture(landmarks_video) != all(map(is_photo, inputs)):
         raise typer.TyperException(f"{landmarks_video.name} does not suit: a picture for photos, a video for videos.")
@@ -143,7 +143,7 @@ def draw_preview(
 
     from tqdm import tqdm
 
-    from invertavatar.media import VideoReader, VideoWriter, load_image, save_image
+    from invertavatar.media import VideoReader, VideoWriter, is_photo, load_image, save_image
 
     if is_photo(source):
         picture = load_image(source)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import endings
 from ..avatar import Avatar
-from ..media import VideoReader, VideoWriter, kind_of, load_image, mark_synthetic, save_image, side_by_side
+from ..media import VideoReader, VideoWriter, is_photo, load_image, mark_synthetic, save_image, side_by_side
 from ..media.sound_length import frames_of_sound, sound_seconds
 from ..speech.blending import over_photo, with_speech
 from ..tracking.motion import Motion
@@ -39,16 +39,6 @@ class Saved(NamedTuple):
     num_frames: int
     width: int
     height: int
-
-
-def is_motion(path: Path) -> bool:
-    """Whether an input is a recorded motion rather than a video."""
-    return path.suffix.lower() in endings.MOTIONS
-
-
-def is_photo(path: Path) -> bool:
-    """Whether an input is a single picture, by its content."""
-    return not is_motion(path) and kind_of(path) == "photo"
 
 
 def motion_of(
@@ -181,7 +171,7 @@ def with_sources(
     frames: Iterator[np.ndarray], portrait: np.ndarray | None, driver: Path | None, rate: Fraction
 ) -> Iterator[np.ndarray]:
     """The frames, each with the person's photo and the driver's frame at its left, as far as there are such."""
-    if driver is None or is_motion(driver):
+    if driver is None or endings.is_motion(driver):
         driving_frames = repeat(None)
     elif is_photo(driver):
         driving_frames = repeat(load_image(driver))
@@ -194,7 +184,7 @@ def with_sources(
 
 def has_sound(driver: Path, movie: Path) -> bool:
     """Whether the driver can lend its sound and the output can hold it."""
-    return movie.suffix.lower() in endings.MOVIES_WITH_SOUND and not is_motion(driver) and not is_photo(driver)
+    return movie.suffix.lower() in endings.MOVIES_WITH_SOUND and not endings.is_motion(driver) and not is_photo(driver)
 
 
 def write(path: Path, frames: Iterator[np.ndarray], fps: Fraction, sound: Path | None, still: bool) -> tuple[int, int]:

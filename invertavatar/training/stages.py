@@ -17,6 +17,7 @@ from ..camera import pixel_centres, project
 from ..head.driven_head import DrivenHead, dressed_head
 from ..head.rest_pose import displacement, to_rest
 from ..inversion import Frame, Inversion, Networks, posture_of
+from ..metrics.aligned_face import face_crop
 from ..models.generator import CanonicalFeatures
 from ..rendering.frontal_plane import canonicalize
 from ..rendering.observation import View, observed_texture
@@ -27,7 +28,6 @@ from .episodes import Episode
 from .looks import FRAMES, Looks
 from .losses import (
     LossWeights,
-    face_crop,
     fooling_loss,
     identity_distance,
     masked_l1,

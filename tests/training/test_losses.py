@@ -6,11 +6,11 @@ import torch
 from invertavatar.camera import rotation_from_angles
 from invertavatar.head.driven_head import driven_head
 from invertavatar.inversion import Networks
+from invertavatar.metrics.aligned_face import face_crop
 from invertavatar.training.adversarial import Critic
 from invertavatar.training.losses import (
     LossWeights,
     critic_loss,
-    face_crop,
     fooling_loss,
     masked_l1,
     perceptual,
