@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 
@@ -41,12 +41,10 @@ def flattened(function: Callable) -> Callable:
 
 
 def _parameters(group: Any, kind: inspect._ParameterKind) -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(
-            field.name,
-            kind,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=field.type,
-        )
-        for field in fields(group)
-    ]
+    return [inspect.Parameter(x.name, kind, default=_default(x), annotation=x.type) for x in fields(group)]
+
+
+def _default(field: Field) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return inspect.Parameter.empty if field.default is MISSING else field.default

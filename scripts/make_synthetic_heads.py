@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,26 +11,37 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption, QuietOption
 
 SHEET_PEOPLE, SHEET_PICTURES, SHEET_ACROSS = 18, 4, 3  # people on a contact sheet, pictures of each, people in a row
 SHEET_CELL = 128  # px
 
 
+@dataclass(frozen=True)
+class SetOptions:
+    """What is drawn of each person."""
+
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of each, from anywhere.")] = 8
+    yaws: Annotated[
+        str | None,
+        typer.Option(help="Degrees instead, one picture at each: -90,-60,-30,0,30,60,90.", show_default=False),
+    ] = None
+    size: Annotated[int, typer.Option(min=64, help="Side of the crops in pixels, a power of two.")] = 256
+    seed: Annotated[int, typer.Option(help="The same seed, the same bits.")] = 0
+    geometry: Annotated[
+        bool, typer.Option("--geometry/--no-geometry", help="Depth, normals, labels and mesh beside each picture.")
+    ] = True
+
+
+@flattened
 def make_synthetic_heads(
     data: Annotated[Path, typer.Argument(help="Folder of MakeHuman's data.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards.")],
     people: Annotated[int, typer.Option(min=1, help="How many people.")] = 100,
-    pictures: Annotated[int, typer.Option(min=1, help="Pictures of each, from anywhere.")] = 8,
-    yaws: Annotated[
-        str | None,
-        typer.Option(help="Degrees instead, one picture at each: -90,-60,-30,0,30,60,90.", show_default=False),
-    ] = None,
-    size: Annotated[int, typer.Option(min=64, help="Side of the crops in pixels, a power of two.")] = 256,
-    seed: Annotated[int, typer.Option(help="The same seed, the same bits.")] = 0,
-    geometry: Annotated[
-        bool, typer.Option("--geometry/--no-geometry", help="Depth, normals, labels and mesh beside each picture.")
-    ] = True,
+    *,
+    drawn: SetOptions,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Picture of some of the people.", show_default=False)
@@ -51,7 +63,7 @@ def make_synthetic_heads(
         from invertavatar.training.shards import Shards, pack
         from invertavatar.training.synthetic import SyntheticSet
 
-        wanted = SyntheticSet(pictures, _degrees(yaws), size, seed, geometry)
+        wanted = SyntheticSet(drawn.pictures, _degrees(drawn.yaws), drawn.size, drawn.seed, drawn.geometry)
         MakeHuman(data)  # what is wrong with the folder is said before processes start
         for old in output.glob("shard_*.safetensors"):
             old.unlink()

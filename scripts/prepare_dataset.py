@@ -11,7 +11,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption, QuietOption
 
 PIECES = "pieces"  # folder in the output for what is made of each clip and photo
 SHEET_ROWS, SHEET_COLUMNS, SHEET_CELL = 6, 10, 128  # the last in px

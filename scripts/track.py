@@ -10,13 +10,8 @@ if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from invertavatar import endings
+from invertavatar.flattened import flattened
 from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    NeutralOption,
-    OverwriteOption,
-    QuietOption,
     check_inputs,
     check_neutral,
     check_outputs,
@@ -29,6 +24,7 @@ from invertavatar.scripts.console import (
     numbered,
     run,
 )
+from invertavatar.scripts.options import DriverOptions, WritingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +36,7 @@ NUM_STRONGEST = 5  # expressions named in the report
 DOT_COLOUR = (80, 255, 120)
 
 
+@flattened
 def track(
     inputs: Annotated[list[Path], typer.Argument(help="Videos, photos, tables; each becomes a motion of its own.")],
     output: Annotated[
@@ -53,17 +50,10 @@ def track(
     landmarks_video: Annotated[
         Path | None, typer.Option(help="Video (a picture for a photo) with the landmarks drawn, to look at.")
     ] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=1, max=240, help="Frame rate; the video's by default, of a table 60 if none.")
-    ] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    neutral_frame: NeutralOption = None,
+    *,
+    driver: DriverOptions,
     face_index: Annotated[int, typer.Option(min=0, help="Which face, 0 is the largest.")] = 0,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = True,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    common: WritingOptions,
 ) -> None:
     """Track the face in videos or photos and save its motion.
 
@@ -73,19 +63,24 @@ def track(
     motions = numbered(output, len(inputs)) if output else []
     previews = numbered(landmarks_video, len(inputs)) if landmarks_video else []
     check_inputs(inputs)
-    check_outputs(motions + previews, inputs, overwrite)
+    check_outputs(motions + previews, inputs, common.overwrite)
 
-    with error_sentences(debug, quiet):
-        check_neutral(neutral_frame)
-        options = {"face_index": face_index, "fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
-        pipe = load_pipeline(model, device, quiet)
+    with error_sentences(common.debug, common.quiet):
+        check_neutral(driver.neutral_frame)
+        options = {
+            "face_index": face_index,
+            "fps": driver.fps,
+            "max_frames": driver.max_frames,
+            "neutral_frame": driver.neutral_frame,
+        }
+        pipe = load_pipeline(common.model, common.device, common.quiet)
         for k, source in enumerate(inputs):
             motion = pipe.track(source, **options)
             if motions:
                 motion.save(motions[k])
             if previews:
-                draw_preview(pipe.face_tracker, source, motion, previews[k], face_index, quiet)
-            if not quiet:
+                draw_preview(pipe.face_tracker, source, motion, previews[k], face_index, common.quiet)
+            if not common.quiet:
                 print(report(source, motion))
 
 

@@ -33,6 +33,19 @@ class Shot(NamedTuple):
     still: bool  # one picture
 
 
+class About(NamedTuple):
+    """What is heard and seen with the frames of a shot."""
+
+    driver: Path  # what drove it; the speech where that is alone
+    speech: Path | None = None  # see `motion_of`
+    audio: Path | None = None  # lends its sound; a still lasts as long as it
+    no_audio: bool = False  # leave the driver's sound out
+    max_frames: int | None = None  # of a still with sound
+    beside: np.ndarray | None = None  # the person's photo [H, W, 3], for `side_by_side`
+    side_by_side: bool = False  # show photo and driver at the left
+    mark: bool = False  # write "synthetic" into a corner
+
+
 class Saved(NamedTuple):
     """What was written."""
 
@@ -121,48 +134,30 @@ def length_in(film: Path, motion: Motion) -> tuple[int, Fraction]:
     return (own if motion.num_frames == 1 else min(own, motion.resampled(rate).num_frames)), rate
 
 
-def save_movie(
-    path: Path,
-    shot: Shot,
-    frames: Iterator[np.ndarray],
-    driver: Path,
-    speech: Path | None = None,
-    audio: Path | None = None,
-    no_audio: bool = False,
-    max_frames: int | None = None,
-    beside: np.ndarray | None = None,
-    side_by_side: bool = False,
-    mark: bool = False,
-) -> Saved:
+def save_movie(path: Path, shot: Shot, frames: Iterator[np.ndarray], about: About) -> Saved:
     """Write the frames of a shot, with the sound that belongs to them, as the kind of file that the name says.
 
     Args:
         path: A movie, a picture, a folder or a pattern of pictures.
         shot: What the frames are of.
         frames: All of them, [H, W, C] uint8.
-        driver: What drove it; the speech where that is alone.
-        speech: See `motion_of`.
-        audio: Lends its sound; a still lasts as long as it.
-        no_audio: Leave the driver's sound out.
-        max_frames: Of a still with sound.
-        beside: The person's photo [H, W, 3], for `side_by_side`.
-        side_by_side: Show photo and driver at the left.
-        mark: Write "synthetic" into a corner.
+        about: What is heard and seen with them.
 
     Raises:
         MediaError: The file cannot be written, or the sound not be read.
     """
-    if side_by_side:
-        frames = with_sources(frames, beside, None if speech else driver, shot.fps)
-    if mark:
+    driver, speech, audio = about.driver, about.speech, about.audio
+    if about.side_by_side:
+        frames = with_sources(frames, about.beside, None if speech else driver, shot.fps)
+    if about.mark:
         frames = map(mark_synthetic, frames)
     count = shot.num_frames
     if audio and shot.still:
         count = frames_of_sound(sound_seconds(audio), shot.fps)
-        count = min(count, max_frames or count)
+        count = min(count, about.max_frames or count)
         frames = repeat(next(frames), count)
     lender = speech or (driver if has_sound(driver, path) or shot.film is None else shot.film)
-    sound = audio or (lender if has_sound(lender, path) and not no_audio else None)
+    sound = audio or (lender if has_sound(lender, path) and not about.no_audio else None)
     width, height = write(path, frames, shot.fps, sound, still=shot.still and not audio)
     return Saved(count, width, height)
 
