@@ -53,11 +53,11 @@ class Avatar:
     triplane_state: FusionState  # hidden states of E_tri_rec
     texture_sum: Tensor  # [1, 4, r, r] observed colours of the face at the networks' resolution
     views: SourceViews | None  # up to eight photos; None before the first
-    rest_sum: Tensor  # [478, 3] sum over photos of the landmarks without expression, head space
+    neutral_sum: Tensor  # [478, 3] sum over photos of the landmarks without expression, head space
     crown: Tensor  # [1] how much of the skull's height the photos leave, the least of all
     shape: HeadShape  # the person's neutral head
     displacement: Evidence  # sum over photos of what they say of how far hair and clothes stand off it
-    rest: Motion  # one frame: pose, expression, residual and posture of the first photo
+    rest: Motion  # one frame: pose, expression, residual and torso pose of the first photo
     thumbnails: Tensor  # [N, 3, 96, 96] uint8
     backdrop: Tensor  # [3, r, r] uint8, the first photo's background with the person filled in
     photos: tuple[PhotoRecord, ...]

@@ -1,6 +1,6 @@
 """Incremental GAN inversion and rendering with batches of tensors: what the pipeline and the training share (Fig. 2).
 
-Shapes: B batch of people (or of frames of one person), V 478 landmarks, S side of the crop, L w-layers.
+Shapes: B batch of subjects (or of frames of one person), V 478 landmarks, S side of the crop, L w-layers.
 
 photo -> coarse stage (w+, render, residual) -> the two canonical spaces -> recurrent encoders -> features -> frame.
 All of it is differentiable in the networks; geometry carries no gradient.
@@ -23,7 +23,7 @@ from .models.triplane_encoder import TriplaneEncoder
 from .rendering.face_window import FaceWindow, face_window
 from .rendering.framing import Framing, ends
 from .rendering.observation import PhotoMaps, View, observe, observed_texture, texture_sum
-from .rendering.reprojection import Sources, filled, looked_closer, nothing_shown, reproject, sources
+from .rendering.reprojection import Sources, empty_reprojection, filled, looked_closer, reproject, sources
 from .rendering.resize import halved, resize
 from .rendering.source_views import (
     SourceViews,
@@ -31,12 +31,12 @@ from .rendering.source_views import (
     from_bytes,
     front_picture,
     joined,
-    nearness,
     source_view,
+    view_weights,
     weighed,
 )
 from .rendering.surface import bare_surface, head_surface, head_surfaces
-from .rendering.uv import UVAtlas, continued, mirror_texture, unproject
+from .rendering.uv import UVAtlas, extend_border, mirror_texture, unproject
 from .rendering.volume_renderer import Rendering
 
 
@@ -74,10 +74,10 @@ class Frame(NamedTuple):
     rendering: Rendering
 
 
-def posture_of(networks: Networks, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor) -> Tensor | None:
+def torso_pose_of(networks: Networks, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor) -> Tensor | None:
     """How shoulders and hair lie in pictures (as `View` has them), [B, 12]; None where nothing was learned of it."""
     height = networks.head_model.chart.head_height
-    return networks.triplane_encoder.posture(photo, matte, inside, rotation, height)
+    return networks.triplane_encoder.torso_pose(photo, matte, inside, rotation, height)
 
 
 def invert_step(
@@ -121,7 +121,7 @@ def invert_step(
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
     maps = observe(crop, atlas, chart)
-    closed, openness = chart.close(head.landmarks, head.neutral), chart.openness(head.landmarks)
+    closed, openness = chart.closed_vertices(head.landmarks, head.neutral), chart.openness(head.landmarks)
     residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
     seen = maps.texture * maps.visibility
     _, texture_state = networks.texture_encoder(
@@ -168,7 +168,7 @@ def coarse_rendering(networks: Networks, ws: Tensor, head: DrivenHead, camera: C
 def driven_window(networks: Networks, head: DrivenHead) -> FaceWindow:
     """The window that G_face paints of driven heads."""
     generator, chart = networks.generator, networks.head_model.chart
-    closed = chart.close(head.landmarks, head.neutral)
+    closed = chart.closed_vertices(head.landmarks, head.neutral)
     return face_window(closed, chart, generator.config.window, generator.window_resolution)
 
 
@@ -187,20 +187,20 @@ def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int)
     """
     head_model, settings = networks.head_model, networks.generator.reprojection
     picture = torch.cat([view.photo, view.matte, view.inside], 1)[:, None]
-    shown = sources(head_model, picture, view.head.vertices[:, None], view.rotation[:, None], settings)
+    photos = sources(head_model, picture, view.head.vertices[:, None], view.rotation[:, None], settings)
     still = Camera(torch.eye(3, device=picture.device).expand_as(view.rotation))
-    surface = head_surface(head_model, view.head._replace(vertices=view.head.rest), still, size)
+    surface = head_surface(head_model, view.head._replace(vertices=view.head.rest_vertices), still, size)
     blend = view.photo.new_ones(len(view.photo), 1)
-    looks = looked_closer(head_model, shown, blend, surface, settings)
+    looks = looked_closer(head_model, photos, blend, surface, settings)
     # The residual is looked up likewise, but is no colour that light falls on.
-    residual = resize(residual, shown.picture.shape[-1])[:, None]
-    unlit = shown._replace(
-        picture=torch.cat([residual, shown.picture[:, :, 3:]], 2),
-        light=torch.zeros_like(shown.light),
+    residual = resize(residual, photos.picture.shape[-1])[:, None]
+    unlit = photos._replace(
+        picture=torch.cat([residual, photos.picture[:, :, 3:]], 2),
+        light=torch.zeros_like(photos.light),
     )
     left = looked_closer(head_model, unlit, blend, surface, settings)
     # Of the head only what the photo sees is there, and what lies beside that.
-    inside = looks.inside * continued(looks.seen, surface.mask, settings.flow_size)
+    inside = looks.inside * extend_border(looks.seen, surface.mask, settings.flow_size)
     return front_picture(looks.colour, looks.matte, inside), left.colour, looks.seen
 
 
@@ -221,16 +221,16 @@ def canonical_features(
     ws = state.ws.to(networks.generator.dtype)
     if not state.texture_state.count:  # a sampled person, of whom w+ is all there is
         return networks.generator.canonical(ws)
-    shown = None
+    photos = None
     if networks.generator.config.surface_rendering:
-        shown = prepared(networks, state.views, off, joints, size)
+        photos = prepared(networks, state.views, off, joints, size)
     return networks.generator.canonical(
         ws,
         networks.texture_encoder.offsets(state.texture_state),
         networks.triplane_encoder.modulation(state.triplane_state),
         observed_texture(state.texture_sum, atlas, networks.generator.fusion.mirrored),
         state.views,
-        shown,
+        photos,
     )
 
 
@@ -240,11 +240,11 @@ def prepared(networks: Networks, views: SourceViews, off: Tensor, joints: Tensor
     count = views.weight.shape[1]
     heads = []
     for n in range(count):
-        moves = views.rotation[:, n], views.posture[:, n]
+        moves = views.rotation[:, n], views.torso_pose[:, n]
         heads.append(worn(head_model, views.skin[:, n], off, joints, *moves)[1])
     picture = halved(from_bytes(views.picture), max(size, networks.generator.config.image_resolution))
-    shown = sources(head_model, picture, torch.stack(heads, 1), views.rotation, settings)
-    return shown, filled(head_model, shown, views.weight, settings)
+    photos = sources(head_model, picture, torch.stack(heads, 1), views.rotation, settings)
+    return photos, filled(head_model, photos, views.weight, settings)
 
 
 def render_frame(
@@ -274,10 +274,10 @@ def render_frame(
         look, rendering = look_at(networks, ws, features, head, camera, size)
         composite = generator.compose(look)
         if framing is not None and framing.fades and features.sources is not None:
-            left = ends((look.closer or look.shown).inside, camera, framing, generator.framing)
+            left = ends((look.closer or look.reprojection).inside, camera, framing, generator.framing)
             composite = composite._replace(colour=composite.colour * left, opacity=composite.opacity * left)
         colour, opacity = (resize(x, size) for x in composite)
-        depth = continued(look.surface.depth, look.surface.mask, generator.reprojection.flow_size)
+        depth = extend_border(look.surface.depth, look.surface.mask, generator.reprojection.flow_size)
         return Frame(colour, opacity, resize(depth, size) * opacity, rendering)
     ws, (head, window, face) = ws.to(generator.dtype), driven_face(networks, ws, features, head, camera)
     rendering = generator.render(features, face, window, None, head, camera, jitter=jitter)
@@ -298,23 +298,23 @@ def look_at(
     head, window, face = driven_face(networks, ws, features, head, camera)
     sizes = (config.image_resolution, config.neural_resolution)
     surface, rough = head_surfaces(head_model, head, camera, sizes)
-    shown = hidden = closer = None
+    reprojection = hidden = closer = None
     if features.sources is not None:
         photos = (features.sources, features.fill, head.blend)
-        shown = reproject(head_model, *photos, surface, generator.reprojection)
-        hidden = resize(shown.fill, config.neural_resolution)
+        reprojection = reproject(head_model, *photos, surface, generator.reprojection)
+        hidden = resize(reprojection.fill, config.neural_resolution)
         if size > config.image_resolution:
             bare = bare_surface(head_model, head, camera, size)
             seen = looked_closer(head_model, features.sources, head.blend, bare, generator.reprojection)
             closer = Closer(*seen, bare.mask)
         angle = angle_between(features.views, head.blend, camera.rotation)
     rendering = generator.render(features, face, window, rough, head, camera, hidden=hidden)
-    if shown is None:
-        shown = nothing_shown(surface, rendering.features[:, :3])
-        angle = camera.rotation.new_full((len(head.rest),), generator.composition.unseen)
+    if reprojection is None:
+        reprojection = empty_reprojection(surface, rendering.features[:, :3])
+        angle = camera.rotation.new_full((len(head.rest_vertices),), generator.composition.unseen)
     # No pixel may see a surface that is nowhere, and the picture be empty: what is not finite shall be seen in it.
     seen = rendering.features + 0 * face.sum((1, 2, 3), keepdim=True)
-    return Look(shown, surface, seen, angle, closer), rendering
+    return Look(reprojection, surface, seen, angle, closer), rendering
 
 
 def driven_face(
@@ -324,5 +324,5 @@ def driven_face(
     generator, window = networks.generator, driven_window(networks, head)
     face = generator.face(ws.to(generator.dtype), features, window)
     if head.blend is None and features.views is not None:
-        head = head._replace(blend=nearness(features.views, camera.rotation, head.posture, generator.fusion))
+        head = head._replace(blend=view_weights(features.views, camera.rotation, head.torso_pose, generator.fusion))
     return head, window, face

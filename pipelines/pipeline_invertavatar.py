@@ -44,7 +44,7 @@ from invertavatar.runtime.cuda_graphs import Pending, Recordings
 from invertavatar.runtime.devices import best_device
 from invertavatar.runtime.fixed_sizes import FixedSizes
 from invertavatar.runtime.half_precision import finite
-from invertavatar.runtime.prefetch import ahead
+from invertavatar.runtime.prefetch import prefetch
 from invertavatar.speech.blending import over_photo
 from invertavatar.speech.listening import Audio, num_pieces
 from invertavatar.speech.recognisers import recogniser_for
@@ -236,7 +236,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             return prepare_portrait(step[0], tracker, step[1], face_index, finest=finest)
 
         try:
-            with closing(ahead(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:
+            with closing(prefetch(prepared, steps, workers=min(1, len(steps) - 1))) as portraits:
                 for step, portrait in enumerate(self._with_progress(portraits, len(steps), "Photos")):
                     avatar = self._with_portrait(avatar, portrait, fusion)
                     avatar = self._at_step_end(callback, step, avatar=avatar)["avatar"]
@@ -576,7 +576,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             expression=scores.expand(len(rotation), -1),
             residual=residual.expand(len(rotation), -1),
             residual_region=avatar.rest.residual_region,
-            posture=avatar.rest.posture.expand(len(rotation), -1),
+            torso_pose=avatar.rest.torso_pose.expand(len(rotation), -1),
         )
         avatar = avatar.to(self._execution_device)
         frame = self.framing_of(avatar, framing, height, width)
@@ -733,7 +733,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
             is z in camera space, premultiplied too.
         """
-        driven = clip.expression, clip.residual, clip.rotation, clip.turn, clip.posture
+        driven = clip.expression, clip.residual, clip.rotation, clip.head_to_torso, clip.torso_pose
         head = driven_head(self.head_model, avatar.shape, features.off, *driven)
         field_of_view = camera["field_of_view"]
         if field_of_view is None:
@@ -817,7 +817,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
     @property
     def recorder(self) -> Recorder:
         """What drivers are read with; its tracker is None where the pipeline has none."""
-        return Recorder(self.face_tracker, self.head_model, self.triplane_encoder.posture)
+        return Recorder(self.face_tracker, self.head_model, self.triplane_encoder.torso_pose)
 
     def _networks(self) -> Networks:
         return Networks(*(getattr(self, name) for name in Networks._fields))

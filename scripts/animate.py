@@ -29,7 +29,7 @@ from invertavatar.scripts.console import (
     numbered,
     run,
 )
-from invertavatar.scripts.distributed import gathered
+from invertavatar.scripts.distributed import process_group
 from invertavatar.scripts.options import DriverOptions, FaceOption, SmoothOption, StrengthOption, WritingOptions
 
 BACKGROUNDS = ("original", "gray", "white", "black", "blur", "transparent")
@@ -156,7 +156,7 @@ def animate(
     check_inputs(inputs)
     check_outputs([*movies, *motions, *([person.save_avatar] if person.save_avatar else [])], inputs, common.overwrite)
 
-    with error_sentences(common.debug, common.quiet), gathered(common.device) as team:
+    with error_sentences(common.debug, common.quiet), process_group(common.device) as group:
         import torch
 
         from invertavatar import Avatar
@@ -174,7 +174,7 @@ def animate(
         if sound.audio:
             sound_seconds(sound.audio)
         torch.manual_seed(sound.seed)
-        quiet = common.quiet or not team.leads
+        quiet = common.quiet or not group.is_main_process
         pipe = load_pipeline(common.model, common.device, quiet)
         portrait = load_images(photos)[0][0] if look.side_by_side and photos else None
         started = time.perf_counter()
@@ -182,8 +182,8 @@ def animate(
             who = Avatar.from_pretrained(person.avatar)
         else:
             reconstruct = partial(pipe.reconstruct, image=photos, face_index=person.face_index)
-            who = team.share("avatar", reconstruct, Avatar.save_pretrained, Avatar.from_pretrained)
-        if person.save_avatar and team.leads:
+            who = group.broadcast("avatar", reconstruct, Avatar.save_pretrained, Avatar.from_pretrained)
+        if person.save_avatar and group.is_main_process:
             who.save_pretrained(person.save_avatar)
         if not quiet:
             print(f"avatar: {time.perf_counter() - started:.1f} s")
@@ -197,8 +197,8 @@ def animate(
                 motion_of, pipe, driver if driving else None, sound.speech, region=moves.region, **timing, **voice
             )
             track = partial(track, face_index=moves.driving_face_index)
-            motion = team.share(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
-            if motions and team.leads:
+            motion = group.broadcast(f"motion_{k}.safetensors", track, Motion.save, Motion.load)
+            if motions and group.is_main_process:
                 motion.save(motions[k])
             tracked = time.perf_counter()
             taken = shot(
@@ -221,8 +221,8 @@ def animate(
                 framing=look.framing,
                 background=look.background,
             )
-            frames = team.render(f"frames_{k}", taken.stream, taken.num_frames)
-            if not team.leads:
+            frames = group.render(f"frames_{k}", taken.stream, taken.num_frames)
+            if not group.is_main_process:
                 continue
             heard = {"speech": sound.speech, "audio": sound.audio, "no_audio": sound.no_audio}
             seen = {"beside": portrait, "side_by_side": look.side_by_side, "mark": look.mark}

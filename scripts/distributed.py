@@ -1,7 +1,7 @@
 """Several processes at one task on one machine, as `accelerate launch` or `torchrun` starts them.
 
 The first process finds out what all need and writes the result; all of them render, each a stretch of the frames of its
-own. A process that was started alone is a team of one, for which nothing here costs anything.
+own. A process that was started alone is a group of one, for which nothing here costs anything.
 """
 
 import os
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 Stream = Callable[[slice], "Iterator[np.ndarray]"]  # renders a stretch of frames [H, W, C] uint8
 
 
-class Team:
+class ProcessGroup:
     """The processes that work together.
 
     Args:
-        folder: Where they leave things for each other; None for a team of one.
+        folder: Where they leave things for each other; None for a group of one.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -30,7 +30,7 @@ class Team:
         self.folder = folder
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that reports and writes."""
         return self.rank == 0
 
@@ -41,7 +41,7 @@ class Team:
 
             PartialState().wait_for_everyone()
 
-    def share(self, name: str, make: Callable, save: Callable, load: Callable):
+    def broadcast(self, name: str, make: Callable, save: Callable, load: Callable):
         """What the first process makes, in all of them.
 
         Args:
@@ -53,11 +53,11 @@ class Team:
         if self.size == 1:
             return make()
         path = self.folder / name
-        if self.leads:
+        if self.is_main_process:
             value = make()
             save(value, path)
         self.wait()
-        return value if self.leads else load(path)
+        return value if self.is_main_process else load(path)
 
     def render(self, name: str, stream: Stream, num_frames: int) -> "Iterator[np.ndarray]":
         """All frames in their order for the first process; the others render their stretch and get none.
@@ -75,7 +75,7 @@ class Team:
         for k, frame in enumerate(frames, start):
             Image.fromarray(frame).save(folder / f"{k:08d}.png", compress_level=1)
         self.wait()
-        return read_and_remove(folder) if self.leads else iter(())
+        return read_and_remove(folder) if self.is_main_process else iter(())
 
 
 def read_and_remove(folder: Path) -> "Iterator[np.ndarray]":
@@ -91,14 +91,14 @@ def read_and_remove(folder: Path) -> "Iterator[np.ndarray]":
 
 
 @contextmanager
-def gathered(device: str) -> Iterator[Team]:
-    """The team this process belongs to; a folder of its own comes and goes with it.
+def process_group(device: str) -> Iterator[ProcessGroup]:
+    """The group this process belongs to; a folder of its own comes and goes with it.
 
     Args:
         device: "cpu" where no process shall use another.
     """
-    if Team().size == 1:
-        yield Team()
+    if ProcessGroup().size == 1:
+        yield ProcessGroup()
         return
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -108,7 +108,7 @@ def gathered(device: str) -> Iterator[Team]:
     with tempfile.TemporaryDirectory(prefix="invertavatar-") as own:
         shared = [own]
         broadcast_object_list(shared)  # the first process' folder
-        team = Team(Path(shared[0]))
-        yield team
-        team.wait()
+        group = ProcessGroup(Path(shared[0]))
+        yield group
+        group.wait()
     state.destroy_process_group()

@@ -65,8 +65,8 @@ def measure_head_model(
         folder = DEFAULT_CHECKPOINT / "face_tracker"
         mirror = build_topology(folder / FaceTracker.from_pretrained(folder).config.landmarker).mirror[:478]
         others = list(tracked_people(Shards(turned)).values()) if turned else []
-        for title, group, rest in (("these people", tracked, others), ("the others", dict(enumerate(others)), [])):
-            errors = turned_errors(head, group, rest, mirror)
+        for title, group, reference in (("these people", tracked, others), ("the others", dict(enumerate(others)), [])):
+            errors = turned_errors(head, group, reference, mirror)
             if errors:
                 with_bias, without = np.mean(list(errors.values()), 0)
                 print(f"Fitted below 15, tested above 30 degrees, {len(errors)} of {title}: {without:.2f}", end=" ")

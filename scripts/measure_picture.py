@@ -54,15 +54,15 @@ def measure_picture(
             photo = load_image(EXAMPLES / f"{person}_1.jpg")
             avatar = pipe.reconstruct([EXAMPLES / f"{person}_{k}.jpg" for k in range(1, 5)])
             mean, deviation = colours(pipe, pipe.reconstruct(photo), photo)
-            frames, close, border, rest = pasted(pipe, avatar, photo, motion, step)
+            frames, in_a_row, border, still = pasted(pipe, avatar, photo, motion, step)
             steps = [np.abs(np.diff(x.astype(float), axis=0))[border[1:]] for x in (photo, *frames)]
-            changes = [np.abs(b.astype(float) - a)[border] for a, b in pairwise(close)]
+            changes = [np.abs(b.astype(float) - a)[border] for a, b in pairwise(in_a_row)]
             seam = "none in it"  # where the photo ends before the border
             if border.any():
                 seam = f"{np.mean(steps[1:]):.2f} / {np.mean(steps[0]):.2f} {np.mean(changes):8.3f}"
             print(
                 f"{person:7s} {mean[0]:5.1f} ({mean[1]:+.2f} %) {deviation[0]:4.1f} ({deviation[1]:+.2f} %) "
-                f"{seam:22s} {rest:8.3f}",
+                f"{seam:22s} {still:8.3f}",
                 flush=True,
             )
             cells += [photo, *frames]
@@ -93,7 +93,7 @@ def unmoved(avatar: "Avatar") -> "Motion":
     """A motion that leaves the person as in the first photo."""
     from dataclasses import replace
 
-    return replace(avatar.rest, known_neutral=avatar.rest)
+    return replace(avatar.still, known_neutral=avatar.still)
 
 
 def pasted(
@@ -110,11 +110,11 @@ def pasted(
     features = pipe.canonical_features(avatar, pipe.generator.paste.largest)
     plate = prepare(pipe, avatar, features, scene.frames, scene.tracks[0], scene.own).plate
     border = np.zeros(photo.shape[:2], bool)
-    border[plate.rows, plate.columns] = ((plate.share > 0.02) & (plate.share < 0.98))[..., 0]
+    border[plate.rows, plate.columns] = ((plate.blend > 0.02) & (plate.blend < 0.98))[..., 0]
     frames = list(pipe.animate_stream(avatar, motion=motion, into=photo, frames=slice(0, None, step)))
-    close = list(pipe.animate_stream(avatar, motion=motion, into=photo, frames=slice(step, step + IN_A_ROW)))
+    in_a_row = list(pipe.animate_stream(avatar, motion=motion, into=photo, frames=slice(step, step + IN_A_ROW)))
     (same,) = pipe.animate_stream(avatar, motion=unmoved(avatar), into=photo)
-    return frames, close, border, float(np.abs(same.astype(float) - photo).mean())
+    return frames, in_a_row, border, float(np.abs(same.astype(float) - photo).mean())
 
 
 def costs(pipe: "InvertAvatarPipeline", avatar: "Avatar", photo: "np.ndarray", motion: "Motion") -> None:

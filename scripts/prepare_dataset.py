@@ -111,8 +111,8 @@ def sheet_of(shards):
 
     cells = []
     for face in np.linspace(0, len(shards) - 1, min(len(shards), SHEET_ROWS * SHEET_COLUMNS)).astype(int):
-        share = shards.matte(face)[..., None] / 255
-        picture = shards.picture(face) * share + np.array([0, 177, 64]) * (1 - share)
+        alpha = shards.matte(face)[..., None] / 255
+        picture = shards.picture(face) * alpha + np.array([0, 177, 64]) * (1 - alpha)
         picture = Image.fromarray(picture.astype(np.uint8)).resize((SHEET_CELL,) * 2, Image.Resampling.LANCZOS)
         cells.append(landmark_dots(np.asarray(picture), shards.vertices[face], shards.rotation[face]))
     return contact_sheet(cells, SHEET_COLUMNS, size=SHEET_CELL)

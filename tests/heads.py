@@ -20,7 +20,7 @@ def mean_head(
     head_model: HeadModel,
     camera: Camera,
     turned: bool = False,
-    posture: Tensor | None = None,
+    torso_pose: Tensor | None = None,
     expression: Tensor | None = None,
 ) -> DrivenHead:
     """The mean person with the hair that people have on average, for each camera.
@@ -32,8 +32,8 @@ def mean_head(
     expression = torch.zeros(batch, 52) if expression is None else expression
     residual = torch.zeros(batch, len(head_model.residual_region))
     front = torch.eye(3).expand(batch, -1, -1)
-    turn = camera.rotation if turned else None
-    return driven_head(head_model, mean_person(head_model), off, expression, residual, front, turn, posture)
+    head_to_torso = camera.rotation if turned else None
+    return driven_head(head_model, mean_person(head_model), off, expression, residual, front, head_to_torso, torso_pose)
 
 
 def picture_of(head_model: HeadModel, head: DrivenHead, colours: Tensor, camera: Camera, size: int, backdrop=0.0):

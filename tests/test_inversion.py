@@ -15,7 +15,7 @@ from invertavatar.inversion import Frame, Inversion, Networks, canonical_feature
 from invertavatar.models.recurrent_unet import FusionState
 from invertavatar.rendering.observation import View
 from invertavatar.rendering.resize import resize
-from invertavatar.rendering.source_views import FusionSettings, nearness
+from invertavatar.rendering.source_views import FusionSettings, view_weights
 from invertavatar.rendering.surface import head_surface
 from invertavatar.rendering.uv import uv_atlas
 from invertavatar.steps.prior import empty_sum
@@ -112,9 +112,9 @@ def test_gradient_reaches_every_parameter_in_one_training_step(preset, views, fr
     }
     # The mapping network belongs to the prior: an inverted w+ comes from the encoder.
     mapping = {f"generator.mapping_network.{name}" for name, _ in networks.generator.mapping_network.named_parameters()}
-    # The posture is learned from pairs of pictures, and photos come with theirs.
-    posture = {name for name in without if name.startswith("triplane_encoder.posture_network.")}
-    assert without == mapping | posture
+    # The torso pose is learned from pairs of pictures, and photos come with theirs.
+    torso_pose = {name for name in without if name.startswith("triplane_encoder.posture_network.")}
+    assert without == mapping | torso_pose
 
 
 @torch.enable_grad()
@@ -128,7 +128,7 @@ def test_gradient_reaches_the_mapping_through_the_prior(views, atlas, head_model
 
 @BOTH
 @torch.no_grad()
-def test_people_of_a_batch_do_not_see_each_other(preset, view_of, atlas, head_model, off, joints):
+def test_subjects_of_a_batch_do_not_see_each_other(preset, view_of, atlas, head_model, off, joints):
     networks = networks_of(preset, head_model)
     people = [[view_of("anna_1"), view_of("anna_2")], [view_of("ben_1"), view_of("ben_2")]]
     offs, sizes = torch.stack([off, off + 0.02]), torch.stack([joints, joints * 1.05])
@@ -281,14 +281,14 @@ def test_observed_colours_add_up_in_any_order(fusion, views, atlas, head_model):
 @torch.no_grad()
 def test_with_gru_photos_count_by_their_weight_and_pose_and_with_mean_alike(views, atlas, head_model):
     networks, half = networks_of("compact", head_model), torch.full((1,), 0.5)
-    shares = {}
+    weights = {}
     for fusion in ("gru", "mean"):
         state, _ = invert_step(networks, None, views[0], atlas, half, fusion)
         state, _ = invert_step(networks, state, views[1], atlas, None, fusion)
-        shares[fusion] = nearness(state.views, views[0].rotation, None, FusionSettings())[0].tolist()
+        weights[fusion] = view_weights(state.views, views[0].rotation, None, FusionSettings())[0].tolist()
         assert state.views.weight[0, 0] == 0.5
-    assert shares["gru"][0] == 1 and shares["gru"][1] < 0.01
-    assert shares["mean"] == [0.5, 1]
+    assert weights["gru"][0] == 1 and weights["gru"][1] < 0.01
+    assert weights["mean"] == [0.5, 1]
 
 
 # Frames

@@ -41,9 +41,9 @@ def join(
     if not fresh:
         raise InvertAvatarError(" ".join(left_out) or "These photos are in the avatar already. Drop another one.")
     count = (person.avatar.num_images if person else 0) + len(fresh)
-    if count > people.MAX_PHOTOS:
+    if count > people.MOST_SHOTS:
         raise InvertAvatarError(
-            f"That would be {count} photos, and this app builds avatars of at most {people.MAX_PHOTOS}. Leave some out."
+            f"That would be {count} photos, and this app builds avatars of at most {people.MOST_SHOTS}. Leave some out."
         )
     before = like_the_photos(person) if person else []
     steps = model.fuse(person and person.avatar, list(fresh.values()))

@@ -55,7 +55,9 @@ def load() -> Model:
             pipe = invertavatar.InvertAvatarPipeline.from_pretrained(os.environ.get(MODEL_VARIABLE))
             pipe.set_progress_bar_config(disable=True)
             network = pipe.triplane_encoder.posture_network
-            recorder = pipe.recorder._replace(head_model=copy.deepcopy(pipe.head_model), posture=copy.deepcopy(network))
+            recorder = pipe.recorder._replace(
+                head_model=copy.deepcopy(pipe.head_model), torso_pose=copy.deepcopy(network)
+            )
             _loaded.append(Model(pipe.to(DEVICE), recorder))
     return _loaded[0]
 

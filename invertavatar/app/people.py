@@ -27,7 +27,7 @@ from ..tracking.portrait import Portrait, prepare_portrait
 from ..tracking.tracker import FaceTracker
 from . import uploads
 
-MAX_PHOTOS = 64  # of a person: each is drawn beside the avatar again whenever one joins
+MOST_SHOTS = 64  # of a person: each is drawn beside the avatar again whenever one joins
 VIEW_SIZE = 256  # of crops, and of the pictures beside them
 
 
@@ -168,9 +168,9 @@ def compared(person: Person, before: Sequence[np.ndarray], now: Sequence[np.ndar
     rows = []
     for shot, old, new in itertools.zip_longest(person.shots, before, now):
         views = [view for view in (old, new) if view is not None]
-        shares = " → ".join(f"{agreement(shot, view):.1f}" for view in views)
+        agreements = " → ".join(f"{agreement(shot, view):.1f}" for view in views)
         rows.append(
-            (side_by_side(*(real_part(shot, x) for x in (shot.crop, *views))), f"{shot.name}: agrees {shares} %")
+            (side_by_side(*(real_part(shot, x) for x in (shot.crop, *views))), f"{shot.name}: agrees {agreements} %")
         )
     return rows
 

@@ -17,7 +17,7 @@ class Report(NamedTuple):
     """How far a job is."""
 
     text: str
-    share: float  # 0..1
+    fraction: float  # 0..1
     frame: np.ndarray | None = None  # [S, S, C] uint8, the latest
     motion: Motion | None = None  # of a driver's first moment and of the frame that was read last
 

@@ -61,9 +61,9 @@ CSS = """
 """
 
 
-def status(text: str, share: float | None = None) -> str:
+def status(text: str, fraction: float | None = None) -> str:
     """A line of text, with a bar under it for the share that is done."""
-    bar = "" if share is None else f'<progress value="{share:.3f}" max="1"></progress>'
+    bar = "" if fraction is None else f'<progress value="{fraction:.3f}" max="1"></progress>'
     return f'<div class="status" role="status">{html.escape(text)}{bar}</div>'
 
 

@@ -87,8 +87,8 @@ def checked_into(person: Person, switch: object, photos: object, into: object, l
 
 def depth_picture(depth: np.ndarray) -> np.ndarray:
     """Depth [S, S] in head units, NaN where there is nothing -> uint8 [S, S, 3]: near is bright, nothing is black."""
-    nearness = (depth.clip(FARTHEST, NEAREST) - FARTHEST) / (NEAREST - FARTHEST)
-    grey = np.where(np.isnan(depth), 0, DARKEST + (255 - DARKEST) * nearness)
+    brightness = (depth.clip(FARTHEST, NEAREST) - FARTHEST) / (NEAREST - FARTHEST)
+    grey = np.where(np.isnan(depth), 0, DARKEST + (255 - DARKEST) * brightness)
     return np.repeat(grey.round().astype(np.uint8)[..., None], 3, -1)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..head.arkit import ARKIT_NAMES
 from ..head.head_model import JOINTS
 from ..head.pose import NUM_LANDMARKS
-from ..head.rest_pose import POSTURE_NAMES
+from ..head.rest_pose import TORSO_POSE_NAMES
 from ..inversion import Networks
 from ..models.recurrent_unet import FusionState
 from ..rendering.source_views import LIMIT
@@ -69,7 +69,7 @@ FIELDS = {
 }
 VIEWS = {
     "views.rotation": Field((1, "views", 3, 3), largest=1.01),
-    "views.posture": Field((1, "views", len(POSTURE_NAMES)), largest=10),
+    "views.posture": Field((1, "views", len(TORSO_POSE_NAMES)), largest=10),
     "views.weight": Field((1, "views"), least=0),
     "views.by_pose": Field((1, "views"), largest=1, least=0),
     "views.skin": Field((1, "views", "vertices", 3), largest=10),
@@ -127,7 +127,7 @@ class Layout:
                 raise ValueError(f"its {name} is {shortened(list(shape))} where [{', '.join(map(str, known))}] belongs")
         if sizes.get("detail", 0) > self.detail:
             raise ValueError(f"its photos have {sizes['detail']} pixels on a side, and {self.detail} are the most")
-        if sizes["posture"] not in (0, len(POSTURE_NAMES)):
+        if sizes["posture"] not in (0, len(TORSO_POSE_NAMES)):
             raise ValueError(f"its rest.posture has {sizes['posture']} numbers")
         if num_photos and not 1 <= sizes["views"] <= min(num_photos, LIMIT):
             raise ValueError(f"it keeps {sizes['views']} views of {num_photos} photos")

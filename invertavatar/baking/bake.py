@@ -24,7 +24,7 @@ from ..models.generator import CanonicalFeatures
 from ..rendering.drive import Drive
 from ..rendering.framing import Framing
 from ..rendering.reprojection import Sources
-from ..rendering.source_views import angle_between, nearness
+from ..rendering.source_views import angle_between, view_weights
 from ..tracking.motion import Motion
 from . import smooth_bias
 from .baked_avatar import BakedAvatar
@@ -44,9 +44,9 @@ from .rig import (
 from .texturing import BakingView, adjacency, even_light, paint
 
 # Yaw and pitch in degrees from which a head is looked at beside the photos' own poses. Farther round nobody learned it.
-ANGLES = ((0, 0), (-30, 0), (30, 0), (-45, 0), (45, 0), (0, 30), (0, -30))
+BAKED_ANGLES = ((0, 0), (-30, 0), (30, 0), (-45, 0), (45, 0), (0, 30), (0, -30))
 OF_PARTS = 1  # so many of them show what is inside of a mouth and on lids
-NEAR = 20.0  # degrees from the photos over which a picture's weight falls
+NEAR_DEGREES = 20.0  # degrees from the photos over which a picture's weight falls
 FAR_WEIGHT = 0.1  # and what it falls to
 SOFTENING = 12  # rounds in which colours nobody has seen mix with their neighbours'
 APART = 8.0  # degrees by which poses must differ to be looked at both
@@ -96,8 +96,10 @@ def baked(
         unseen[head_model.eye_part.any(0) | inside_of_mouth(head_model)[:, 0].bool()] = torch.nan
     texture, seen = paint(triangles, views, texture_size, layout, unseen)
     texture = with_tongue(whole_eyes(texture, seen, head_model), head_model)
-    posture = avatar.rest.posture.to(avatar.device)
-    _, vertices = worn(head_model, skin, features.off, avatar.shape.joints, None, posture if posture.numel() else None)
+    torso_pose = avatar.rest.torso_pose.to(avatar.device)
+    _, vertices = worn(
+        head_model, skin, features.off, avatar.shape.joints, None, torso_pose if torso_pose.numel() else None
+    )
     vertices = vertices[0] + further + lips_shut(head_model, skin[0])
     hair, contrast = hairiness(head_model, texture, seen)
     texture = with_strands(texture, seen, hair, contrast, vertices, head_model)
@@ -108,7 +110,7 @@ def baked(
         rest=without_residual(avatar),
         field_of_view=config.field_of_view,
         bias=smooth_bias.fitted(head_model).numpy(),
-        reach=tuple(head_model.config.bias_reach),
+        bias_reach=tuple(head_model.config.bias_reach),
         window=framing.window,
         slack=framing.slack,
         backdrop=avatar.backdrop.cpu(),
@@ -127,15 +129,15 @@ def softened(colours: Tensor, triangles: np.ndarray) -> Tensor:
     return torch.from_numpy(values).to(colours)
 
 
-def on_outlines(head_model: HeadModel, avatar: Avatar, shown: Sources) -> Tensor:
+def on_outlines(head_model: HeadModel, avatar: Avatar, photos: Sources) -> Tensor:
     """[V, 3] what brings the mesh onto the outlines of the photos; see `outline`."""
     _, _, _, matte, inside = avatar.views.picture[0].float().div(255).unbind(1)
-    return outlined(head_model, shown.place[0], shown.normal[0, ..., 2], avatar.views.rotation[0], matte, inside)
+    return outlined(head_model, photos.place[0], photos.normal[0, ..., 2], avatar.views.rotation[0], matte, inside)
 
 
 def looked_from(avatar: Avatar) -> list[Tensor]:
-    """Rotations [1, 3, 3] head -> camera: from the front, then `ANGLES`, then as the photos have it."""
-    rotations = list(rotation_from_angles(*torch.tensor(ANGLES).float().T).to(avatar.device).split(1))
+    """Rotations [1, 3, 3] head -> camera: from the front, then `BAKED_ANGLES`, then as the photos have it."""
+    rotations = list(rotation_from_angles(*torch.tensor(BAKED_ANGLES).float().T).to(avatar.device).split(1))
     photos = () if avatar.views is None else avatar.views.rotation[0].split(1)
     for photo in photos:
         if min(apart(photo, other) for other in rotations) > APART:
@@ -162,15 +164,15 @@ def baking_view(
     head_model, generator, device = networks.head_model, networks.generator, avatar.device
     scores = torch.tensor([[pose.expression.get(name, 0.0) for name in ARKIT_NAMES]], device=device)
     residual = torch.zeros_like(avatar.rest.residual, device=device)
-    posture = avatar.rest.posture.to(device) if avatar.rest.posture.numel() else None
+    torso_pose = avatar.rest.torso_pose.to(device) if avatar.rest.torso_pose.numel() else None
     still = torch.eye(3, device=device)[None]
-    colour, opacity, _ = render(Drive(scores, residual, rotation, still, posture=posture))
-    head = driven_head(head_model, avatar.shape, features.off, scores, residual, rotation, still, posture)
+    colour, opacity, _ = render(Drive(scores, residual, rotation, still, torso_pose=torso_pose))
+    head = driven_head(head_model, avatar.shape, features.off, scores, residual, rotation, still, torso_pose)
     weight, light = 1.0, torch.zeros(3, device=device)
     if features.sources is not None:
-        blend = nearness(avatar.views, rotation, posture, generator.fusion)
+        blend = view_weights(avatar.views, rotation, torso_pose, generator.fusion)
         angle = float(angle_between(avatar.views, blend, rotation))
-        weight = FAR_WEIGHT + (1 - FAR_WEIGHT) * float(np.exp(-((angle / NEAR) ** 2)))
+        weight = FAR_WEIGHT + (1 - FAR_WEIGHT) * float(np.exp(-((angle / NEAR_DEGREES) ** 2)))
         light = (blend[0, :, None] * features.sources.light[0]).sum(0) / blend.sum()
     seen = colour, opacity, rotation, generator.config.field_of_view
     return BakingView(
@@ -181,4 +183,4 @@ def baking_view(
 def without_residual(avatar: Avatar) -> Motion:
     """The rest of an avatar as a mesh with 52 morph targets has it."""
     rest = avatar.rest
-    return Motion(rotation=rest.rotation, expression=rest.expression, posture=rest.posture)
+    return Motion(rotation=rest.rotation, expression=rest.expression, torso_pose=rest.torso_pose)

@@ -21,7 +21,7 @@ from ..camera import Camera, angles_from_rotation, rotation_from_angles
 from ..errors import InvertAvatarError, MediaError
 from ..head.arkit import ARKIT_NAMES
 from ..head.head_model import JOINTS, bent_neck, bias_terms, capped
-from ..head.rest_pose import POSTURE_NAMES, displacement
+from ..head.rest_pose import TORSO_POSE_NAMES, displacement
 from ..head.skinning import skinned
 from ..rendering.background import resolve_background
 from ..rendering.drive import standing
@@ -50,11 +50,11 @@ class BakedAvatar:
         light: [3] logarithm of the photos' light over the unit sphere of normals, in camera space; frames are lit by it
             as the full renderer's are.
         most: Logarithm of the most that light may change a colour, either way.
-        rest: One frame: pose, expression and posture of the first photo, from which relative motion departs.
+        rest: One frame: pose, expression and torso pose of the first photo, from which relative motion departs.
         field_of_view: Degrees of the camera, where none is asked for.
         bias: [7, 20, 3] float32 how much elsewhere a tracker would see a turned head, where pictures have it; see
             `head.smooth_bias`.
-        reach: Degrees of yaw and pitch beyond which that grows no more.
+        bias_reach: Degrees of yaw and pitch beyond which that grows no more.
         window: Of the crop around the head, what the photos show.
         slack: See `Framing.slack`.
         backdrop: [3, r, r] uint8 background of the first photo. Files leave it out: they are made to be given away.
@@ -66,7 +66,7 @@ class BakedAvatar:
     rest: Motion
     field_of_view: float = 0.0
     bias: np.ndarray | None = None
-    reach: tuple[float, float] = (35.0, 25.0)
+    bias_reach: tuple[float, float] = (35.0, 25.0)
     window: Window = WHOLE
     slack: Window = ENDLESS
     backdrop: Tensor | None = None
@@ -84,7 +84,7 @@ class BakedAvatar:
         extras = {"rest": rest, **light, "field_of_view": self.field_of_view, "unit": self.mesh.metres_per_unit}
         extras |= {"window": list(self.window), "slack": list(self.slack)}
         if self.bias is not None:
-            extras |= {"bias": np.asarray(self.bias, float).tolist(), "reach": list(self.reach)}
+            extras |= {"bias": np.asarray(self.bias, float).tolist(), "reach": list(self.bias_reach)}
         self.mesh.save(path, {EXTRAS: extras})
 
     @classmethod
@@ -162,7 +162,7 @@ class BakedAvatar:
         camera = {"field_of_view": field_of_view, "zoom": zoom}
         for k in range(motion.num_frames):
             driven = motion.expression[k], motion.rotation[k], view
-            yield self.frame(*driven, behind, frame, motion.posture[k], **camera, moved=moved[k])
+            yield self.frame(*driven, behind, frame, motion.torso_pose[k], **camera, moved=moved[k])
 
     def still(
         self,
@@ -198,11 +198,11 @@ class BakedAvatar:
             InvertAvatarError: An input cannot be used.
         """
         still, rotation = torch.eye(3), rotation_from_angles(yaw, pitch, roll)
-        turn, view = (still, rotation) if turn_body else (rotation, still)
+        head_to_torso, view = (still, rotation) if turn_body else (rotation, still)
         scores = self.rest.expression[0] if expression is None else named_scores(expression)
         frame = self.framing(framing, size)
         behind = self.behind(background, frame)
-        return self.frame(scores, turn, view, behind, frame, field_of_view=field_of_view, zoom=zoom)
+        return self.frame(scores, head_to_torso, view, behind, frame, field_of_view=field_of_view, zoom=zoom)
 
     def framing(self, framing: str, size: int) -> Framing:
         """How frames are cut out of the crop; see `render`."""
@@ -223,11 +223,11 @@ class BakedAvatar:
     def frame(
         self,
         expression: Tensor,
-        turn: Tensor,
+        head_to_torso: Tensor,
         view: Tensor,
         behind: np.ndarray | None,
         framing: Framing,
-        posture: Tensor | None = None,
+        torso_pose: Tensor | None = None,
         field_of_view: float | None = None,
         zoom: float = 1.0,
         moved: Tensor | None = None,
@@ -236,11 +236,11 @@ class BakedAvatar:
 
         Args:
             expression: [52] ARKit scores.
-            turn: [3, 3] the head's rotation relative to the body.
+            head_to_torso: [3, 3] the head's rotation relative to the body.
             view: [3, 3] by which the whole person is turned for the camera.
             behind: From `behind`.
             framing: From `framing`.
-            posture: [12] how shoulders lie, see `rest_pose`; that of the first photo by default.
+            torso_pose: [12] how shoulders lie, see `rest_pose`; that of the first photo by default.
             field_of_view: See `render`, as is `zoom`.
             zoom: Above 1 the head grows.
             moved: [3] right, down in head units and the scale by which the head is moved in the picture.
@@ -248,24 +248,24 @@ class BakedAvatar:
         Returns:
             See `render`.
         """
-        rotation = (view @ turn)[None]
-        vertices = self.posed(expression, turn, posture, rotation)
+        rotation = (view @ head_to_torso)[None]
+        vertices = self.posed(expression, head_to_torso, torso_pose, rotation)
         shift, size = None, framing.side
         if framing.stands and (
             moved is None or moved.tolist() == [0, 0, 1]
         ):  # shoulders that the driver moves do not stand
-            shift = framing.held(standing(self._drawn.joints, turn[None], view, self.rest.rotation)) * zoom
+            shift = framing.held(standing(self._drawn.joints, head_to_torso[None], view, self.rest.rotation)) * zoom
         field_of_view = self.field_of_view if field_of_view is None else field_of_view
         camera = Camera(rotation, field_of_view, zoom / framing.extent, shift)
         places = camera.project(vertices)[0]
         if moved is not None:
             places = torch.cat([places[:, :2] * moved[2] + moved[:2], places[:, 2:]], 1)
         light = torch.from_numpy(self.light)
-        shown, drawn = self._drawn, (light @ rotation[0]).numpy()
-        gain = fast_numba.lit(vertices[0].numpy(), shown.triangles, drawn, float(even_light(light)), self.most)
-        level = int(np.clip(np.log2(len(self.mesh.texture) / (2 * size * max(zoom, 1e-3))), 0, len(shown.levels) - 1))
-        arrays = places.numpy(), shown.triangles, shown.part, shown.uv, shown.uv_triangles, gain, shown.levels[level]
-        picture = fast_numba.draw(*arrays, framing, shown.opacity, self.mesh.veil)
+        ready, drawn = self._drawn, (light @ rotation[0]).numpy()
+        gain = fast_numba.lit(vertices[0].numpy(), ready.triangles, drawn, float(even_light(light)), self.most)
+        level = int(np.clip(np.log2(len(self.mesh.texture) / (2 * size * max(zoom, 1e-3))), 0, len(ready.levels) - 1))
+        arrays = places.numpy(), ready.triangles, ready.part, ready.uv, ready.uv_triangles, gain, ready.levels[level]
+        picture = fast_numba.draw(*arrays, framing, ready.opacity, self.mesh.veil)
         return fast_numba.straight(picture) if behind is None else fast_numba.over(picture, behind)
 
     def with_expression(self, expression: Mapping[str, float]) -> RiggedMesh:
@@ -275,35 +275,35 @@ class BakedAvatar:
     def posed(
         self,
         expression: Tensor,
-        turn: Tensor | None = None,
-        posture: Tensor | None = None,
+        head_to_torso: Tensor | None = None,
+        torso_pose: Tensor | None = None,
         rotation: Tensor | None = None,
     ) -> Tensor:
         """The mesh with an expression, the neck bent: [1, V, 3] in head space.
 
         Args:
             expression: [52] ARKit scores.
-            turn: See `frame`, as is `posture`.
-            posture: [12].
+            head_to_torso: See `frame`, as is `torso_pose`.
+            torso_pose: [12].
             rotation: [1, 3, 3] head -> camera, where vertices shall lie as a tracker would see them; see `bias`.
         """
-        shown = self._drawn
-        bias, further = torch.zeros(1, BIAS_TERMS), torch.zeros(1, len(POSTURE_NAMES))
+        ready = self._drawn
+        bias, further = torch.zeros(1, BIAS_TERMS), torch.zeros(1, len(TORSO_POSE_NAMES))
         if rotation is not None and self.bias is not None:
             yaw, pitch, _ = angles_from_rotation(rotation).unbind(-1)
-            bias = bias_terms(yaw, pitch, self.reach)
-        if posture is not None and len(posture) and self.rest.posture.shape[1]:
-            further = posture[None] - self.rest.posture
-        moved = torch.cat([capped(expression[None]), bias, further], 1) @ shown.moves
-        vertices = shown.vertices + moved.unflatten(1, (-1, 3))
-        for eye, lid in zip(shown.eyes, shown.lids, strict=True):
+            bias = bias_terms(yaw, pitch, self.bias_reach)
+        if torso_pose is not None and len(torso_pose) and self.rest.torso_pose.shape[1]:
+            further = torso_pose[None] - self.rest.torso_pose
+        moved = torch.cat([capped(expression[None]), bias, further], 1) @ ready.moves
+        vertices = ready.vertices + moved.unflatten(1, (-1, 3))
+        for eye, lid in zip(ready.eyes, ready.lids, strict=True):
             middle = vertices[:, eye].mean(1, keepdim=True)
             radius = (vertices[:, eye] - middle).norm(dim=-1).mean() * CLEARANCE
             away = vertices[:, lid] - middle
             vertices[:, lid] = middle + away * (radius / away.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(min=1)
-        if turn is None:
+        if head_to_torso is None:
             return vertices
-        return skinned(vertices, shown.weights, *bent_neck(shown.joints, turn[None]))
+        return skinned(vertices, ready.weights, *bent_neck(ready.joints, head_to_torso[None]))
 
     @cached_property
     def _drawn(self) -> "Drawn":
@@ -315,7 +315,7 @@ class Drawn:
     """A mesh ready to be drawn."""
 
     vertices: Tensor  # [1, V, 3]
-    moves: Tensor  # [71, 3 V] what moves them: the 52 scores, the 7 terms of the bias, the 12 of a posture
+    moves: Tensor  # [71, 3 V] what moves them: the 52 scores, the 7 terms of the bias, the 12 of a torso pose
     joints: Tensor  # [J, 3]
     weights: Tensor  # [V, J]
     eyes: tuple[Tensor, ...]  # left and right: the vertices of each
@@ -341,14 +341,14 @@ class Drawn:
             if bias is None
             else field(torch.from_numpy(bias), vertices).flatten(1)
         )
-        postures = displacement(vertices[None, :, :2], torch.eye(len(POSTURE_NAMES)))  # in proportion to which it moves
-        postures = torch.nn.functional.pad(postures, (0, 1)).flatten(1)
+        torso_poses = displacement(vertices[None, :, :2], torch.eye(len(TORSO_POSE_NAMES)))
+        torso_poses = torch.nn.functional.pad(torso_poses, (0, 1)).flatten(1)
         count, (a, b, c) = len(mesh.vertices), mesh.triangles.T
         pairs = np.concatenate([a, b]), np.concatenate([b, c])
         _, piece = connected_components(coo_array((np.ones(2 * len(a)), pairs), (count, count)))
         return cls(
             vertices=vertices[None],
-            moves=torch.cat([torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]), biased, postures]),
+            moves=torch.cat([torch.stack([morphs[name].flatten() for name in ARKIT_NAMES]), biased, torso_poses]),
             joints=torch.from_numpy(np.asarray(mesh.joint_positions, np.float32)),
             weights=weights,
             eyes=tuple(part.nonzero()[:, 0] for part in eyes),

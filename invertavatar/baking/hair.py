@@ -54,38 +54,38 @@ def hairiness(head_model: HeadModel, texture: np.ndarray, seen: np.ndarray) -> t
     unlike_skin, unlike_hair = (np.linalg.norm(colour - mean, axis=1) for mean in (skin, hair))
     alike = (unlike_skin - unlike_hair) / max(np.linalg.norm(skin - hair), 1e-3)  # -1..1
     beside = (head_model.displacement.share.cpu().numpy() > LEAST) & (face | neck)
-    scalp_share = np.where(known, (1 + 2 * alike).clip(0, 1), 1)
-    share = np.where(scalp, scalp_share, beside * alike.clip(0, 1))
-    shown = (on_atlas(head_model, torch.from_numpy(scalp)[:, None].float(), len(texture))[0] > 0.5) & (seen > SEEN)
+    scalp_weight = np.where(known, (1 + 2 * alike).clip(0, 1), 1)
+    weight = np.where(scalp, scalp_weight, beside * alike.clip(0, 1))
+    visible = (on_atlas(head_model, torch.from_numpy(scalp)[:, None].float(), len(texture))[0] > 0.5) & (seen > SEEN)
     fine = lab[..., 0] - cv2.GaussianBlur(lab[..., 0], None, FINE * len(texture))
-    contrast = float(fine[shown].std() / max(lab[..., 0][shown].mean(), 1)) if shown.any() else 0.0
-    return share * np.clip((contrast - BALD) / (STRANDS - BALD), 0, 1), contrast
+    contrast = float(fine[visible].std() / max(lab[..., 0][visible].mean(), 1)) if visible.any() else 0.0
+    return weight * np.clip((contrast - BALD) / (STRANDS - BALD), 0, 1), contrast
 
 
 def strands(points: np.ndarray) -> np.ndarray:
     """Of strands that fall from the crown: [M] how bright each is, of mean 0 and deviation 1; points are [M, 3]."""
     x, y, z = points.T
-    turn, away, total = np.arctan2(x, z - CROWN_Z) / (2 * np.pi), np.hypot(x, z - CROWN_Z), 0.0
+    azimuth, away, total = np.arctan2(x, z - CROWN_Z) / (2 * np.pi), np.hypot(x, z - CROWN_Z), 0.0
     for number, count in enumerate(PER_TURN):
         grid = np.random.default_rng(number).standard_normal((64, count))
-        total = total + map_coordinates(grid, [y * WANDERING, turn * count], order=1, mode="grid-wrap")
+        total = total + map_coordinates(grid, [y * WANDERING, azimuth * count], order=1, mode="grid-wrap")
     return total / np.sqrt(len(PER_TURN) * 4 / 9) * np.clip(away / CROWN, 0, 1)  # of what lies between: 4 / 9 is left
 
 
 def with_strands(
-    texture: np.ndarray, seen: np.ndarray, share: np.ndarray, contrast: float, points: torch.Tensor, model: HeadModel
+    texture: np.ndarray, seen: np.ndarray, weight: np.ndarray, contrast: float, points: torch.Tensor, model: HeadModel
 ) -> np.ndarray:
     """The texture [H, H, 4] uint8 with the veil's alpha, and strands where nobody has seen the hair.
 
     Args:
         texture: [H, H, 3] uint8.
-        seen: See `hairiness`, as are `share` and `contrast`.
-        share: [V].
+        seen: See `hairiness`, as are `weight` and `contrast`.
+        weight: [V].
         contrast: Of strands.
         points: [V, 3] the head.
         model: The head model.
     """
-    carried = torch.cat([points.cpu(), torch.from_numpy(share).float()[:, None]], 1)
+    carried = torch.cat([points.cpu(), torch.from_numpy(weight).float()[:, None]], 1)
     *places, hair = on_atlas(model, carried, len(texture))
     bright = strands(np.stack([x.ravel() for x in places], 1)).reshape(hair.shape)
     unseen = hair * (1 - seen) * min(contrast, STRONGEST)
@@ -94,10 +94,10 @@ def with_strands(
     return np.dstack([colour, alpha]).round().clip(0, 255).astype(np.uint8)
 
 
-def veiled(mesh: RiggedMesh, share: np.ndarray) -> RiggedMesh:
+def veiled(mesh: RiggedMesh, weight: np.ndarray) -> RiggedMesh:
     """A mesh whose hair, [V] in 0..1, ends softly."""
     hair = np.zeros(len(mesh.vertices))
-    hair[: len(share)] = share
+    hair[: len(weight)] = weight
     faces = (hair[mesh.triangles] > LEAST).any(1)
     if not faces.any():
         return mesh

@@ -48,11 +48,11 @@ def outlined(
     bending = stiffness(triangles.numpy().astype(np.int64), len(free))
     for _ in range(ROUNDS):
         pull, wanted = np.zeros(len(free)), np.zeros_like(moved)
-        for photo, place, cosine, turn in zip(photos, places, facing, rotation, strict=True):
-            seen = place + moved @ turn.T * [1, -1, 1]
+        for photo, place, cosine, view_rotation in zip(photos, places, facing, rotation, strict=True):
+            seen = place + moved @ view_rotation.T * [1, -1, 1]
             drawn = rasterize(torch.from_numpy(seen).float()[None], triangles, photo.size)
             way, counts = photo.pull(seen[:, :2], cosine, drawn)
-            wanted += (np.pad(way * [1, -1], [(0, 0), (0, 1)]) @ turn + moved) * counts[:, None]
+            wanted += (np.pad(way * [1, -1], [(0, 0), (0, 1)]) @ view_rotation + moved) * counts[:, None]
             pull += counts
         system = sparse.diags_array(pull + np.where(free, 1e-4, 1e3)) + STIFFNESS * bending
         moved = splu(system.tocsc()).solve(wanted)

@@ -101,8 +101,8 @@ def neutral_head(head_model: HeadModel, shape: HeadShape) -> Tensor:
 
 
 def _moved(head_model, shape, scores):
-    ahead = head_model.gaze_in(shape.landmarks[None], shape.vertices[None])
-    return head_model(shape, scores, gaze=ahead + head_model.gaze_of(scores))
+    own_gaze = head_model.gaze_in(shape.landmarks[None], shape.vertices[None])
+    return head_model(shape, scores, gaze=own_gaze + head_model.gaze_of(scores))
 
 
 @torch.no_grad()

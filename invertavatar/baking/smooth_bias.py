@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..head.head_model import NUM_SURFACE_LANDMARKS, HeadModel
-from ..head.rest_pose import body_share, hair_share, smoothstep
+from ..head.rest_pose import body_weight, hair_weight, smoothstep
 
 ORDER = 3
 BEHIND = (-0.1, 0.2)  # depths in head space between which it fades in: the back of the head has none
@@ -29,7 +29,7 @@ def field(bias: Tensor, vertices: Tensor) -> Tensor:
     """[7, 20, 3] of `fitted` at vertices [V, 3], on the face only: [7, V, 3]."""
     right, up, depth = vertices.unbind(-1)
     front, back = BEHIND[1], BEHIND[0]
-    face = (1 - hair_share(right, up)) * (1 - body_share(up)) * smoothstep((depth - back) / (front - back))
+    face = (1 - hair_weight(right, up)) * (1 - body_weight(up)) * smoothstep((depth - back) / (front - back))
     return terms(vertices) @ bias * face[:, None]
 
 

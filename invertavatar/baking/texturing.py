@@ -21,7 +21,7 @@ from ..raster.mesh import vertex_normals
 from ..raster.rasterizer import interpolate, rasterize
 from ..rendering.uv import fill_unseen
 
-DEPTH_TOLERANCE = 0.02  # head units by which a point may lie behind the drawn surface and still count as seen
+BEHIND_SURFACE = 0.02  # head units by which a point may lie behind the drawn surface and still count as seen
 FACING_POWER = 6  # how strongly the view that sees a place most squarely decides
 SOLID_OPACITY = 0.9  # thinner pixels hold no colour of the surface
 GRAZING = 0.5  # cosine to the line of sight from which on a place is seen as well as any
@@ -121,7 +121,7 @@ def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequen
     """
     total, seen = poses[0].new_zeros(len(poses[0]), 4), poses[0].new_zeros(len(poses[0]), 1)
     for pose, view, surface in zip(poses, views, surfaces, strict=True):
-        points, normals, share = pose.split([3, 3, 1], 1)
+        points, normals, vertex_weight = pose.split([3, 3, 1], 1)
         place = project(points[None], view.rotation, view.field_of_view)
         grid = place[:, None, :, :2]  # [1, 1, M, 2]
 
@@ -132,10 +132,10 @@ def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequen
         normals = F.normalize(normals, dim=-1) @ view.rotation[0].T  # in camera space
         facing, shade = normals[:, 2:].clamp(min=0), (normals @ view.light)[:, None] - even_light(view.light)
         solid = ((looked[:, 3:] - SOLID_OPACITY) / (1 - SOLID_OPACITY)).clamp(0, 1)
-        visible = sampled(surface, "nearest") - place[0, :, 2:] < DEPTH_TOLERANCE
-        shown = share * solid * visible
-        weight = shown * view.weight * facing**FACING_POWER
-        seen = torch.maximum(seen, shown * (view.weight / WELL_PLACED * (facing / GRAZING) ** 2).clamp(max=1))
+        visible = sampled(surface, "nearest") - place[0, :, 2:] < BEHIND_SURFACE
+        weight_seen = vertex_weight * solid * visible
+        weight = weight_seen * view.weight * facing**FACING_POWER
+        seen = torch.maximum(seen, weight_seen * (view.weight / WELL_PLACED * (facing / GRAZING) ** 2).clamp(max=1))
         colour = (looked[:, :3] / looked[:, 3:].clamp(min=1e-3) + 1) * (-shade.clamp(-view.most, view.most)).exp() - 1
         total += torch.cat([colour.clamp(-1, 1), torch.ones_like(weight)], 1) * weight
     return total[:, :3] / total[:, 3:].clamp(min=1e-20), seen

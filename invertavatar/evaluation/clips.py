@@ -26,7 +26,7 @@ from ..tracking.tracker import FaceTracker, Track
 logger = logging.getLogger(__name__)
 
 INDEX_FILE = "index.json"
-MAX_FRAMES = 500  # of a clip, as in the paper (4.2.1)
+MAX_CLIP_FRAMES = 500  # of a clip, as in the paper (4.2.1)
 MIN_TRACKED = 4  # frames: fewer give no two halves to speak of
 
 
@@ -135,7 +135,7 @@ def load_clips(paths: Iterable[Path], tracker: FaceTracker, head_model: HeadMode
         index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.is_file() else {}
         about = index.get(path.stem, {})
         try:
-            reader = DriverReader(path, lambda: Recorder(tracker, head_model), max_frames=MAX_FRAMES)
+            reader = DriverReader(path, lambda: Recorder(tracker, head_model), max_frames=MAX_CLIP_FRAMES)
             tracks, motion = tuple(reader), reader.motion()
         except (MediaError, NoFaceError) as error:
             logger.warning("%s is left out: %s", path.name, error)

@@ -41,8 +41,8 @@ def fit_person(model: HeadModel, person: TrackedPerson) -> PersonFit:
     """One neutral head over all frames of a person, driven by their scores."""
     landmarks, scores, yaw = unbiased_tracks(model, person)
     mean = model.landmarks(model.mean)
-    rest = model.at_rest(landmarks, scores).mean(0)
-    unwarped, shape = model.identity(rest), model.shape(rest * len(landmarks), len(landmarks))
+    neutral = model.without_expression(landmarks, scores).mean(0)
+    unwarped, shape = model.identity(neutral), model.shape(neutral * len(landmarks), len(landmarks))
     driven = model(shape, scores)
     gaze = model.gaze_in(landmarks, driven)
     steps = {
@@ -91,7 +91,9 @@ def turned_errors(
         for bias in (torch.zeros_like(kept), torch.from_numpy(learned).to(kept)):
             model.tracker_bias.copy_(bias)
             landmarks, scores, _ = unbiased_tracks(model, person)
-            shape = model.shape(model.at_rest(landmarks[frontal], scores[frontal]).sum(0), int(frontal.sum()))
+            shape = model.shape(
+                model.without_expression(landmarks[frontal], scores[frontal]).sum(0), int(frontal.sum())
+            )
             off = landmarks[turned] - model.landmarks(model(shape, scores[turned]))
             seen = off @ torch.from_numpy(person.rotation[turned]).float().mT
             pair.append(float(seen[..., :2].norm(dim=-1).mean()) * 100 / face_height(model))
@@ -118,7 +120,7 @@ def crown_outside(
         bounded: False leaves the skull as it is.
     """
     landmarks, scores, _ = unbiased_tracks(model, person)
-    person_sum = model.at_rest(landmarks, scores).sum(0), len(landmarks)
+    person_sum = model.without_expression(landmarks, scores).sum(0), len(landmarks)
     shape = model.shape(*person_sum)
     if bounded:
         matte, valid = (torch.from_numpy(x.astype(np.float32))[None, None] for x in picture(frames[0]))

@@ -3,7 +3,7 @@
 Shapes: S side of a crop.
 
 Everything is compared over the normalized crop of 256 px. The truth is the driver's crop laid by its matte over mid
-grey; the prediction is the avatar over the same grey, moved absolutely: with pose, expression and posture of that frame
+grey; the prediction is the avatar over the same, moved absolutely: with pose, expression and torso pose of that frame
 as they are. Where the truth has no real pixels both are grey. A frame where no face is found in either picture counts
 for PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), and is counted as missed.
 """
@@ -44,7 +44,7 @@ SHARPNESS_METRICS = ("avatar", "photo", "ratio")
 # surface another network draws the frame; the small output heads (5.4) are a matter of the start of training.
 ABLATIONS: dict[str, tuple[str, dict]] = {
     "observed_colour": ("generator", {"observed_colour": False}),
-    "posture": ("triplane_encoder", {"posture_channels": ()}),
+    "torso_pose": ("triplane_encoder", {"posture_channels": ()}),
 }
 
 Scores = dict[str, float]
@@ -212,7 +212,7 @@ class Evaluation:
             avatar = self._reconstruct(self.pipe, clip, 1)
             (picture,) = self._frames(self.pipe, avatar, [target], CROP_SIZE)
             face = face_region(portrait)
-            output, own = (metrics.fine_band(seen, face) for seen in (picture, portrait.picture))
+            output, own = (metrics.high_pass_detail(seen, face) for seen in (picture, portrait.picture))
             rows.append({"avatar": output, "photo": own, "ratio": output / own})
             outcome.sheet.append((clip.name, [portrait.picture, picture]))
         outcome.scores[""] = average(rows, SHARPNESS_METRICS)
@@ -226,8 +226,8 @@ class Evaluation:
             for frame, (picture, track) in clip.read(missing).items():
                 crop = self.judge.tracker.crop(picture, track, SIZE)
                 truth = over_grey(crop.image, crop.matte)
-                posture = self._recorder.with_posture(picture, track).posture
-                motion = replace(clip.motion[frame], posture=None if posture is None else posture[None])
+                torso_pose = self._recorder.with_torso_pose(picture, track).torso_pose
+                motion = replace(clip.motion[frame], torso_pose=None if torso_pose is None else torso_pose[None])
                 self._targets[clip.name, frame] = Target(self.judge.look(truth), crop.inside, motion)
         return [self._targets[clip.name, frame] for frame in frames]
 

@@ -44,7 +44,7 @@ TITLES = {
     "ablations": ("Additions switched off in the same weights, one photo", "without"),
 }
 NOTES = """Normalized crop of 256 px over mid grey; where the truth has no pixels both are grey. Absolute motion: pose,
-expression and the posture of hair and shoulders are those read from the driver's frame.
+expression and torso pose are those read from the driver's frame.
 PSNR and L1 of colours in 0..1. AKD: mean distance of the 478 tracked landmarks in % of the side; across people after
 the shift, turn and scale that bring them nearest to the driver's, so what two faces differ by in shape is still in it.
 Pose: angle between the tracked head rotations. Expression: mean difference of the 52 tracked scores. Jitter: mean

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FRONTAL = 15.0  # degrees from the front within which a photo is compared with samples, which look ahead
 TURN = 30.0  # degrees of yaw at which a sample ought to be itself still
 BATCH = 16  # pictures at a time through LPIPS' network
-SHOWN, COLUMNS = 16, ["front", f"-{TURN:.0f}°", f"{TURN:.0f}°", "moved"]
+SHOWN_SAMPLES, COLUMNS = 16, ["front", f"-{TURN:.0f}°", f"{TURN:.0f}°", "moved"]
 
 
 def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: int, moved: int) -> Outcome:
@@ -47,10 +47,12 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
     Raises:
         InvertAvatarError: Fewer than two photos look ahead.
     """
-    ahead = np.flatnonzero(angles_between(np.eye(3), shards.rotation) < FRONTAL)
-    if len(ahead) < 2:
-        raise InvertAvatarError(f"{len(ahead)} of the photos in these shards look ahead: there is nothing to compare.")
-    photos = np.random.default_rng(0).permutation(ahead)[:count]
+    frontal = np.flatnonzero(angles_between(np.eye(3), shards.rotation) < FRONTAL)
+    if len(frontal) < 2:
+        raise InvertAvatarError(
+            f"{len(frontal)} of the photos in these shards look ahead: there is nothing to compare."
+        )
+    photos = np.random.default_rng(0).permutation(frontal)[:count]
     rows, fronts, identities = [], [], []
     outcome, bar = Outcome(columns=COLUMNS), pipe.progress_bar(range(count))
     bar.set_description("Samples")
@@ -67,7 +69,7 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
         alike = [metrics.csim(front.identity, x) for x in seen if x is not None and front.identity is not None]
         picture, akd = _reenacted(pipe, person, shards, int(photos[seed % len(photos)]), judge)
         rows.append(({"turned": float(np.mean(alike))} if alike else {}) | akd)
-        if seed < SHOWN:
+        if seed < SHOWN_SAMPLES:
             outcome.sheet.append((f"seed {seed}", [fronts[-1], *sides, picture]))
     real = pooled_features(judge.lpips, (person_over_grey(shards, int(face)) for face in photos))
     scores = {"frechet": frechet(pooled_features(judge.lpips, fronts), real), "nearest": nearest(np.stack(identities))}

@@ -28,10 +28,10 @@ from .protocols import GREY, Outcome, Scores, average, over_grey
 if TYPE_CHECKING:
     from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
-TURNED = 30.0  # degrees of yaw that the turned photo has at best
+WANTED_YAW = 30.0  # degrees of yaw that the turned photo has at best
 STEP = 15  # degrees to which angles between photo and frame are rounded
 METRICS = ("psnr", "lpips", "iou", "depth")
-SHOWN = (0, -60, 60, 90)  # degrees from the photo whose frames a sheet shows, the nearest there are
+SHOWN_ANGLES = (0, -60, 60, 90)  # degrees from the photo whose frames a sheet shows, the nearest there are
 FACE, UNKNOWN = DRESSED_LABELS.index("face"), 0.5  # opacity from which on there is a head
 
 
@@ -57,13 +57,13 @@ def synthetic(pipe: "InvertAvatarPipeline", shards: Shards, lpips: LPIPS) -> Out
     if not people:
         raise InvertAvatarError("Everybody in these shards has a single picture: there is nothing to compare.")
     rows: dict[str, list[Scores]] = defaultdict(list)
-    outcome = Outcome(columns=["photo", *(x for k in range(len(SHOWN)) for x in ("truth", "avatar"))])
+    outcome = Outcome(columns=["photo", *(x for k in range(len(SHOWN_ANGLES)) for x in ("truth", "avatar"))])
     bar = pipe.progress_bar(people.items())
     bar.set_description("Synthetic")
     for person, faces in bar:
         yaws = np.array([yaw(shards.rotation[face]) for face in faces])
         frontal = faces[int(np.abs(yaws).argmin())]
-        turned = faces[int(np.abs(np.abs(yaws) - TURNED).argmin())]
+        turned = faces[int(np.abs(np.abs(yaws) - WANTED_YAW).argmin())]
         for photo, kind in {frontal: "", turned: ", turned photo"}.items():
             avatar = pipe.add_portrait(None, portrait(pipe, shards, photo))
             features = pipe.canonical_features(avatar, shards.picture_size)
@@ -76,7 +76,7 @@ def synthetic(pipe: "InvertAvatarPipeline", shards: Shards, lpips: LPIPS) -> Out
                 rows[f"{STEP * round(angle / STEP):03d}{kind}"].append(scores)
             if not kind:
                 shown = [person_over_grey(shards, photo)]
-                for wanted in SHOWN:
+                for wanted in SHOWN_ANGLES:
                     face = min(pictures, key=lambda face: abs(yaw(shards.rotation[face]) - wanted))
                     shown += [person_over_grey(shards, face), pictures[face]]
                 outcome.sheet.append((person, shown))

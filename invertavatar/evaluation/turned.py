@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_FRAMES = 14  # compared, of each clip
-TURNED = 20.0  # degrees of yaw beyond which the photo itself counts as turned
+TURNED_BY = 20.0  # degrees of yaw beyond which the photo itself counts as turned
 METRICS = ("angle", *SAME_METRICS)
 
 
@@ -56,7 +56,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = F
 
     Returns:
         Scores by bucket of the angle in degrees between the heads of photo and frame: `< 5` of all photos,
-        `< 5, frontal photo` of those whose own yaw is at most `TURNED` and `< 5, turned photo` of the others; buckets
+        `< 5, frontal photo` of those whose own yaw is up to `TURNED_BY` and `< 5, turned photo` of the others; buckets
         without pairs are left out. A row of pictures for each clip, at its largest angle from two of the photos.
     """
     rows: dict[str, list[Scores]] = defaultdict(list)
@@ -76,7 +76,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = F
             targets = evaluation.targets(clip, frames)
             pictures = evaluation.render(pipe, evaluation.pipe.add_portrait(None, portrait, "gru"), targets)
             angles = [metrics.pose_error(clip.tracks[photo], clip.tracks[frame]) for frame in frames]
-            kind = "turned" if abs(yaw(clip.tracks[photo].rotation)) > TURNED else "frontal"
+            kind = "turned" if abs(yaw(clip.tracks[photo].rotation)) > TURNED_BY else "frontal"
             for angle, target, picture in zip(angles, targets, pictures, strict=True):
                 scores = evaluation.judge.compare(evaluation.judge.look(picture), target.face) | {"angle": angle}
                 rows[bucket(angle)].append(scores)

@@ -37,7 +37,7 @@ class Displacement(nn.Module):
     Args:
         num_vertices: V.
         controls: C.
-        reach: Head units over which a control point's influence falls to exp(-1/2).
+        length_scale: Head units over which a control point's influence falls to exp(-1/2).
         noise: Head units by which an outline is off, with neighbouring vertices taken together.
         largest: Head units of the largest displacement, outward.
         inward: The same inward: mattes cut into hair, and skulls may be too large.
@@ -51,7 +51,7 @@ class Displacement(nn.Module):
         self,
         num_vertices: int,
         controls: int,
-        reach: float,
+        length_scale: float,
         noise: float,
         largest: float,
         inward: float,
@@ -60,7 +60,7 @@ class Displacement(nn.Module):
         own_outline: float,
     ):
         super().__init__()
-        self.reach, self.noise, self.largest, self.inward = reach, noise, largest, inward
+        self.length_scale, self.noise, self.largest, self.inward = length_scale, noise, largest, inward
         self.step, self.rim_power, self.own_outline = step, rim_power, own_outline
         self.register_buffer("direction", torch.zeros(num_vertices, 3))
         self.register_buffer("share", torch.zeros(num_vertices))  # 0..1 how far a vertex may stand off; 0 on the face
@@ -71,7 +71,7 @@ class Displacement(nn.Module):
     def weight(self, mean_head: Tensor) -> Tensor:
         """How far each vertex of the mean head [V, 3] goes along with each control point: [V, C]."""
         away = (mean_head[:, None] - self.control).square().sum(-1)
-        near = (-away / (2 * self.reach**2)).exp()
+        near = (-away / (2 * self.length_scale**2)).exp()
         return near / near.sum(1, keepdim=True).clamp(min=1e-6) * self.share[:, None]
 
     def no_evidence(self) -> Evidence:

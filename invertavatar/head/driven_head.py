@@ -18,11 +18,11 @@ class DrivenHead(NamedTuple):
 
     landmarks: Tensor  # [B, L, 3] that the chart of the face rides on
     neutral: Tensor  # [B, L, 3] or [L, 3] the person's, without expression
-    rest: Tensor  # [B, V, 3] the dressed mesh with the body straight below the head and hair as it lies on average
+    rest_vertices: Tensor  # [B, V, 3] dressed, the body straight below the head, hair as it lies on average
     vertices: Tensor  # [B, V, 3] the dressed mesh as it is seen: neck bent, hair and shoulders as they lie
-    turn: Tensor | None = None  # [B, 3, 3] the head's rotation relative to the body; None for none
-    posture: Tensor | None = None  # [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average
-    blend: Tensor | None = None  # [B, N] how much each photo counts; None as its pose and posture are near
+    head_to_torso: Tensor | None = None  # [B, 3, 3] the head's rotation relative to the body; None for none
+    torso_pose: Tensor | None = None  # [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average
+    blend: Tensor | None = None  # [B, N] how much each photo counts; None as its head and torso pose are near
 
 
 def driven_skin(head_model: HeadModel, shape: HeadShape, expression: Tensor, landmarks: Tensor) -> Tensor:
@@ -48,8 +48,8 @@ def dressed_head(
     neutral: Tensor,
     off: Tensor,
     joints: Tensor,
-    turn: Tensor | None = None,
-    posture: Tensor | None = None,
+    head_to_torso: Tensor | None = None,
+    torso_pose: Tensor | None = None,
 ) -> DrivenHead:
     """Hair and clothes are put on and the neck is bent.
 
@@ -60,20 +60,25 @@ def dressed_head(
         neutral: [B, L, 3] or [L, 3].
         off: [V] or [B, V] from `HeadModel.stand_off`.
         joints: [J, 3] or [B, J, 3] of the person.
-        turn: See `DrivenHead`, as is `posture`.
+        head_to_torso: See `DrivenHead`, as is `torso_pose`.
     """
-    rest, vertices = worn(head_model, skin, off, joints, turn, posture)
-    return DrivenHead(landmarks, neutral, rest, vertices, turn, posture)
+    rest_vertices, vertices = worn(head_model, skin, off, joints, head_to_torso, torso_pose)
+    return DrivenHead(landmarks, neutral, rest_vertices, vertices, head_to_torso, torso_pose)
 
 
 def worn(
-    head_model: HeadModel, skin: Tensor, off: Tensor, joints: Tensor, turn: Tensor | None, posture: Tensor | None
+    head_model: HeadModel,
+    skin: Tensor,
+    off: Tensor,
+    joints: Tensor,
+    head_to_torso: Tensor | None,
+    torso_pose: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """`DrivenHead.rest` and `DrivenHead.vertices`; for the arguments see `dressed_head`."""
-    rest = moved = head_model.dressed(skin, off)
-    if posture is not None:
-        moved = rest + F.pad(displacement(rest[..., :2], posture), (0, 1))
-    return rest, moved if turn is None else head_model.pose(joints, moved, turn)
+    """`DrivenHead.rest_vertices` and `DrivenHead.vertices`; for the arguments see `dressed_head`."""
+    rest_vertices = moved = head_model.dressed(skin, off)
+    if torso_pose is not None:
+        moved = rest_vertices + F.pad(displacement(rest_vertices[..., :2], torso_pose), (0, 1))
+    return rest_vertices, moved if head_to_torso is None else head_model.pose(joints, moved, head_to_torso)
 
 
 def driven_head(
@@ -83,8 +88,8 @@ def driven_head(
     expression: Tensor,
     residual: Tensor,
     rotation: Tensor,
-    turn: Tensor | None = None,
-    posture: Tensor | None = None,
+    head_to_torso: Tensor | None = None,
+    torso_pose: Tensor | None = None,
 ) -> DrivenHead:
     """The head of frames.
 
@@ -95,8 +100,8 @@ def driven_head(
         expression: [B, 52] ARKit scores.
         residual: [B, K] see `HeadModel.residual`.
         rotation: [B, 3, 3] head -> camera, by which a tracker's landmarks lie a little differently.
-        turn: See `DrivenHead`, as is `posture`.
+        head_to_torso: See `DrivenHead`, as is `torso_pose`.
     """
     landmarks = head_model.driven_landmarks(shape.landmarks, expression, residual, rotation)
     skin = driven_skin(head_model, shape, expression, landmarks)
-    return dressed_head(head_model, skin, landmarks, shape.landmarks, off, shape.joints, turn, posture)
+    return dressed_head(head_model, skin, landmarks, shape.landmarks, off, shape.joints, head_to_torso, torso_pose)

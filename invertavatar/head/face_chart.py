@@ -42,7 +42,7 @@ class FaceChart(nn.Module):
         buffer("rest", added_vertices, NUM_LANDMARKS)
         buffer("offset", added_vertices, 3)
 
-    def close(self, landmarks: Tensor, neutral: Tensor) -> Tensor:
+    def closed_vertices(self, landmarks: Tensor, neutral: Tensor) -> Tensor:
         """Add eyeballs and teeth: [B, L, 3] and the neutral ones [B, L, 3] or [L, 3] -> [B, L + E, 3]."""
         added = self.live @ landmarks + self.rest @ neutral + self.offset
         return torch.cat([landmarks, added], 1)

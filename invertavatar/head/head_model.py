@@ -204,17 +204,17 @@ class HeadModel(Float32Island, Network):
         """[B] degrees each -> [B, 7] the terms that the tracker's bias is made of."""
         return bias_terms(yaw, pitch, self.config.bias_reach)
 
-    def at_rest(self, landmarks: Tensor, expression: Tensor) -> Tensor:
+    def without_expression(self, landmarks: Tensor, expression: Tensor) -> Tensor:
         """Landmarks with the expression taken off: [B, L, 3] and scores [B, 52] -> [B, L, 3]."""
         return landmarks - self.moved_landmarks(expression)
 
     def moved_landmarks(self, expression: Tensor) -> Tensor:
         """How far an expression moves the landmarks: scores [B, 52] -> [B, L, 3]."""
         moved = self.landmarks(torch.einsum("bk,kvc->bvc", capped(expression), self.expression_basis))
-        turn = self.eye_turns(self.gaze_of(expression))  # [B, 2, 3, 3]
+        rotation = self.eye_rotations(self.gaze_of(expression))  # [B, 2, 3, 3]
         iris = self.landmarks(self.mean)[NUM_SURFACE_LANDMARKS:].unflatten(0, (2, -1)).flip(0)  # left, right
         iris = iris - self.eye_centres(self.mean[None])[0, :, None]
-        turned = (iris @ turn.mT - iris).flip(1).flatten(1, 2)  # [B, 10, 3]
+        turned = (iris @ rotation.mT - iris).flip(1).flatten(1, 2)  # [B, 10, 3]
         return torch.cat([moved[:, :NUM_SURFACE_LANDMARKS], turned], 1)
 
     def residual(self, landmarks: Tensor, neutral: Tensor, expression: Tensor) -> Tensor:
@@ -223,17 +223,17 @@ class HeadModel(Float32Island, Network):
         Least squares on axes of neighbouring regions, which overlap, with each axis held to its usual size.
         """
         basis = self.residual_basis.flatten(1)  # [K, 3L]
-        left = (self.at_rest(landmarks, expression) - neutral).flatten(1)
+        left = (self.without_expression(landmarks, expression) - neutral).flatten(1)
         if not len(basis):
             return left.new_zeros(len(left), 0)
         gram = basis @ basis.T + torch.diag((self.config.residual_noise / self.residual_std.clamp(min=1e-6)) ** 2)
         return torch.linalg.solve(gram, basis @ left.T).T
 
-    def shape(self, rest_sum: Tensor, count: int, crown: float | Tensor = 1.0) -> HeadShape:
-        """A person's neutral head from the sum of `at_rest` over their photos, which is all that is kept of them.
+    def shape(self, neutral_sum: Tensor, count: int, crown: float | Tensor = 1.0) -> HeadShape:
+        """A person's neutral head from the sum of `without_expression` over their photos, all that is kept of them.
 
         Args:
-            rest_sum: [L, 3].
+            neutral_sum: [L, 3].
             count: Number of photos in the sum.
             crown: From `crown_height`; the least over the photos.
 
@@ -241,18 +241,18 @@ class HeadModel(Float32Island, Network):
             Identity as far as the axes explain it, then warped toward the landmarks as far as so many photos make it
             believable (`neutral_prior`).
         """
-        rest = rest_sum / count
-        vertices, joints = self.identity(rest)
-        own = (rest - self.landmarks(vertices)) * self._believed(count)  # [L, 3]
+        neutral = neutral_sum / count
+        vertices, joints = self.identity(neutral)
+        own = (neutral - self.landmarks(vertices)) * self._believed(count)  # [L, 3]
         landmarks = self.landmarks(vertices) + own
         return self._finished(vertices + self.warp(own[None])[0], joints, landmarks, crown)
 
-    def neutral_landmarks(self, rest_sums: Tensor, counts: Tensor) -> Tensor:
+    def neutral_landmarks(self, neutral_sums: Tensor, counts: Tensor) -> Tensor:
         """`HeadShape.landmarks` alone, of several sums at once: [N, L, 3] over [N] photos -> [N, L, 3]."""
-        rest = rest_sums / counts[:, None, None]
+        neutral = neutral_sums / counts[:, None, None]
         basis = self.landmarks(self.identity_basis)
-        explained = torch.einsum("nk,klc->nlc", self._coefficients(rest, basis), basis) + self.landmarks(self.mean)
-        return explained + (rest - explained) * self._believed(counts)[:, None, None]
+        explained = torch.einsum("nk,klc->nlc", self._coefficients(neutral, basis), basis) + self.landmarks(self.mean)
+        return explained + (neutral - explained) * self._believed(counts)[:, None, None]
 
     def _believed(self, count: int | Tensor) -> float | Tensor:
         return count / (count + self.config.neutral_prior)
@@ -283,21 +283,21 @@ class HeadModel(Float32Island, Network):
         forehead = self.landmarks(like[:, 0])[:, None, 10:11, 1]
         above, wanted = ((x[..., 1] - forehead).clamp(min=0) for x in (vertices, like))
         own = above[..., skull]
-        share = (own * wanted[..., skull]).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True)
-        raised = above * self.crown_weight * (share - 1)
+        scale = (own * wanted[..., skull]).sum(-1, keepdim=True) / own.square().sum(-1, keepdim=True)
+        raised = above * self.crown_weight * (scale - 1)
         return torch.stack([vertices[..., 0], vertices[..., 1] + raised, vertices[..., 2]], -1)
 
-    def identity(self, rest: Tensor) -> tuple[Tensor, Tensor]:
+    def identity(self, neutral: Tensor) -> tuple[Tensor, Tensor]:
         """The head [V, 3] and its joints [J, 3] that the identity axes make of neutral landmarks [L, 3]."""
-        return self._of_axes(self._coefficients(rest[None], self.landmarks(self.identity_basis))[0])
+        return self._of_axes(self._coefficients(neutral[None], self.landmarks(self.identity_basis))[0])
 
-    def _coefficients(self, rest: Tensor, basis: Tensor) -> Tensor:
+    def _coefficients(self, neutral: Tensor, basis: Tensor) -> Tensor:
         """Of neutral landmarks [N, L, 3] on the axes at landmarks [K, L, 3]: [N, K]."""
-        weight = rest.new_ones(NUM_LANDMARKS, 3)
+        weight = neutral.new_ones(NUM_LANDMARKS, 3)
         weight[:, 2] = self.config.depth_trust
         weight[NUM_SURFACE_LANDMARKS:] = 0
         weighted = (basis * weight).flatten(1)  # [K, 3L]
-        off = ((rest - self.landmarks(self.mean)) * weight).flatten(1)
+        off = ((neutral - self.landmarks(self.mean)) * weight).flatten(1)
         gram = weighted @ weighted.T + torch.diag((self.config.identity_noise / self.identity_std) ** 2)
         return torch.linalg.solve(gram, weighted @ off.T).T
 
@@ -414,7 +414,7 @@ class HeadModel(Float32Island, Network):
             left = (landmarks - self.landmarks(vertices)) * self.warp_trust(yaw)[:, None, None]
             vertices = vertices + self.warp(left)
         vertices = self.outside_of_eyeballs(vertices)
-        return self.turn_eyes(vertices, gaze)
+        return self.rotated_eyes(vertices, gaze)
 
     def seen_in(self, shape: HeadShape, expression: Tensor, landmarks: Tensor, rotation: Tensor) -> Tensor:
         """The mesh as a tracker saw it in pictures: on its very landmarks, the body facing the viewer.
@@ -477,17 +477,17 @@ class HeadModel(Float32Island, Network):
         away = (irises(landmarks) - self.eye_centres(vertices))[..., :2] / self.eye_radius(vertices)[..., None]
         return torch.rad2deg(torch.asin(away.clamp(-0.9, 0.9)))
 
-    def turn_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
+    def rotated_eyes(self, vertices: Tensor, gaze: Tensor) -> Tensor:
         """Turn the eyeballs of a head [B, V, 3] by `gaze` [B, 2, 2] degrees."""
-        centres, turn = self.eye_centres(vertices), self.eye_turns(gaze)
+        centres, rotation = self.eye_centres(vertices), self.eye_rotations(gaze)
         for eye in range(2):
             centre, part = centres[:, eye, None], self.eye_part[eye][:, None]
-            turned = (vertices - centre) @ turn[:, eye].mT + centre
+            turned = (vertices - centre) @ rotation[:, eye].mT + centre
             vertices = torch.where(part, turned, vertices)
         return vertices
 
     @staticmethod
-    def eye_turns(gaze: Tensor) -> Tensor:
+    def eye_rotations(gaze: Tensor) -> Tensor:
         """Rotations [B, 2, 3, 3] of the eyeballs for `gaze` [B, 2, 2] degrees."""
         yaw, pitch = torch.deg2rad(gaze).unbind(-1)  # [B, 2]
         zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
@@ -517,43 +517,43 @@ class HeadModel(Float32Island, Network):
             vertices = vertices + away * short * self.lid_part[eye][:, None]
         return vertices
 
-    def pose(self, joints: Tensor, vertices: Tensor, turn: Tensor) -> Tensor:
+    def pose(self, joints: Tensor, vertices: Tensor, head_to_torso: Tensor) -> Tensor:
         """Bend the neck: the head stays where it is, in head space, and the body under it turns the other way.
 
         Args:
             joints: [J, 3] or [B, J, 3] the person's.
             vertices: [B, V, 3] driven.
-            turn: [B, 3, 3] the head's rotation relative to the body.
+            head_to_torso: [B, 3, 3] the head's rotation relative to the body.
 
         Returns:
             [B, V, 3].
         """
-        return skinned(vertices, self.skin_weights, *self.neck(joints, turn))
+        return skinned(vertices, self.skin_weights, *self.neck(joints, head_to_torso))
 
-    def neck(self, joints: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    def neck(self, joints: Tensor, head_to_torso: Tensor) -> tuple[Tensor, Tensor]:
         """How each joint's bone moves when the neck is bent as in `pose`: x -> rotation x + moved.
 
         Args:
             joints: [J, 3] or [B, J, 3] the person's.
-            turn: [B, 3, 3] the head's rotation relative to the body.
+            head_to_torso: [B, 3, 3] the head's rotation relative to the body.
 
         Returns:
             [B, J, 3, 3] and [B, J, 3].
         """
-        return bent_neck(joints, turn)
+        return bent_neck(joints, head_to_torso)
 
 
-def bias_terms(yaw: Tensor, pitch: Tensor, reach: tuple[float, float]) -> Tensor:
-    """See `HeadModel.bias_terms`; `reach` is its `bias_reach`."""
-    y, p = (angle.clamp(-most, most) / 30 for angle, most in zip((yaw, pitch), reach, strict=True))
+def bias_terms(yaw: Tensor, pitch: Tensor, bias_reach: tuple[float, float]) -> Tensor:
+    """See `HeadModel.bias_terms`; `bias_reach` is that of its config."""
+    y, p = (angle.clamp(-most, most) / 30 for angle, most in zip((yaw, pitch), bias_reach, strict=True))
     return torch.stack([y, y * y, y**3, p, p * p, y * p, y * y * p], -1)
 
 
-def bent_neck(joints: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+def bent_neck(joints: Tensor, head_to_torso: Tensor) -> tuple[Tensor, Tensor]:
     """See `HeadModel.neck`."""
-    step = matrix_root(turn, len(NECK_CHAIN)).mT  # each neck joint takes its share
-    rotation = torch.eye(3, device=turn.device, dtype=turn.dtype).expand_as(turn)
-    moved = torch.zeros_like(turn[:, :, 0])
+    step = matrix_root(head_to_torso, len(NECK_CHAIN)).mT  # each neck joint takes its share
+    rotation = torch.eye(3, device=head_to_torso.device, dtype=head_to_torso.dtype).expand_as(head_to_torso)
+    moved = torch.zeros_like(head_to_torso[:, :, 0])
     bones = dict.fromkeys(JOINTS, (rotation, moved))  # jaw and eyes go with the head, which stays
     for above, below in pairwise((*NECK_CHAIN, "torso")):
         pivot = joints[..., JOINTS.index(above), :, None]

@@ -16,7 +16,7 @@ from .head_model import HeadModel, HeadShape
 class KnownHead(NamedTuple):
     """What is kept of the photos so far: with it, one photo more needs none of them again."""
 
-    rest_sum: Tensor  # [L, 3] sum of the landmarks without expression, head space
+    neutral_sum: Tensor  # [L, 3] sum of the landmarks without expression, head space
     count: int  # of photos
     crown: Tensor  # [1] how much of the skull's height they leave, the least of all
     displacement: Evidence  # sum of what they say of how far hair and clothes stand off
@@ -24,8 +24,8 @@ class KnownHead(NamedTuple):
 
 def unknown_head(head_model: HeadModel) -> KnownHead:
     """What is known before the first photo."""
-    rest_sum = torch.zeros_like(head_model.landmark_weight)
-    return KnownHead(rest_sum, 0, rest_sum.new_ones(1), head_model.displacement.no_evidence())
+    neutral_sum = torch.zeros_like(head_model.landmark_weight)
+    return KnownHead(neutral_sum, 0, neutral_sum.new_ones(1), head_model.displacement.no_evidence())
 
 
 def with_outline(
@@ -52,11 +52,11 @@ def with_outline(
         What is known now; the person, whose skull is no higher than all photos leave it; and [1, V, 3] the head in this
         photo, see `driven_skin`.
     """
-    rest = head_model.at_rest(head_model.unbiased(landmarks, rotation), expression)[0]
-    rest_sum, count, outlined = known.rest_sum + rest, known.count + 1, (rotation[0], matte, inside)
-    crown = known.crown.clamp(max=head_model.crown_height(head_model.shape(rest_sum, count), *outlined))
-    shape = head_model.shape(rest_sum, count, crown)
+    neutral = head_model.without_expression(head_model.unbiased(landmarks, rotation), expression)[0]
+    neutral_sum, count, outlined = known.neutral_sum + neutral, known.count + 1, (rotation[0], matte, inside)
+    crown = known.crown.clamp(max=head_model.crown_height(head_model.shape(neutral_sum, count), *outlined))
+    shape = head_model.shape(neutral_sum, count, crown)
     skin = driven_skin(head_model, shape, expression, landmarks)
     seen = head_model.pose(shape.joints, skin, rotation)[0]
     displacement = known.displacement + head_model.outline_evidence(seen, *outlined)
-    return KnownHead(rest_sum, count, crown, displacement), shape, skin
+    return KnownHead(neutral_sum, count, crown, displacement), shape, skin

@@ -60,7 +60,7 @@ RIGHT_IRIS, LEFT_IRIS = (
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 LID_GAPS = ((159, 145), (386, 374))  # upper and lower lid of the right and of the left eye
 LIP_GAP = (13, 14)
-CHIN = (152, 175, 199, 200)
+CHIN_LANDMARKS = (152, 175, 199, 200)
 
 SKIN, MOUTH, RIGHT_EYE_PATCH, LEFT_EYE_PATCH = range(4)  # what `Topology.triangle_region` says
 CHART_CENTRES = {RIGHT_EYE_PATCH: (-0.79, -0.79), LEFT_EYE_PATCH: (0.79, -0.79), MOUTH: (-0.79, 0.84)}
@@ -145,9 +145,9 @@ def _eye_patch(position, ring, iris, chart_centre, side):
     middle, half = (outline.max(0) + outline.min(0)) / 2, np.ptp(outline, axis=0) / 2
     chart = np.zeros((n + 9, 2))
     chart[:n] = (outline - middle) / half * [1, -1]
-    turn = np.arange(8) * np.pi / 4
+    angle = np.arange(8) * np.pi / 4
     # In the chart the iris keeps the shape it has in a wide open eye; step 0 points toward the nose, as in the face.
-    chart[n : n + 8] = np.stack([side * np.cos(turn) * 0.36, -np.sin(turn) * 0.62], 1)
+    chart[n : n + 8] = np.stack([side * np.cos(angle) * 0.36, -np.sin(angle) * 0.62], 1)
     chart[:, 0] *= EYE_CHART[0]
     chart[:, 1] *= EYE_CHART[1]
     return {
@@ -173,13 +173,13 @@ def _mouth_patch():
     live, rest, offset, uv = [], [], [], []
     for (height, depth, follow), v in zip(MOUTH_ROWS, (-1, -0.3, 0, 0.3, 1), strict=True):
         for x in across:
-            at_rest, now = np.zeros(478), np.zeros(478)
-            at_rest[list(LIP_GAP)] += 0.5
+            neutral_part, now = np.zeros(478), np.zeros(478)
+            neutral_part[list(LIP_GAP)] += 0.5
             # Half as wide again as the resting lips: a smile must not uncover the patch's ends.
-            at_rest[[INNER_LIPS[0], INNER_LIPS[10]]] += np.array([-0.75, 0.75]) * x
-            now[list(CHIN)] += follow * JAW_FOLLOW / len(CHIN)
+            neutral_part[[INNER_LIPS[0], INNER_LIPS[10]]] += np.array([-0.75, 0.75]) * x
+            now[list(CHIN_LANDMARKS)] += follow * JAW_FOLLOW / len(CHIN_LANDMARKS)
             live.append(now)
-            rest.append(at_rest - now)
+            rest.append(neutral_part - now)
             offset.append((0, height, -depth - DENTAL_ARCH * x * x))
             uv.append((x * MOUTH_CHART[0], v * MOUTH_CHART[1]))
     grid = np.arange(len(live)).reshape(len(MOUTH_ROWS), MOUTH_COLUMNS)

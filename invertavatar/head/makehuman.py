@@ -145,15 +145,15 @@ def read_surface(path: Path) -> Surface:
     """A Wavefront .obj of triangles and quads, which are split."""
     vertices, uv, triangles, uv_triangles, group, current = [], [], [], [], [], ""
     for line in path.read_text(encoding="utf8", errors="ignore").splitlines():
-        kind, *rest = line.split() or [""]
+        kind, *fields = line.split() or [""]
         if kind == "v":
-            vertices.append([float(x) for x in rest[:3]])
+            vertices.append([float(x) for x in fields[:3]])
         elif kind == "vt":
-            uv.append([float(x) for x in rest[:2]])
+            uv.append([float(x) for x in fields[:2]])
         elif kind == "g":
-            current = rest[0]
+            current = fields[0]
         elif kind == "f":
-            corners = [(corner.split("/") + ["1"])[:2] for corner in rest]
+            corners = [(corner.split("/") + ["1"])[:2] for corner in fields]
             corners = [(int(v) - 1, int(t or 1) - 1) for v, t in corners]
             for k in range(1, len(corners) - 1):
                 fan = corners[0], corners[k], corners[k + 1]
@@ -176,21 +176,21 @@ def read_proxy(path: Path, material: Path | None = None) -> Proxy:
     """A .mhclo with its .obj and, where it has one, the texture of its material."""
     rows, scales, obj, in_vertices, covered = [], [], None, False, []
     for line in path.read_text(encoding="utf8", errors="ignore").splitlines():
-        word, *rest = line.split() or ["#"]
+        word, *fields = line.split() or ["#"]
         if word.startswith("#"):
             continue
         if word == "obj_file":
-            obj = path.parent / rest[0]
+            obj = path.parent / fields[0]
         elif word == "material":
-            material = material or path.parent / rest[0]
+            material = material or path.parent / fields[0]
         elif word in ("x_scale", "y_scale", "z_scale"):
-            scales.append(("xyz".index(word[0]), int(rest[0]), int(rest[1]), float(rest[2])))
+            scales.append(("xyz".index(word[0]), int(fields[0]), int(fields[1]), float(fields[2])))
         elif word in ("verts", "delete_verts"):
             in_vertices = word == "verts"
         elif not in_vertices and word.isdigit():
-            covered += [word, *rest]  # "7 - 9 12" of `delete_verts`
+            covered += [word, *fields]  # "7 - 9 12" of `delete_verts`
         elif in_vertices and word.isdigit():
-            row = [float(x) for x in (word, *rest)]
+            row = [float(x) for x in (word, *fields)]
             rows.append(row[:9] if len(row) >= 9 else [row[0]] * 3 + [1, 0, 0, 0, 0, 0])
     rows = np.array(rows)
     anchors = rows[:, :3].astype(np.int64)

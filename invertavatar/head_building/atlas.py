@@ -227,10 +227,10 @@ def _unroll_balls(vertices, triangles, density):
         order = np.argsort(middle, kind="stable")
         steps = np.linspace(0, np.pi, 257)
         wanted = np.interp(steps, middle[order], density[faces][order])
-        reach = radius.mean() * cumulative_trapezoid(wanted, steps, initial=0)
-        front = np.interp(angle, steps, reach)
+        arc = radius.mean() * cumulative_trapezoid(wanted, steps, initial=0)
+        front = np.interp(angle, steps, arc)
         behind = (angle[local] > BACK - 1e-9).all(1)
-        uv = np.concatenate([direction * front[:, None], direction * (reach[-1] - front)[:, None] * [-1, 1]])
+        uv = np.concatenate([direction * front[:, None], direction * (arc[-1] - front)[:, None] * [-1, 1]])
         balls.append((faces, local + np.where(behind, len(own), 0)[:, None], uv))
     return balls
 
@@ -291,7 +291,7 @@ def _place(pieces, taken):
     """Places (column, row) of all pieces, or None if they do not fit; each is tried at the top and at the bottom."""
     if not pieces:
         return []
-    (kind, (mask, wide)), *rest = pieces
+    (kind, (mask, wide)), *remaining = pieces
     size, (height, width), around = len(taken), mask.shape, (len(wide) - len(mask)) // 2
     if height > size or width > size:
         return None
@@ -315,7 +315,7 @@ def _place(pieces, taken):
             top, first = max(row - around, 0), max(left - around, 0)
             window = view[top : row + height + around, first : left + width + around]
             window |= wide[top - row + around :, first - left + around :][: window.shape[0], : window.shape[1]]
-        if (others := _place(rest, now)) is not None:
+        if (others := _place(remaining, now)) is not None:
             return [(size / 2 if kind == "middle" else left, row), *others]
     return None
 

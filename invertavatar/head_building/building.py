@@ -36,12 +36,12 @@ from .tracked_person import TrackedPerson
 logger = logging.getLogger(__name__)
 
 FLIP = np.array([-1, 1, 1])
-SILENT = 0.01  # standard deviation of a score below which the tracks say nothing of an axis: MakeHuman's own speaks
+LEAST_SCORE = 0.01  # standard deviation of a score below which tracks say nothing of an axis: MakeHuman's counts
 FRONTAL = 15.0  # degrees of yaw within which the tracker's faces are taken for the truth
 BIAS_RIDGE = 2.0
 WARP_FADE = (0.12, 0.55)  # head units along the surface from the landmarks over which the warp fades away
 WARP_HARD = 1e5  # how closely the warp meets the landmarks beside being smooth
-NOSE_BASE, CHIN = (2, 97, 326, 164), (152, 175, 199, 200)  # landmarks that the upper and the lower teeth follow
+NOSE_POINTS, JAW_POINTS = (2, 97, 326, 164), (152, 175, 199, 200)  # landmarks that the upper and the lower teeth follow
 REFINING_ROUNDS, REFINING_HEADS = 4, 400
 
 
@@ -93,7 +93,7 @@ def build_head_model(
     average = topology.head_and_joints(heads.base(heads.average()))
     mirrored_axes = [ARKIT_NAMES.index(mirrored(name)) for name in ARKIT_NAMES]
     score_spread = np.concatenate([p.expression for p in people]).std(0)
-    silent = np.maximum(score_spread, score_spread[mirrored_axes]) < SILENT
+    silent = np.maximum(score_spread, score_spread[mirrored_axes]) < LEAST_SCORE
     units = np.zeros((len(ARKIT_NAMES), len(data.base.vertices), 3))
     for axis, name in enumerate(ARKIT_NAMES):
         morph = data.face_unit(name)
@@ -101,14 +101,14 @@ def build_head_model(
     units = units[:, topology.base_vertex]  # [52, V, 3] decimetres
     logger.info("the tracks are silent about %s", ", ".join(np.array(ARKIT_NAMES)[silent]))
 
-    for turn in range(REFINING_ROUNDS + 1):
+    for number in range(REFINING_ROUNDS + 1):
         matrix = embedding.matrix(topology.triangles, vertices)
-        some = raw if turn == REFINING_ROUNDS else raw[:REFINING_HEADS]
+        some = raw if number == REFINING_ROUNDS else raw[:REFINING_HEADS]
         space = identity_space(some, average, matrix, topology, template, identity_axes)
         residual = mean_residual(space, matrix, people, landmark_axes, template)
         residual = (residual + residual[landmark_mirror] * FLIP) / 2
-        logger.info("round %d: people's mean differs by %.4f head units", turn, np.abs(residual[:, :2]).mean())
-        if turn < REFINING_ROUNDS:
+        logger.info("round %d: people's mean differs by %.4f head units", number, np.abs(residual[:, :2]).mean())
+        if number < REFINING_ROUNDS:
             embedding = moved(embedding, space.mean[:vertices], residual, topology, allowed, landmark_mirror)
     mean = space.mean[:vertices]
     warp = warp_matrix(mean, topology, matrix)
@@ -236,9 +236,9 @@ def mean_residual(space, matrix, people, landmark_axes, template, noise=0.015, d
     gram = weighted @ weighted.T + np.diag((noise / space.std) ** 2)
     left = []
     for person in people:
-        rest = (person.vertices - np.einsum("tk,klc->tlc", person.expression, landmark_axes)).mean(0) - base
-        axes = np.linalg.solve(gram, weighted @ (rest * weight).ravel())
-        left.append(rest - np.einsum("k,klc->lc", axes, basis))
+        neutral = (person.vertices - np.einsum("tk,klc->tlc", person.expression, landmark_axes)).mean(0) - base
+        axes = np.linalg.solve(gram, weighted @ (neutral * weight).ravel())
+        left.append(neutral - np.einsum("k,klc->lc", axes, basis))
     return np.mean(left, 0)
 
 
@@ -280,8 +280,12 @@ def warp_matrix(mean: np.ndarray, topology: HeadTopology, matrix: sparse.csr_mat
     system = splu((energy + WARP_HARD * matrix.T @ matrix).tocsc())
     warp = system.solve((WARP_HARD * matrix.T).toarray())
     leaders = {
-        "eyeRight": RIGHT_EYE, "eyeLeft": LEFT_EYE, "upperTeeth": NOSE_BASE, "lowerTeeth": CHIN, "tongue": CHIN,
-    }  # fmt: skip
+        "eyeRight": RIGHT_EYE,
+        "eyeLeft": LEFT_EYE,
+        "upperTeeth": NOSE_POINTS,
+        "lowerTeeth": JAW_POINTS,
+        "tongue": JAW_POINTS,
+    }
     for part, landmarks in leaders.items():
         row = np.zeros(warp.shape[1])
         row[list(landmarks)] = 1 / len(landmarks)
@@ -293,8 +297,8 @@ def nearest_landmarks(warp: np.ndarray, count: int) -> tuple[np.ndarray, np.ndar
     """The `count` landmarks that count most for each vertex, with their weights summing to what all do."""
     index = np.argsort(-np.abs(warp), axis=1, kind="stable")[:, :count]
     weight = np.take_along_axis(warp, index, 1)
-    rest = warp.sum(1) - weight.sum(1)
-    return index, weight + rest[:, None] * np.abs(weight) / np.abs(weight).sum(1, keepdims=True).clip(1e-9)
+    remainder = warp.sum(1) - weight.sum(1)
+    return index, weight + remainder[:, None] * np.abs(weight) / np.abs(weight).sum(1, keepdims=True).clip(1e-9)
 
 
 def cotangent_laplacian(vertices: np.ndarray, triangles: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -327,7 +331,7 @@ def gaze_degrees(model: HeadModel, people: list[TrackedPerson]) -> tuple[float, 
     said, seen = [], []
     for person in people:
         landmarks, scores = (torch.from_numpy(x).float() for x in (person.vertices, person.expression))
-        shape = model.shape(model.at_rest(landmarks, scores).sum(0), len(landmarks))
+        shape = model.shape(model.without_expression(landmarks, scores).sum(0), len(landmarks))
         vertices = model(shape, scores)
         gaze, unit = model.gaze_in(landmarks, vertices), model.gaze_of(scores)
         said.append((unit - unit.mean(0)) / torch.tensor(model.config.gaze_degrees))
@@ -350,8 +354,8 @@ def tracker_bias(model: HeadModel, people: list[TrackedPerson], mirror: np.ndarr
         if frontal.sum() < 2:
             continue
         scores = torch.from_numpy(person.expression).float()
-        rest = model.at_rest(torch.from_numpy(person.vertices).float(), scores).numpy().astype(np.float64)
-        difference = rest - rest[frontal].mean(0)
+        neutral = model.without_expression(torch.from_numpy(person.vertices).float(), scores).numpy().astype(np.float64)
+        difference = neutral - neutral[frontal].mean(0)
         chosen = np.unique(np.linspace(0, len(yaw) - 1, min(len(yaw), 40)).astype(int))
         for sign, seen in ((1, difference), (-1, difference[:, mirror] * FLIP)):
             x = of(yaw * sign, pitch)

@@ -15,9 +15,9 @@ from ..head.head_model import LABELS, HeadModel
 from ..raster.mesh import vertex_normals
 
 NEVER = ("lips", "mouth", "teeth", "tongue", "eye")
-EAR_SHARE = 0.25  # of an ear: hair lies over it, yet seldom moves it
+EAR_WEIGHT = 0.25  # of an ear: hair lies over it, yet seldom moves it
 SMOOTHING, KEPT = 60, 0.3  # rounds in which directions are averaged with their neighbours', and what each keeps
-RAMP, FOREHEAD, CHEEK = (
+RAMP, FOREHEAD_HEIGHT, CHEEK = (
     12,
     0.45,
     0.45,
@@ -25,7 +25,7 @@ RAMP, FOREHEAD, CHEEK = (
 FRONT_OF_NECK, BACK_OF_NECK = 0.75, -0.25  # forward part of the direction from which a neck is free, or all hair's
 CUT, CUT_FADE = (1.15, -1.15), (0.2, 0.15)  # |x| and y beyond which the shoulders' cut edge tells nothing
 # The prior over people where there are few: what one person departs by, over which distance, and its worth in people.
-SPREAD, KINSHIP, WORTH = 0.06, 0.35, 25.0
+CONTROL_SPREAD, KINSHIP, WORTH = 0.06, 0.35, 25.0
 MEAN, MEAN_WORTH = 0.04, 10.0  # the displacement that is expected before anybody is seen
 ROUNDS = 30
 MIDDLE = 0.03  # head units from the plane of symmetry within which a control point has no twin
@@ -97,10 +97,10 @@ def standing_off(mean, triangles, label, direction, around) -> np.ndarray:
     neck, ear = of_label(triangles, label, "neck"), of_label(triangles, label, "ear")
     sideways = (FRONT_OF_NECK - direction[:, 2]) / (FRONT_OF_NECK - BACK_OF_NECK)
     share[neck] = smoothstep(sideways[neck])
-    share[ear] = EAR_SHARE
+    share[ear] = EAR_WEIGHT
     face = of_label(triangles, label, "face", "lips") & ~of_label(triangles, label, "scalp", "torso", "neck", "ear")
     share[face] = 0
-    ramp = ~(face & ((mean[:, 1] < FOREHEAD) | (mean[:, 2] > CHEEK)))
+    ramp = ~(face & ((mean[:, 1] < FOREHEAD_HEIGHT) | (mean[:, 2] > CHEEK)))
     for _ in range(RAMP):
         share = np.where(ramp, around @ share, share)
     edge = np.column_stack([CUT[0] - np.abs(mean[:, 0]), mean[:, 1] - CUT[1]]) / CUT_FADE
@@ -131,10 +131,10 @@ def spread_out(places: np.ndarray, count: int) -> np.ndarray:
 @torch.no_grad()
 def both_sides(model: HeadModel, photos: Sequence[OutlinedPhoto]) -> list[Evidence]:
     """What the photos of a person say, and the same of the person in a mirror."""
-    rest = sum(model.at_rest(model.unbiased(p.landmarks, p.rotation), p.expression)[0] for p in photos)
-    shape = model.shape(rest, len(photos))
+    neutral = sum(model.without_expression(model.unbiased(p.landmarks, p.rotation), p.expression)[0] for p in photos)
+    shape = model.shape(neutral, len(photos))
     crown = min(model.crown_height(shape, p.rotation[0], p.matte, p.inside) for p in photos)
-    shape = model.shape(rest, len(photos), crown)
+    shape = model.shape(neutral, len(photos), crown)
     whole = model.displacement.no_evidence()
     for photo in photos:
         vertices = model.seen_in(shape, photo.expression, photo.landmarks, photo.rotation)[0]
@@ -147,7 +147,7 @@ def learn_prior(part: Displacement, evidence: Sequence[Evidence]) -> tuple[torch
     """Mean [C] and covariance [C, C] over people of whom photos tell a part each (expectation maximization)."""
     control, count = part.control.double(), len(evidence)
     kernel = (-torch.cdist(control, control).square() / (2 * KINSHIP**2)).exp()
-    believed = (kernel + 0.02 * torch.eye(len(control))) * SPREAD**2
+    believed = (kernel + 0.02 * torch.eye(len(control))) * CONTROL_SPREAD**2
     noise = part.noise**2
     mean, covariance = torch.full_like(control[:, 0], MEAN), believed * 2
     for _ in range(ROUNDS):

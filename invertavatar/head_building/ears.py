@@ -30,7 +30,7 @@ def ear_offset(model: HeadModel, track: Track, box: Sequence[float]) -> np.ndarr
         torch.from_numpy(x)[None] for x in (track.rotation, track.vertices, track.expression)
     )
     yaw = float(angles_from_rotation(rotation)[0, 0])
-    shape = model.shape(model.at_rest(model.unbiased(landmarks, rotation), scores)[0], 1)
+    shape = model.shape(model.without_expression(model.unbiased(landmarks, rotation), scores)[0], 1)
     ears = ear_vertices(model)
     ear = ears[model.mean[ears, 0] * yaw < 0]  # a face that looks to the right shows its left side, the picture's left
     seen = model.seen_in(shape, scores, landmarks, rotation)[0, ear] @ rotation[0].mT
@@ -57,15 +57,15 @@ def place_ears(model: HeadModel, tracks: Sequence[Track], boxes: Sequence[Sequen
         torch.isin(model.label, torch.tensor([LABELS.index("scalp"), LABELS.index("neck")]))
     ].unique()
     away = torch.cdist(model.mean[free.long()], model.mean[ear_vertices(model)]).amin(1)
-    share = torch.zeros_like(model.mean[:, :1])
-    share[free.long()] = (1 - away / FADE).clamp(min=0)[:, None]
-    share[ear_vertices(model)] = 1
+    weight = torch.zeros_like(model.mean[:, :1])
+    weight[free.long()] = (1 - away / FADE).clamp(min=0)[:, None]
+    weight[ear_vertices(model)] = 1
     held = model.mean[model.landmark_vertex.unique().long()]  # the face stays, also where landmarks lie on an ear
-    share *= (torch.cdist(model.mean, held).amin(1, keepdim=True) / HELD).clamp(max=1)
+    weight *= (torch.cdist(model.mean, held).amin(1, keepdim=True) / HELD).clamp(max=1)
     whole = np.zeros(2)
     for _ in range(ROUNDS):
         off = np.mean([ear_offset(model, *ear) for ear in zip(tracks, boxes, strict=True)], 0) / [float(turned), 1]
-        model.mean += share * torch.tensor([0, off[1], -off[0]], dtype=model.mean.dtype)
+        model.mean += weight * torch.tensor([0, off[1], -off[0]], dtype=model.mean.dtype)
         whole += off
     return whole
 

@@ -27,8 +27,8 @@ from .drawing import Layer, draw
 from .random_heads import RandomHeads
 
 SURFACE_LANDMARKS = 468  # the others are irises
-PICTURE_SIZE, DEPTH_SIZE = 448, 1000
-YAWS, PITCH = (-25, 0, 25), 6.0  # degrees; pitch is drawn within +-PITCH
+PICTURE_SIZE, PICKED_SIZE = 448, 1000
+YAWS, TILT = (-25, 0, 25), 6.0  # degrees; pitch is drawn within +-PITCH
 OPEN_MOUTH = {"jawOpen": 0.35, "mouthSmileLeft": 0.3, "mouthSmileRight": 0.3}
 HALF_SIDE = 2.9  # of the picture, in distances between the eyes
 MAX_OFF_SURFACE = 12  # pixels of the depth picture by which a landmark may miss the head
@@ -97,7 +97,7 @@ def candidates(vertices: np.ndarray, topology: HeadTopology, centre: np.ndarray)
 def _depth_picture(camera: np.ndarray, triangles: np.ndarray):
     """What is seen of [V, 3] in -1..1: [S, S] triangles (-1 for none) and [S, S, 3] barycentric coordinates."""
     positions = torch.from_numpy((camera * [1, -1, 1]).astype(np.float32))[None]
-    fragments = rasterize(positions, torch.from_numpy(triangles), DEPTH_SIZE)
+    fragments = rasterize(positions, torch.from_numpy(triangles), PICKED_SIZE)
     return fragments.triangle[0].numpy(), fragments.barycentric[0].numpy()
 
 
@@ -168,7 +168,7 @@ def votes(data, heads, topology, tracker, mean, allowed, count, seed) -> Iterato
             head, half = head[: len(mean)], np.linalg.norm(eyes[0] - eyes[1]) * HALF_SIDE
             centre = eyes.mean(0) + [0, -0.25, -0.4]
             for yaw in YAWS:
-                rotation = rotation_from_angles(yaw, rng.uniform(-PITCH, PITCH)).numpy().astype(np.float64)
+                rotation = rotation_from_angles(yaw, rng.uniform(-TILT, TILT)).numpy().astype(np.float64)
                 scene = [Layer(skin, vertices, layers[0])]
                 scene += [Layer(p.surface, p.fitted(vertices), texture, card=card) for p, texture, card in layers[1:]]
                 try:
@@ -211,7 +211,7 @@ def _under(places, camera, mean, triangles, allowed) -> Vote:
     front = allowed[normal[:, 2] > 0]
     triangle, barycentric = _depth_picture(camera, triangles[front])
     rows, columns = np.nonzero(triangle >= 0)
-    distance, hit = cKDTree(np.column_stack([columns, rows]) + 0.5).query(places * DEPTH_SIZE)
+    distance, hit = cKDTree(np.column_stack([columns, rows]) + 0.5).query(places * PICKED_SIZE)
     row, column = rows[hit], columns[hit]
     chosen = triangles[front[triangle[row, column]]]
     weights = barycentric[row, column][..., None]

@@ -136,8 +136,8 @@ class _Island:
         s, t = stretch.T
         slope = 2 * stretch - 2 / stretch**3  # [F, 2]
         shear = 2 + 2 * (s * s + s * t + t * t) / (s * t) ** 3
-        turn = np.maximum(slope.sum(1) / (s + t), 0)  # negative where a turn would help: left out, to stay convex
-        curvature = self.weight[:, None] * np.stack([2 + 6 / s**4, 2 + 6 / t**4, turn, shear], 1)  # [F, 4]
+        twist = np.maximum(slope.sum(1) / (s + t), 0)  # negative where a turn would help: left out, to stay convex
+        curvature = self.weight[:, None] * np.stack([2 + 6 / s**4, 2 + 6 / t**4, twist, shear], 1)  # [F, 4]
         modes = left[:, None] @ MODES @ right[:, None]  # [F, 4, 2, 2]
         modes = (self.slopes[:, None] @ modes.transpose(0, 1, 3, 2)).reshape(len(s), 4, 6)  # in the corners' numbers
         hessians = (modes * curvature[..., None]).transpose(0, 2, 1) @ modes  # [F, 6, 6]
@@ -153,7 +153,7 @@ class _Island:
 
 
 class _Outline:
-    """The barrier BARRIER * (reach / distance - 1)^2 between each vertex and each edge of the outline in reach."""
+    """The barrier BARRIER * (radius / distance - 1)^2 between each vertex and each edge of the outline in reach."""
 
     def __init__(self, triangles, shapes, clearance):
         self.triangles, self.edges = triangles, outline_edges(triangles)
@@ -180,7 +180,7 @@ class _Outline:
         along = np.abs(at[:, None] - at[None])
         along = np.minimum(along, np.array(total)[loop][:, None] - along)
         along[loop[:, None] != loop[None]] = np.inf
-        self.reach = np.minimum(np.minimum(along, along[:, after]) / LOCAL, clearance)  # [vertices, edges]
+        self.radius = np.minimum(np.minimum(along, along[:, after]) / LOCAL, clearance)  # [vertices, edges]
 
     def crosses_itself(self, x):
         a, b = x[self.edges[:, 0]], x[self.edges[:, 1]]
@@ -201,23 +201,23 @@ class _Outline:
     def derivatives(self, x):
         """Corners [P, 3], forces [P, 6] and convex Hessians [P, 6, 6] of the P pairs that are near each other."""
         vertex, edge, away, along, distance, ratio = self._near(x)
-        share = np.stack([np.ones_like(along), along - 1, -along], 1)  # of the distance's change
-        change = (share[..., None] * away[:, None]).reshape(-1, 6)
+        slope = np.stack([np.ones_like(along), along - 1, -along], 1)  # of the distance's change
+        change = (slope[..., None] * away[:, None]).reshape(-1, 6)
         force = -2 * BARRIER * (ratio - 1) * ratio / distance
         curvature = 2 * BARRIER * ratio * (3 * ratio - 2) / distance**2
         corners = np.concatenate([self.vertices[vertex][:, None], self.edges[edge]], 1)
         return corners, force[:, None] * change, curvature[:, None, None] * change[:, :, None] * change[:, None]
 
     def _near(self, x):
-        """Vertex and edge of each near pair; direction [P, 2], place along the edge, distance, and reach / distance."""
+        """Vertex and edge of each near pair; direction [P, 2], place on the edge, distance, and radius / distance."""
         point, a, b = x[self.vertices], x[self.edges[:, 0]], x[self.edges[:, 1]]
         side, to_point = b - a, point[:, None] - a
         along = ((to_point * side).sum(-1) / (side**2).sum(-1)).clip(0, 1)
         apart = to_point - along[..., None] * side
         distance = np.hypot(apart[..., 0], apart[..., 1])
-        vertex, edge = pair = np.nonzero(distance < self.reach)
-        distance = np.maximum(distance[pair], 1e-9 * self.reach[pair])
-        return vertex, edge, apart[pair] / distance[:, None], along[pair], distance, self.reach[pair] / distance
+        vertex, edge = pair = np.nonzero(distance < self.radius)
+        distance = np.maximum(distance[pair], 1e-9 * self.radius[pair])
+        return vertex, edge, apart[pair] / distance[:, None], along[pair], distance, self.radius[pair] / distance
 
 
 def _free_numbers(count, mirror):

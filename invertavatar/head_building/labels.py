@@ -13,9 +13,9 @@ from ..head.topology import PART_NAMES, HeadTopology, texture_islands
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
              152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-FOREHEAD, CHIN, EARS = 10, 152, (234, 454)  # highest and lowest point of the face; beside the ears
+HIGHEST_LANDMARK, LOWEST_LANDMARK, EARS = 10, 152, (234, 454)  # highest and lowest point of the face; beside the ears
 EAR_TARGETS = ("ears/l-ear-wing-incr", "ears/r-ear-wing-incr")
-EAR_SHARE = 0.05  # of the largest displacement, above which a vertex is the ear's
+EAR_MOVEMENT = 0.05  # of the largest displacement, above which a vertex is the ear's
 LID_REACH = 1.35  # eyeball radii around its middle
 # How finely each part is textured, relative to each other; inside of the mouth it falls with depth.
 DENSITY = {"face": 3.0, "scalp": 1.5, "ear": 2.0, "neck": 1.3, "torso": 0.5, "lips": 4.0, "mouth": 2.0,
@@ -39,13 +39,13 @@ def label_triangles(mean: np.ndarray, topology: HeadTopology, landmarks: np.ndar
     ear = ear_vertices(topology, data)[triangles].all(1)
     ear_z, ear_bottom = landmarks[list(EARS), 2].mean(), mean[ear_vertices(topology, data), 1].min()
     in_oval = inside(centre[:, :2], landmarks[list(FACE_OVAL), :2]) & (centre[:, 2] > ear_z)
-    above = centre[:, 1] > landmarks[FOREHEAD, 1]
+    above = centre[:, 1] > landmarks[HIGHEST_LANDMARK, 1]
     behind = (centre[:, 2] < ear_z) & (centre[:, 1] > ear_bottom)
 
     label = np.full(len(triangles), LABELS.index("face"))
     label[~in_oval & (above | behind)] = LABELS.index("scalp")
     under = (centre[:, 1] <= ear_bottom) & (centre[:, 2] < ear_z)
-    label[(~in_oval & under) | (centre[:, 1] < landmarks[CHIN, 1] - 0.02)] = LABELS.index("neck")
+    label[(~in_oval & under) | (centre[:, 1] < landmarks[LOWEST_LANDMARK, 1] - 0.02)] = LABELS.index("neck")
     label[ear] = LABELS.index("ear")
     label[weights[:, [JOINTS.index(f"neck0{k}") for k in (1, 2, 3)]].sum(1) > 0.5] = LABELS.index("neck")
     label[weights[:, JOINTS.index("torso")] > 0.5] = LABELS.index("torso")
@@ -80,13 +80,13 @@ def ear_vertices(topology: HeadTopology, data: MakeHuman) -> np.ndarray:
     for name in EAR_TARGETS:
         morph = data.morph(name)
         size = np.linalg.norm(morph.displacement, axis=1)
-        ear[morph.index[size > EAR_SHARE * size.max()]] = True
+        ear[morph.index[size > EAR_MOVEMENT * size.max()]] = True
     return ear[topology.base_vertex]
 
 
 def crown_weights(mean: np.ndarray, topology: HeadTopology, landmarks: np.ndarray) -> np.ndarray:
     """[V] 0 up to the forehead, 1 on the upper skull, smooth between."""
-    forehead, top = landmarks[FOREHEAD, 1], mean[:, 1].max()
+    forehead, top = landmarks[HIGHEST_LANDMARK, 1], mean[:, 1].max()
     rise = ((mean[:, 1] - forehead) / (0.4 * (top - forehead))).clip(0, 1)
     skin = topology.part == PART_NAMES.index("skin")
     return rise * rise * (3 - 2 * rise) * skin

@@ -60,8 +60,8 @@ def learn_axes(
     """
     mean, faces = symmetric(mean, mirror), pictures_of(people)
     basis = close_lids(fit_expression(faces, mean, mirror), mean)
-    at_rest = faces.vertices - np.einsum("nk,klc->nlc", faces.expression, basis)
-    left = (at_rest - per_person_mean(at_rest, faces.person)[faces.person])[faces.moving]
+    without_expression = faces.vertices - np.einsum("nk,klc->nlc", faces.expression, basis)
+    left = (without_expression - per_person_mean(without_expression, faces.person)[faces.person])[faces.moving]
     left = np.concatenate([left, left[:, mirror] * FLIP])
     regions = region_weights(mean)
     residual = [principal_axes(left * regions[name][:, None], count) for name, count in residual_axes.items()]

@@ -33,18 +33,18 @@ def learn_template(
     """
     first = symmetric(template.mean, mirror)  # else laying the mean back on it would tilt the mean
     learned = PoseTemplate(first.astype(np.float32), np.ones(len(first), np.float32))
-    for turn in range(rounds):
+    for number in range(rounds):
         faces = pictures_of([laid_on(person, learned) for person in people])
         basis = fit_expression(faces, learned.mean, mirror)
-        at_rest = faces.vertices - np.einsum("nk,klc->nlc", faces.expression, basis)
-        spread, moves = (_spread(faces, values) for values in (at_rest, faces.vertices))
+        without_expression = faces.vertices - np.einsum("nk,klc->nlc", faces.expression, basis)
+        spread, moves = (_spread(faces, values) for values in (without_expression, faces.vertices))
         rigid = rigid_weights(np.hypot(spread, moves), mirror)
-        mean = symmetric(per_person_mean(at_rest, faces.person).mean(0), mirror)
+        mean = symmetric(per_person_mean(without_expression, faces.person).mean(0), mirror)
         # Laid back on the first guess, so that origin, axes and the unit of head space never drift.
         mean = PoseTemplate(first.astype(np.float32), rigid).fit(mean * PIXELS_TO_HEAD).vertices
         learned = PoseTemplate(mean, rigid)
         logger.info(
-            "round %d: within a person %.4f, unexplained %.4f head units", turn + 1, moves.mean(), spread.mean()
+            "round %d: within a person %.4f, unexplained %.4f head units", number + 1, moves.mean(), spread.mean()
         )
     return learned
 

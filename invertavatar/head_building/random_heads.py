@@ -10,9 +10,9 @@ import numpy as np
 from ..head.makehuman import MakeHuman, Morph
 
 RACES, SEXES = ("african", "asian", "caucasian"), ("male", "female")
-GROUPS = ("head", "nose", "mouth", "chin", "cheek", "eyes", "ears", "eyebrows", "forehead", "neck")
+SLIDER_GROUPS = ("head", "nose", "mouth", "chin", "cheek", "eyes", "ears", "eyebrows", "forehead", "neck")
 # How often a slider is moved at all and how far (standard deviation; weights end at +-1).
-MOVED, SPREAD = 0.45, 0.38
+MOVED, SLIDER_SPREAD = 0.45, 0.38
 SIDES_DIFFER = 0.06  # standard deviation between the two sides of a face
 ONE_SIDED_MOVED, ONE_SIDED_MOST = 0.2, 0.6  # targets without an opposite
 ASYMMETRIC_MOVED, ASYMMETRIC_SPREAD = 0.35, 0.25
@@ -38,7 +38,7 @@ class RandomHeads:
     def sliders(self) -> list[tuple[tuple[str, str | None], ...]]:
         """Each slider's (positive, negative) targets: one pair, or one for each side of the face."""
         sliders, taken = [], set()
-        for group in GROUPS:
+        for group in SLIDER_GROUPS:
             present = set(self.data.targets(group))
             for category in self.data.sliders[group]["categories"]:
                 ends = category.get("opposites") or {}
@@ -86,15 +86,15 @@ class RandomHeads:
                 name = f"macrodetails/universal-{sex}-{age}-averagemuscle"
                 mixture |= {f"{name}-{weight}": s * a * w for weight, w in weights.items()}
         for pairs in self.sliders:
-            reach = strength * (LEANING_STRENGTH if pairs[0][0].startswith(LEANING) else 1)
+            amplitude = strength * (LEANING_STRENGTH if pairs[0][0].startswith(LEANING) else 1)
             if pairs[0][1] is None:
                 if rng.random() < ONE_SIDED_MOVED:
-                    amount = rng.uniform(0, ONE_SIDED_MOST) * reach
+                    amount = rng.uniform(0, ONE_SIDED_MOST) * amplitude
                     mixture |= {positive: amount for positive, _ in pairs}
             elif rng.random() < MOVED:
-                amount = float(np.clip(rng.normal(0, SPREAD), -1, 1)) * reach
+                amount = float(np.clip(rng.normal(0, SLIDER_SPREAD), -1, 1)) * amplitude
                 for pair in pairs:
-                    side = amount + (rng.normal(0, SIDES_DIFFER) * reach if len(pairs) > 1 else 0)
+                    side = amount + (rng.normal(0, SIDES_DIFFER) * amplitude if len(pairs) > 1 else 0)
                     mixture[pair[0] if side > 0 else pair[1]] = abs(side)
         for pair in self.asymmetries:
             if rng.random() < ASYMMETRIC_MOVED:

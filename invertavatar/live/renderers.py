@@ -14,7 +14,7 @@ from ..baking.baked_avatar import BakedAvatar
 from ..head.head_model import HeadModel
 from ..rendering.background import compose, resolve_background
 from ..rendering.drive import drive, standing
-from ..rendering.source_views import nearness
+from ..rendering.source_views import view_weights
 from ..tracking.motion import Motion
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FullRenderer:
         self._frame = pipe.framing_of(self.avatar, "photo", size)
         self._features = pipe.canonical_features(self.avatar, self._frame.side)
         self._behind = resolve_background(background, self.avatar.backdrop, self._frame)
-        self._share = 1 - 0.1 ** (1 / max(1.0, crossfade * fps))  # of the way to new weights in a frame
+        self._step = 1 - 0.1 ** (1 / max(1.0, crossfade * fps))  # of the way to new weights in a frame
         self._blend = None
 
     @torch.no_grad()
@@ -86,15 +86,15 @@ class FullRenderer:
         """[S, S, 3] uint8 of a motion of one frame, which `retarget` has made the avatar's."""
         blend = None
         if self.avatar.views is not None:
-            posture = motion.posture.to(self.avatar.device) if motion.posture.shape[1] else None
-            turn = motion.rotation.to(self.avatar.device)
-            blend = nearness(self.avatar.views, turn, posture, self.pipe.generator.fusion)
-            blend = blend if self._blend is None else torch.lerp(self._blend, blend, self._share)
+            torso_pose = motion.torso_pose.to(self.avatar.device) if motion.torso_pose.shape[1] else None
+            rotation = motion.rotation.to(self.avatar.device)
+            blend = view_weights(self.avatar.views, rotation, torso_pose, self.pipe.generator.fusion)
+            blend = blend if self._blend is None else torch.lerp(self._blend, blend, self._step)
             self._blend = blend
         clip = drive(motion, STRAIGHT[None], blend, self.avatar.device)
         zoom, frame = 1 / self._frame.extent, self._frame
         if frame.stands:
-            stay = standing(self.avatar.shape.joints, clip.turn, STRAIGHT, self.rest.rotation)
+            stay = standing(self.avatar.shape.joints, clip.head_to_torso, STRAIGHT, self.rest.rotation)
             clip = clip._replace(stay=frame.held(stay))
         camera = {"field_of_view": None, "zoom": zoom}
         layers = self.pipe.render_frames(self.avatar, self._features, clip, camera, frame.side, frame)[:2]

@@ -16,7 +16,7 @@ from ..errors import MediaError
 from . import animation
 from .files import existing_file
 from .kinds import kind_of
-from .streams import DAMAGE, MAX_PIXELS, blank, decoded_frames, open_input, sound_stream, video_stream
+from .streams import DAMAGE, MAX_FRAME_PIXELS, blank, decoded_frames, open_input, sound_stream, video_stream
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _usual(rate: Fraction) -> Fraction:
 
 
 def _check_size(name: str, width: int, height: int) -> None:
-    if not 1 <= width * height <= MAX_PIXELS:
+    if not 1 <= width * height <= MAX_FRAME_PIXELS:
         raise MediaError(f"{name} has frames of {width} x {height} px. Convert it to a usual size.")
 
 

@@ -214,7 +214,7 @@ def in_one_form(
     for frame in frames:
         if form != (now := (frame.sample_rate, frame.layout.name, frame.format.name)):
             if resampler is not None:
-                yield from ((None, rest.to_ndarray()) for rest in resampler.resample(None))
+                yield from ((None, flushed.to_ndarray()) for flushed in resampler.resample(None))
             form, resampler = now, av.AudioResampler("fltp", layout, rate)
         time = None if frame.pts is None else frame.pts * frame.time_base
         frame.pts = None  # the resampler counts samples by itself
@@ -223,7 +223,7 @@ def in_one_form(
             yield time, piece.to_ndarray()
             time = None
     if resampler is not None:
-        yield from ((None, rest.to_ndarray()) for rest in resampler.resample(None))
+        yield from ((None, flushed.to_ndarray()) for flushed in resampler.resample(None))
 
 
 def in_time(

@@ -23,11 +23,11 @@ def tags(kind: str) -> dict:
 def tag_animated_webp(path: Path) -> None:
     """Put the profile into an animated WebP file, which ffmpeg writes without."""
     content = path.read_bytes()
-    header, rest = content[:30], content[30:]  # RIFF, its size, WEBP, then VP8X with its size, flags and canvas
+    header, remainder = content[:30], content[30:]  # RIFF, its size, WEBP, then VP8X with its size, flags and canvas
     if header[12:16] != b"VP8X":
         return
     padded = PROFILE_BYTES + b"\0" * (len(PROFILE_BYTES) % 2)
     chunk = b"ICCP" + len(PROFILE_BYTES).to_bytes(4, "little") + padded
     size = (len(content) - 8 + len(chunk)).to_bytes(4, "little")
     flags = bytes([header[20] | HAS_PROFILE])
-    path.write_bytes(header[:4] + size + header[8:20] + flags + header[21:] + chunk + rest)
+    path.write_bytes(header[:4] + size + header[8:20] + flags + header[21:] + chunk + remainder)

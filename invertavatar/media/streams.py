@@ -13,7 +13,7 @@ from ..errors import MediaError
 from .files import existing_file, shortened
 from .kinds import is_cover, open_container
 
-MAX_PIXELS = 2**25  # of a frame: enough for 8K, and no few damaged bytes make a decoder ask for all memory
+MAX_FRAME_PIXELS = 2**25  # of a frame: enough for 8K, and no few damaged bytes make a decoder ask for all memory
 DAMAGE = (av.FFmpegError, IndexError)  # the second is PyAV's word for a packet of a stream that the file never declared
 
 
@@ -52,7 +52,7 @@ def video_stream(container: av.container.InputContainer, name: str) -> av.VideoS
     """
     stream = _preferred([s for s in container.streams.video if s.codec_context and not is_cover(s)])
     if stream is not None:
-        stream.codec_context.options |= {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options |= {"max_pixels": str(MAX_FRAME_PIXELS)}
         return stream
     if not container.streams.audio:
         raise MediaError(_unreadable(name))

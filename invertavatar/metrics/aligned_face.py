@@ -29,9 +29,9 @@ def aligned_face(picture: Tensor, landmarks: Tensor) -> Tensor:
     u, v = (points - points.mean(1, keepdim=True)).unbind(-1)
     scale = x.square().sum() + y.square().sum()
     real, imaginary = (x * u + y * v).sum(1) / scale, (x * v - y * u).sum(1) / scale
-    turn = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], 1)  # [B, 2, 2]
-    offset = points.mean(1) - turn @ template.mean(0)
-    theta = torch.cat([turn, offset[..., None]], -1)
+    similarity = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], 1)  # [B, 2, 2]
+    offset = points.mean(1) - similarity @ template.mean(0)
+    theta = torch.cat([similarity, offset[..., None]], -1)
     return _carried(picture, theta, CROP_SIZE)
 
 

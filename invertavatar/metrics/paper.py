@@ -112,7 +112,7 @@ def jitter(landmarks: np.ndarray, side: float) -> float:
     return float(100 / side * np.linalg.norm(acceleration, axis=-1).mean())
 
 
-def fine_band(picture: np.ndarray, where: np.ndarray) -> float:
+def high_pass_detail(picture: np.ndarray, where: np.ndarray) -> float:
     """How much fine structure a picture has: mean magnitude of the Laplacian of its grey, in 0..1.
 
     Args:

@@ -24,7 +24,7 @@ CURE = (
 LAYERS = ((3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1), (384, 256, 3, 1, 1), (256, 256, 3, 1, 1))
 POOLED = (0, 1)  # the layers that a max-pool follows
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's statistics for pictures in -1..1
-MIN_SIDE = 31  # pixels: smaller pictures vanish in the pools
+LEAST_SIDE = 31  # pixels: smaller pictures vanish in the pools
 
 
 class LPIPS(nn.Module):

@@ -56,7 +56,7 @@ class Closer(NamedTuple):
 class Look(NamedTuple):
     """What frames are made of."""
 
-    shown: Reprojection  # what the photos say, S pixels, or H beside a closer look
+    reprojection: Reprojection  # what the photos say, S pixels, or H beside a closer look
     surface: HeadSurface  # the head, likewise
     features: Tensor  # [B, D, h, w] of the tri-plane
     angle: Tensor  # [B] degrees between the head in the frame and in the photos
@@ -101,11 +101,11 @@ class Compositor(nn.Module):
             look: What they are made of.
             resolution: H, where the look is a part of frames; `self.resolution` by default.
         """
-        (shown, surface, features, angle, closer), settings = look, self.settings
-        closer = closer or Closer(*shown[:4], surface.mask)
+        (reprojection, surface, features, angle, closer), settings = look, self.settings
+        closer = closer or Closer(*reprojection[:4], surface.mask)
         size, at = closer.mask.shape[-1], resolution or self.resolution
         features = resize(features, at)
-        small, mask = Reprojection(*(resize(x, at) for x in shown)), resize(surface.mask, at)
+        small, mask = Reprojection(*(resize(x, at) for x in reprojection)), resize(surface.mask, at)
         normal, depth, groups = (resize(x, at) for x in (surface.normal, surface.depth, surface.groups))
         whole, none = settings.trained
         say = ((none - angle) / (none - whole)).clamp(0, 1).view(-1, 1, 1, 1)
@@ -145,8 +145,8 @@ class Compositor(nn.Module):
         """
         settings, size, mask = self.settings, closer.mask.shape[-1], closer.mask
         photo = mask.lerp(closer.matte, closer.inside)
-        own, share = (near(angle, reach) for reach in (settings.own_outline, settings.outline))
-        between = resize(mask.lerp(photo, share), min(size, settings.outline_size))
+        own, toward_photo = (near(angle, width) for width in (settings.own_outline, settings.outline))
+        between = resize(mask.lerp(photo, toward_photo), min(size, settings.outline_size))
         half = settings.softness // 2
         for _ in range(3):  # three box filters are close to a Gaussian
             between = F.avg_pool2d(F.pad(between, [half] * 4, mode="replicate"), settings.softness, 1)
@@ -156,6 +156,6 @@ class Compositor(nn.Module):
         return between.lerp(photo.clamp(settings.doubt, 1 - settings.doubt).logit(), own)
 
 
-def near(angle: Tensor, reach: float) -> Tensor:
+def near(angle: Tensor, width: float) -> Tensor:
     """1 at no angle to the photos, [B] in degrees, and less the further it is: [B, 1, 1, 1]."""
-    return torch.exp(-((angle / reach) ** 2)).view(-1, 1, 1, 1)
+    return torch.exp(-((angle / width) ** 2)).view(-1, 1, 1, 1)

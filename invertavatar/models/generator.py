@@ -181,7 +181,7 @@ class AvatarGenerator(Network):
         modulation: StaticModulation | None = None,
         observed: ObservedTexture | None = None,
         views: SourceViews | None = None,
-        shown: tuple[Sources, Tensor] | None = None,
+        prepared: tuple[Sources, Tensor] | None = None,
     ) -> CanonicalFeatures:
         """Canonical features: of the coarse stage from w+ alone, of the fine stage with what the encoders found.
 
@@ -191,7 +191,7 @@ class AvatarGenerator(Network):
             modulation: F_tri-SFT from `TriplaneEncoder`.
             observed: The face in the photos, whose colours join with `observed_colour`.
             views: The photos, whose colours in the frontal plane join with `observed_colour`.
-            shown: From `inversion.prepared`, with `surface_rendering`.
+            prepared: From `inversion.prepared`, with `surface_rendering`.
         """
         textures = {r: t.float() for r, t in self.texture_backbone(ws).items()}
         if observed is not None and self.config.observed_colour:
@@ -208,7 +208,7 @@ class AvatarGenerator(Network):
         if observed is not None and self.config.observed_colour:
             textures = {r: add_colour(t, observed.texture) for r, t in textures.items()}
             alpha = observed.confidence
-        return CanonicalFeatures(textures, alpha, planes, views, *(shown or ()))
+        return CanonicalFeatures(textures, alpha, planes, views, *(prepared or ()))
 
     @apply_forward_hook
     def face(self, ws: Tensor, features: CanonicalFeatures, window: FaceWindow) -> Tensor:
@@ -223,16 +223,16 @@ class AvatarGenerator(Network):
             [B, C, r, r] features of the frontal window.
         """
         batch, size = len(window.mask), self.window_resolution
-        shown = window.mask
+        visible = window.mask
         if features.alpha is not None:  # eyes and teeth that no photo showed are left to the network
             trust = sample_texture(features.alpha, window.grid)
-            shown = shown * (1 - window.patch * (1 - trust))
+            visible = visible * (1 - window.patch * (1 - trust))
         condition = {}
         for r, texture in features.textures.items():
             pool = size // r
             # Coarse textures through a pooled grid would mix charts; drawing them finely and pooling does not.
-            drawn = F.avg_pool2d(sample_texture(texture, window.grid) * shown, pool)
-            alpha = F.avg_pool2d(shown, pool)
+            drawn = F.avg_pool2d(sample_texture(texture, window.grid) * visible, pool)
+            alpha = F.avg_pool2d(visible, pool)
             condition[r] = (drawn / alpha.clamp(min=1e-3), alpha)
         out = self.face_backbone(ws.expand(batch, -1, -1), condition=condition)[size].float()
         if self.config.observed_colour:
@@ -270,7 +270,7 @@ class AvatarGenerator(Network):
         planes = Planes(planes, face, window.soft)
         if surface is not None:
             return self.renderer.on_surface(planes, surface, hidden)
-        return self.renderer(planes, camera, self.config.neural_resolution, jitter, head.turn, head.posture)
+        return self.renderer(planes, camera, self.config.neural_resolution, jitter, head.head_to_torso, head.torso_pose)
 
     @apply_forward_hook
     def upsample(self, rendering: Rendering, ws: Tensor, size: int) -> Tensor:

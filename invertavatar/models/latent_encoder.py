@@ -71,8 +71,8 @@ class IRSEBody(nn.Module):
         )
         self.stages = nn.ModuleList()
         for channels, units in stages:
-            rest = [IRSEUnit(channels, channels, 1) for _ in range(units - 1)]
-            self.stages.append(nn.Sequential(IRSEUnit(in_channels, channels, 2), *rest))
+            others = [IRSEUnit(channels, channels, 1) for _ in range(units - 1)]
+            self.stages.append(nn.Sequential(IRSEUnit(in_channels, channels, 2), *others))
             in_channels = channels
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -12,8 +12,8 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..runtime.half_precision import Network
-from .posture import PostureNetwork
 from .recurrent_unet import EncoderUNet, FusionMode, FusionState
+from .torso_pose import TorsoPoseNetwork
 
 
 class StaticModulation(NamedTuple):
@@ -59,7 +59,7 @@ class TriplaneEncoder(Network):
         posture_channels: Sequence[int] = (24, 32, 64, 96, 128),
     ):
         super().__init__()
-        self.posture_network = PostureNetwork(posture_channels) if posture_channels else None
+        self.posture_network = TorsoPoseNetwork(posture_channels) if posture_channels else None
         self.sft_channels = {int(r): c for r, c in sft_channels.items()}
         self.finest = max(self.sft_channels)
         heads = {self._scale(r): 2 * c for r, c in self.sft_channels.items()}
@@ -102,10 +102,10 @@ class TriplaneEncoder(Network):
         return self.modulation(state), state
 
     @apply_forward_hook
-    def posture(
+    def torso_pose(
         self, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor, head_height: Tensor
     ) -> Tensor | None:
-        """How shoulders and hair lie in a picture: see `PostureNetwork.forward`; None without that network."""
+        """How shoulders and hair lie in a picture: see `TorsoPoseNetwork.forward`; None without that network."""
         if self.posture_network is None:
             return None
         return self.posture_network(photo, matte, inside, rotation, head_height)
@@ -116,8 +116,8 @@ class TriplaneEncoder(Network):
         outputs = self.unet.apply_heads(state)
         sft, offsets = {}, None
         for r, c in self.sft_channels.items():
-            scale, shift, rest = outputs[self._scale(r)].tensor_split([c, 2 * c], 1)
+            scale, shift, remainder = outputs[self._scale(r)].tensor_split([c, 2 * c], 1)
             sft[r] = (scale, shift)
             if self.config.plane_offsets and r == self.finest:
-                offsets = rest
+                offsets = remainder
         return StaticModulation(sft, offsets)

@@ -85,20 +85,20 @@ def sampled(texture: np.ndarray, places: np.ndarray) -> np.ndarray:
     return out
 
 
-def lit_share(points: np.ndarray, nearest: np.ndarray, bias: float, reach: int) -> np.ndarray:
+def lit_fraction(points: np.ndarray, nearest: np.ndarray, bias: float, radius: int) -> np.ndarray:
     """How much of a light reaches points: a soft-edged lookup in its depth map.
 
     Args:
         points: [N, 3] in pixels of the map, z larger is nearer to the light.
         nearest: [T, T] float32 depth of what the light meets first.
         bias: A point so little behind is lit.
-        reach: Texels about the point's own that are asked.
+        radius: Texels about the point's own that are asked.
 
     Returns:
         [N] float32 in 0..1.
     """
     out = np.empty(len(points), np.float32)
-    _lit(np.ascontiguousarray(points, np.float32), nearest, bias, reach, out)
+    _lit(np.ascontiguousarray(points, np.float32), nearest, bias, radius, out)
     return out
 
 
@@ -207,13 +207,13 @@ def _sample(texture, places, out):
             out[n, k] = upper * (1 - y) + lower * y
 
 
-def _lit(points, nearest, bias, reach, out):
+def _lit(points, nearest, bias, radius, out):
     rows, columns = nearest.shape
     for n in range(len(points)):
         column, row, z = int(np.floor(points[n, 0])), int(np.floor(points[n, 1])), points[n, 2] + bias
         free, asked = 0, 0
-        for j in range(row - reach, row + reach + 1):
-            for i in range(column - reach, column + reach + 1):
+        for j in range(row - radius, row + radius + 1):
+            for i in range(column - radius, column + radius + 1):
                 asked += 1
                 if j < 0 or i < 0 or j >= rows or i >= columns or z >= nearest[j, i]:
                     free += 1

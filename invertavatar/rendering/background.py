@@ -34,8 +34,8 @@ def backdrop(photo: np.ndarray, matte: np.ndarray, inside: np.ndarray) -> np.nda
     filled = cv2.resize(filled, photo.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     # Grown by three deviations of the blur, so that nothing of the person's own edge shines through.
     unit = len(photo) / 512
-    reach = 2 * round(15 * unit) + 1
-    grown = cv2.GaussianBlur(cv2.dilate(unknown, np.ones((reach, reach), np.uint8)), (0, 0), 5 * unit)[..., None]
+    kernel = 2 * round(15 * unit) + 1
+    grown = cv2.GaussianBlur(cv2.dilate(unknown, np.ones((kernel, kernel), np.uint8)), (0, 0), 5 * unit)[..., None]
     return (photo * (1 - grown) + filled * grown).clip(0, 255).round().astype(np.uint8)
 
 
@@ -47,9 +47,9 @@ def surrounded(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     near = cv2.inpaint(picture, hole, 3, cv2.INPAINT_TELEA).astype(np.float32)
     far, weight = np.zeros_like(near), np.zeros_like(known)
     for deviation in 2.0 ** np.arange(6, 0, -1):  # from wide to narrow: what is nearer takes over
-        share = cv2.GaussianBlur(known, (0, 0), deviation)
-        mean = cv2.GaussianBlur(picture * known[..., None], (0, 0), deviation) / np.maximum(share, 1e-6)[..., None]
-        trust = np.clip(share / 0.25, 0, 1) if weight.any() else np.ones_like(share)
+        coverage = cv2.GaussianBlur(known, (0, 0), deviation)
+        mean = cv2.GaussianBlur(picture * known[..., None], (0, 0), deviation) / np.maximum(coverage, 1e-6)[..., None]
+        trust = np.clip(coverage / 0.25, 0, 1) if weight.any() else np.ones_like(coverage)
         far, weight = far + (mean - far) * trust[..., None], np.maximum(weight, trust)
     depth = cv2.distanceTransform((hole != 0).astype(np.uint8), cv2.DIST_L2, 3)
     blend = np.clip(depth / (0.04 * len(picture)), 0, 1)[..., None]
@@ -98,8 +98,8 @@ def resolve_background(background: str | Path | np.ndarray, original: Tensor, fr
             "#3366cc, or a picture."
         )
     picture = load_image(code, "the background")
-    share = min(n / side for n, side in zip(picture.shape, shape, strict=False))  # of the largest part of that aspect
-    rows, columns = (max(1, round(side * share)) for side in shape)
+    scale = min(n / side for n, side in zip(picture.shape, shape, strict=False))  # of the largest part of that aspect
+    rows, columns = (max(1, round(side * scale)) for side in shape)
     top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
     part = cv2.resize(picture[top : top + rows, left : left + columns], shape[::-1], interpolation=cv2.INTER_AREA)
     return torch.from_numpy(part).to(original.device).permute(2, 0, 1)[None].float() / 255

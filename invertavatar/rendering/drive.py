@@ -22,9 +22,9 @@ class Drive(NamedTuple):
     expression: Tensor  # [T, 52]
     residual: Tensor  # [T, K]
     rotation: Tensor  # [T, 3, 3] head -> camera
-    turn: Tensor  # [T, 3, 3] the head's rotation relative to the body
+    head_to_torso: Tensor  # [T, 3, 3] the head's rotation relative to the body
     blend: Tensor | None = None  # [T, K] how much each photo counts, see `DrivenHead`
-    posture: Tensor | None = None  # [T, 12] likewise
+    torso_pose: Tensor | None = None  # [T, 12] likewise
     shifts: Tensor | None = None  # [T, 2, 3] see `background.shifts`
     stay: Tensor | None = None  # [T, 2] from `standing`
 
@@ -39,39 +39,39 @@ class Drive(NamedTuple):
 
 def drive(motion: Motion, view: Tensor, blend: Tensor | None, device: torch.device) -> Drive:
     """A motion seen from `view` [3, 3], or [T, 3, 3], by which all of the person is turned."""
-    turn = motion.rotation.to(device)
+    head_to_torso = motion.rotation.to(device)
     moved = shifts(motion)
     return Drive(
         expression=motion.expression.to(device),
         residual=motion.residual.to(device),
-        rotation=view.to(device) @ turn,
-        turn=turn,
+        rotation=view.to(device) @ head_to_torso,
+        head_to_torso=head_to_torso,
         blend=blend,
-        posture=posture_of(motion, device),
+        torso_pose=known_torso_pose(motion, device),
         shifts=None if moved is None else moved.to(device),
     )
 
 
-def standing(joints: Tensor, turn: Tensor, view: Tensor, rest: Tensor) -> Tensor:
+def standing(joints: Tensor, head_to_torso: Tensor, view: Tensor, rest: Tensor) -> Tensor:
     """How far frames have to be moved for the body to stay where it is at rest, and the head to move upon it: [T, 2], x
     right and y DOWN, in head units.
 
     Args:
         joints: [J, 3] of the person.
-        turn: [T, 3, 3] the head's rotation relative to the body.
+        head_to_torso: [T, 3, 3] the head's rotation relative to the body.
         view: [3, 3] or [T, 3, 3], by which all of the person is turned.
         rest: [1, 3, 3] the head's rotation at rest.
     """
 
-    turns = torch.cat([rest.to(turn), turn])
+    turns = torch.cat([rest.to(head_to_torso), head_to_torso])
     body = turns @ bent_neck(joints, turns)[1][:, JOINTS.index("torso"), :, None]  # before the person is turned
-    x, y, _ = (view.to(turn) @ (body[:1] - body[1:]))[..., 0].unbind(-1)
+    x, y, _ = (view.to(head_to_torso) @ (body[:1] - body[1:]))[..., 0].unbind(-1)
     return torch.stack([x, -y], -1)
 
 
-def posture_of(motion: Motion, device: torch.device) -> Tensor | None:
+def known_torso_pose(motion: Motion, device: torch.device) -> Tensor | None:
     """[T, 12], or None where nothing is known of it."""
-    return motion.posture.to(device) if motion.posture.shape[1] else None
+    return motion.torso_pose.to(device) if motion.torso_pose.shape[1] else None
 
 
 def frames_at_a_time(device: torch.device, height: int) -> int:

@@ -53,15 +53,15 @@ def soften(mask: Tensor) -> Tensor:
     """A mask [B, 1, h, h] that falls to zero inside its own border, over about 4 pixels of 128."""
     size = mask.shape[-1]
     small = resize(mask, min(size, SOFTENED_SIZE))
-    reach = 2 * round(2 * small.shape[-1] / SOFTENED_SIZE) + 1
-    inner = -F.max_pool2d(F.pad(-small, [reach // 2] * 4), reach, 1)
+    kernel = 2 * round(2 * small.shape[-1] / SOFTENED_SIZE) + 1
+    inner = -F.max_pool2d(F.pad(-small, [kernel // 2] * 4), kernel, 1)
     for _ in range(2):  # two box filters are close to a triangle
-        inner = _box(inner, reach)
+        inner = _box(inner, kernel)
     return (resize(inner, size) * mask).clamp(0, 1)
 
 
-def _box(x: Tensor, reach: int) -> Tensor:
-    """The mean of [B, C, H, W] over `reach` by `reach` pixels, zero beyond the border: rows first, then columns."""
-    half = reach // 2
-    x = F.avg_pool2d(x, (1, reach), 1, (0, half))
-    return F.avg_pool2d(x, (reach, 1), 1, (half, 0))
+def _box(x: Tensor, kernel: int) -> Tensor:
+    """The mean of [B, C, H, W] over `kernel` by `kernel` pixels, zero beyond the border: rows first, then columns."""
+    half = kernel // 2
+    x = F.avg_pool2d(x, (1, kernel), 1, (0, half))
+    return F.avg_pool2d(x, (kernel, 1), 1, (half, 0))

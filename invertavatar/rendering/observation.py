@@ -45,7 +45,7 @@ class ObservedTexture(NamedTuple):
 def observe(view: View, atlas: UVAtlas, chart: FaceChart) -> PhotoMaps:
     """Carry a crop into the UV map, of the atlas' size."""
     head = view.head
-    closed = chart.close(head.landmarks, head.neutral)
+    closed = chart.closed_vertices(head.landmarks, head.neutral)
     looks = (view.photo, view.matte * view.inside, closed, view.rotation, chart.openness(head.landmarks))
     return PhotoMaps(*unproject(*looks, atlas, chart))
 

@@ -15,8 +15,8 @@ from ..tracking.crop import Crop
 from .paste_settings import PasteSettings
 from .surface import GROUPS, vertex_groups
 
-ANGLES = 180  # at which outlines are compared
-STEPS = 400  # along each ray
+NUM_ANGLES = 180  # at which outlines are compared
+NUM_STEPS = 400  # along each ray
 
 
 class Outline(NamedTuple):
@@ -31,12 +31,12 @@ class Outline(NamedTuple):
         """Vertices [B, V, 3] in head space with hair as far out as the outline is."""
         seen = vertices @ self.rotation.mT
         x, y, _ = seen.unbind(-1)
-        place = torch.atan2(x, -y) / (2 * math.pi) % 1 * ANGLES
-        first = place.long() % ANGLES
-        growth = torch.lerp(self.growth[first], self.growth[(first + 1) % ANGLES], place - place.floor())
+        place = torch.atan2(x, -y) / (2 * math.pi) % 1 * NUM_ANGLES
+        first = place.long() % NUM_ANGLES
+        growth = torch.lerp(self.growth[first], self.growth[(first + 1) % NUM_ANGLES], place - place.floor())
         low, high = self.crown
-        share = self.hair * ((y - low) / (high - low)).clamp(0, 1)[..., None]
-        moved = torch.cat([seen[..., :2] * (1 + (growth[..., None] - 1) * share), seen[..., 2:]], -1)
+        weight = self.hair * ((y - low) / (high - low)).clamp(0, 1)[..., None]
+        moved = torch.cat([seen[..., :2] * (1 + (growth[..., None] - 1) * weight), seen[..., 2:]], -1)
         return moved @ self.rotation
 
 
@@ -53,19 +53,19 @@ def outline_of(head_model: HeadModel, mask: Tensor, crop: Crop, rotation: Tensor
     matte = torch.from_numpy(crop.matte).to(mask)
     # Hair that the picture cuts off is as the model has it.
     real = torch.from_numpy(crop.inside).to(mask)
-    angle = torch.arange(ANGLES, device=mask.device) * (2 * math.pi / ANGLES)
-    radius = (torch.arange(STEPS, device=mask.device) + 0.5) / STEPS
+    angle = torch.arange(NUM_ANGLES, device=mask.device) * (2 * math.pi / NUM_ANGLES)
+    radius = (torch.arange(NUM_STEPS, device=mask.device) + 0.5) / NUM_STEPS
     ray = torch.stack([torch.sin(angle), torch.cos(angle)], -1)[:, None] * radius[:, None]  # [A, R, 2] right, down
 
     def along(picture):
         return F.grid_sample(picture[None, None], ray[None], align_corners=False)[0, 0]
 
-    def reach(solid):  # how far out the first gap is
+    def first_gap(solid):  # how far out the first gap is
         gap = torch.cat([~solid, torch.ones_like(solid[:, :1])], 1).float()
-        return gap.argmax(1) / STEPS
+        return gap.argmax(1) / NUM_STEPS
 
-    theirs, own = reach(along(matte) > 0.5), reach(along(mask) > 0.5)
-    cut = along(real)[torch.arange(ANGLES), (theirs * STEPS).long().clamp(max=STEPS - 1)] < 0.5
+    theirs, own = first_gap(along(matte) > 0.5), first_gap(along(mask) > 0.5)
+    cut = along(real)[torch.arange(NUM_ANGLES), (theirs * NUM_STEPS).long().clamp(max=NUM_STEPS - 1)] < 0.5
     growth = torch.where(cut, own.maximum(theirs), theirs) / own.clamp(min=1e-3)
     growth = growth.clamp(*settings.fitted)
     kernel = torch.full((1, 1, 5), 1 / 5, device=mask.device)

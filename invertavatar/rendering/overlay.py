@@ -26,10 +26,10 @@ def fitted_to(head_model: HeadModel, portrait: Portrait) -> tuple[HeadShape, tor
     """The head of one photo alone: its neutral, and [1, V, 3] as it is in the photo."""
     portrait = portrait.to(head_model.device)
     landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
-    rest = head_model.at_rest(landmarks, portrait.expression)[0]
-    shape = head_model.shape(rest, 1)
+    neutral = head_model.without_expression(landmarks, portrait.expression)[0]
+    shape = head_model.shape(neutral, 1)
     crown = head_model.crown_height(shape, portrait.rotation[0], portrait.matte, portrait.inside)
-    shape = head_model.shape(rest, 1, crown)
+    shape = head_model.shape(neutral, 1, crown)
     return shape, head_model.seen_in(shape, portrait.expression, portrait.vertices, portrait.rotation)
 
 

@@ -37,7 +37,7 @@ class Plate:
     scale: float  # pixels of a head unit
     person: np.ndarray  # [h, w] float32 in 0..1
     behind: np.ndarray  # [h, w, 3] float32, without the person
-    share: np.ndarray  # [h, w, 1] float32, of the rendered head against the picture
+    blend: np.ndarray  # [h, w, 1] float32, of the rendered head against the picture
     room: float
     # Once it is known how the head is rendered at rest: colour of the picture and how far its outline is beyond the
     # rendered one, colour and opacity as rendered, and what the background lacks; [h, w, 4, 4 and 3] float32
@@ -46,9 +46,9 @@ class Plate:
     def around(self, mask: np.ndarray, settings: PasteSettings) -> "Plate":
         """The same, which keeps more of the picture: what is far from the head's mask [f, f] at rest."""
         distance = cv2.distanceTransform((mask == 0).astype(np.uint8), cv2.DIST_L2, 3) * 2 * self.room / len(mask)
-        return replace(self, share=self.share * (1 - ramp(self._enlarged(distance), *settings.far))[..., None])
+        return replace(self, blend=self.blend * (1 - ramp(self._enlarged(distance), *settings.far))[..., None])
 
-    def with_rest(self, layer: Layer) -> "Plate":
+    def with_rendering(self, layer: Layer) -> "Plate":
         """The same, which knows how the head is rendered at rest."""
         part, drawn, person = self._part, self._drawn(layer), self.person[..., None]
         lacking = (1 - person) * (part - self.behind)
@@ -68,7 +68,7 @@ class Plate:
         opacity = (drawn[..., 3:] + kept * own[..., 3:]).clip(0, 1)
         composed = colour * opacity + self.behind * (1 - opacity) + kept * lacking
         result, part = self.picture.copy(), self._part
-        mixed = part + (composed - part) * self.share
+        mixed = part + (composed - part) * self.blend
         result[self.rows, self.columns] = mixed.round().clip(0, 255).astype(np.uint8)
         return result
 
@@ -102,17 +102,17 @@ def plate_of(
         settings: Of pasting.
     """
     height, width = picture.shape[:2]
-    reach = settings.room * scale
-    left, top = (max(0, int(np.floor(c - reach))) for c in centre)
-    right, bottom = (min(side, int(np.ceil(c + reach))) for c, side in zip(centre, (width, height), strict=True))
+    extent = settings.room * scale
+    left, top = (max(0, int(np.floor(c - extent))) for c in centre)
+    right, bottom = (min(side, int(np.ceil(c + extent))) for c, side in zip(centre, (width, height), strict=True))
     rows, columns = slice(top, bottom), slice(left, right)
     part, inner = picture[rows, columns], np.asarray(centre, np.float64) - (left, top)
     x = ((np.arange(right - left) + 0.5 - inner[0]) / scale).astype(np.float32)
     y = ((np.arange(bottom - top) + 0.5 - inner[1]) / scale).astype(np.float32)
 
     edge = settings.room - settings.edge
-    share = 1 - np.maximum(ramp(np.abs(x), edge, settings.room), ramp(np.abs(y), edge, settings.room)[:, None])
-    share = share * (1 - ramp(y, *settings.body))[:, None]
+    blend = 1 - np.maximum(ramp(np.abs(x), edge, settings.room), ramp(np.abs(y), edge, settings.room)[:, None])
+    blend = blend * (1 - ramp(y, *settings.body))[:, None]
     person = cv2.remap(
         matte,
         *np.meshgrid(*((line / settings.room + 1) / 2 * len(matte) - 0.5 for line in (x, y))),
@@ -122,14 +122,14 @@ def plate_of(
     )
     behind = without_person(part, person, settings.rim * scale, settings.fill)
     return Plate(
-        picture, rows, columns, inner, scale, person, behind, share[..., None].astype(np.float32), settings.room
+        picture, rows, columns, inner, scale, person, behind, blend[..., None].astype(np.float32), settings.room
     )
 
 
 def ramp(x: np.ndarray, start: float, end: float) -> np.ndarray:
     """0 up to `start`, 1 from `end` on, with level ends."""
-    share = np.clip((x - start) / (end - start), 0, 1)
-    return share * share * (3 - 2 * share)
+    x = np.clip((x - start) / (end - start), 0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def without_person(part: np.ndarray, person: np.ndarray, rim: float, size: int) -> np.ndarray:

@@ -18,9 +18,9 @@ from ..camera import Camera, inverse, pixel_centres
 from ..head.head_model import HeadModel
 from ..raster.rasterizer import interpolate, rasterize
 from ..runtime.fixed_sizes import current_sizes
-from .resize import looked_up, resize
+from .resize import resample, resize
 from .surface import GROUPS, BareSurface, HeadSurface, unit, vertex_groups, vertex_normals
-from .uv import continued
+from .uv import extend_border
 
 SKIN_GROUPS = (("ear",), ("neck",))  # of which light is learned, beside the face
 
@@ -88,8 +88,8 @@ def sources(
     margin = max(round(settings.covered * settings.depth_size / 2), 1)
     covered = -F.max_pool2d(-drawn.mask[:, None].float(), 2 * margin + 1, 1, margin)
     normals = vertex_normals(vertices, triangles) @ rotation.mT
-    reach = 2 * max(round(settings.edge * picture.shape[-1] / 2), 1) + 1
-    doubtless = -F.max_pool2d(-picture[:, 3:4] * (picture[:, 4:] > 0), reach, 1, reach // 2)
+    kernel = 2 * max(round(settings.edge * picture.shape[-1] / 2), 1) + 1
+    doubtless = -F.max_pool2d(-picture[:, 3:4] * (picture[:, 4:] > 0), kernel, 1, kernel // 2)
     doubtless = (doubtless * 2 - 1).clamp(0, 1) * picture[:, 4:]
     depth = F.interpolate(depth, size=picture.shape[-1], mode="nearest")
     covered = F.interpolate(covered, size=picture.shape[-1], mode="bilinear", align_corners=False)
@@ -117,21 +117,21 @@ def _light(logs: Tensor, normals: Tensor, weight: Tensor, settings: Reprojection
     """Robust ridge regression of log luminance [N, V] on normals [N, V, 3] -> [N, 3]."""
     ridge, trust = settings.light_ridge * torch.eye(3, device=logs.device), weight
     for _ in range(5):
-        share = (trust / trust.sum(1, keepdim=True).clamp(min=1e-6))[..., None]
-        design, brightness = (x - (x * share).sum(1, keepdim=True) for x in (normals, logs[..., None]))
-        weighted = design * share
+        normalized = (trust / trust.sum(1, keepdim=True).clamp(min=1e-6))[..., None]
+        design, brightness = (x - (x * normalized).sum(1, keepdim=True) for x in (normals, logs[..., None]))
+        weighted = design * normalized
         light = inverse(weighted.mT @ design + ridge) @ (weighted.mT @ brightness)  # [N, 3, 1]
         error = (brightness - design @ light)[..., 0]
         trust = weight / (1 + (error / settings.light_outlier) ** 2)
     return light[..., 0]
 
 
-def filled(head_model: HeadModel, shown: Sources, weight: Tensor, settings: ReprojectionSettings) -> Tensor:
+def filled(head_model: HeadModel, photos: Sources, weight: Tensor, settings: ReprojectionSettings) -> Tensor:
     """The logarithm of each vertex' colour without light, [B, V, 3]: as the photos of weights [B, N] show it, else as
     they show the other side, else that of its neighbours on the mesh.
     """
     mirror, groups = head_model.mirror.long(), vertex_groups(head_model)
-    logs, seen = shown.albedo.split([3, 1], -1)
+    logs, seen = photos.albedo.split([3, 1], -1)
     seen = seen * (weight / weight.amax(1, keepdim=True).clamp(min=1e-12))[..., None, None]
     known = torch.cat([logs * seen, seen], -1).sum(1)
     known = known + settings.mirrored * not_cloth(groups) * known[:, mirror]
@@ -161,8 +161,8 @@ def _spread(
         member = (kind == k)[:, None].float()
         mass = (trust * member).sum(1, keepdim=True)
         mean = (values * trust * member).sum(1, keepdim=True) / mass.clamp(min=1e-6)
-        share = (mass / 5).clamp(max=1)
-        start = start + member * whole.lerp(mean, share)
+        certainty = (mass / 5).clamp(max=1)
+        start = start + member * whole.lerp(mean, certainty)
     a, b, c = triangles.long().unbind(1)
     ends = torch.cat([torch.stack(pair) for pair in ((a, b), (b, c), (c, a))], 1)
     ends = torch.cat([ends, ends.flip(0)], 1)
@@ -190,7 +190,7 @@ class Seen(NamedTuple):
 
 def reproject(
     head_model: HeadModel,
-    shown: Sources,
+    photos: Sources,
     fill: Tensor,
     blend: Tensor,
     surface: HeadSurface,
@@ -200,19 +200,22 @@ def reproject(
 
     Args:
         head_model: The head model.
-        shown: Of B avatars, or of one.
+        photos: Of B avatars, or of one.
         fill: [B, V, 3] from `filled`, or of one.
         blend: [B, N] how much each photo counts, the most 1.
         surface: Of B frames.
         settings: Of reprojection.
     """
-    shown, blend = _chosen(shown, blend, settings)
-    own = _ways(shown)
+    photos, blend = _chosen(photos, blend, settings)
+    own = _ways(photos)
     ways = torch.cat([own, own[:, :, head_model.mirror.long()]], 1)  # [B, 2 N, V, 6]
     drawn = _interpolated(head_model, ways, surface, fill)
     own, other = drawn[:, :-3].unflatten(1, (2, -1, 6)).unbind(1)  # [B, N, 6, H, H]
-    own, other = _seen(shown, own, blend, surface, settings, beside=True), _seen(shown, other, blend, surface, settings)
-    light = torch.einsum("bn,bnc->bc", blend / blend.sum(1, keepdim=True), shown.light.expand(len(blend), -1, -1))
+    own, other = (
+        _seen(photos, own, blend, surface, settings, beside=True),
+        _seen(photos, other, blend, surface, settings),
+    )
+    light = torch.einsum("bn,bnc->bc", blend / blend.sum(1, keepdim=True), photos.light.expand(len(blend), -1, -1))
     fill = ((drawn[:, -3:] + _lit(light, surface.normal)).exp() * 2 - 1).clamp(-1, 1) * surface.mask
     cloth = surface.groups[:, GROUPS.index(("torso",)), None]  # is not mirrored
     return Reprojection(*own, other.colour, other.seen * (1 - cloth), fill)
@@ -220,20 +223,20 @@ def reproject(
 
 def looked_closer(
     head_model: HeadModel,
-    shown: Sources,
+    photos: Sources,
     blend: Tensor,
     surface: HeadSurface | BareSurface,
     settings: ReprojectionSettings,
 ) -> Seen:
     """What photos themselves show, alone; the arguments are those of `reproject`."""
-    shown, blend = _chosen(shown, blend, settings)
-    drawn = _interpolated(head_model, _ways(shown), surface)
-    return _seen(shown, drawn.unflatten(1, (-1, 6)), blend, surface, settings, beside=True)
+    photos, blend = _chosen(photos, blend, settings)
+    drawn = _interpolated(head_model, _ways(photos), surface)
+    return _seen(photos, drawn.unflatten(1, (-1, 6)), blend, surface, settings, beside=True)
 
 
-def _ways(shown: Sources) -> Tensor:
+def _ways(photos: Sources) -> Tensor:
     """[B, N, V, 6] what leads from vertices to photos."""
-    return torch.cat([shown.place, shown.normal], -1)
+    return torch.cat([photos.place, photos.normal], -1)
 
 
 def _interpolated(head_model: HeadModel, ways: Tensor, surface: HeadSurface | BareSurface, *more: Tensor) -> Tensor:
@@ -243,7 +246,7 @@ def _interpolated(head_model: HeadModel, ways: Tensor, surface: HeadSurface | Ba
 
 
 def _seen(
-    shown: Sources,
+    photos: Sources,
     ways: Tensor,
     blend: Tensor,
     surface: HeadSurface | BareSurface,
@@ -251,35 +254,35 @@ def _seen(
     beside: bool = False,
 ) -> Seen:
     """All photos at the places [B, N, 6, H, H] where they have what pixels see; `beside` is that of `_looked_at`."""
-    looks = [_looked_at(shown, n, way, surface, settings, beside) for n, way in enumerate(ways.unbind(1))]
+    looks = [_looked_at(photos, n, way, surface, settings, beside) for n, way in enumerate(ways.unbind(1))]
     looks = torch.stack(looks)  # [N, B, 6, H, H]
     own = 0.01 * looks[:, :, 5:] if beside else 0.0
     weight = blend.T[..., None, None, None] * (looks[:, :, 3:4] + own + 1e-4)
     return Seen(*((looks * weight).sum(0) / weight.sum(0)).split([3, 1, 1, 1], 1))
 
 
-def nothing_shown(surface: HeadSurface, colour: Tensor) -> Reprojection:
+def empty_reprojection(surface: HeadSurface, colour: Tensor) -> Reprojection:
     """The reprojection of no photos: whatever is asked for has the colours [B, 3, h, h] that are there instead."""
     none, colour = torch.zeros_like(surface.mask), resize(colour, surface.mask.shape[-1])
     return Reprojection(colour, none, none, none, colour, none, colour)
 
 
-def _chosen(shown: Sources, blend: Tensor, settings: ReprojectionSettings) -> tuple[Sources, Tensor]:
+def _chosen(photos: Sources, blend: Tensor, settings: ReprojectionSettings) -> tuple[Sources, Tensor]:
     """Only the photos that show in any of the frames."""
     sizes, blend = current_sizes(), blend.where(blend > settings.negligible, 0)
     if sizes is None:
         used = (blend > 0).any(0)
-        return Sources(*(x[:, used] for x in shown)), blend[:, used]
+        return Sources(*(x[:, used] for x in photos)), blend[:, used]
     if sizes.photos >= blend.shape[1]:
-        return shown, blend
+        return photos, blend
     sizes.need(((blend > 0).sum(1) > sizes.photos).any())
     blend, used = blend.topk(sizes.photos, 1)
     frame = torch.arange(len(blend), device=used.device)[:, None]
-    return Sources(*(x.expand(len(blend), *x.shape[1:])[frame, used] for x in shown)), blend
+    return Sources(*(x.expand(len(blend), *x.shape[1:])[frame, used] for x in photos)), blend
 
 
 def _looked_at(
-    shown: Sources,
+    photos: Sources,
     n: int,
     way: Tensor,
     surface: HeadSurface | BareSurface,
@@ -290,7 +293,7 @@ def _looked_at(
 
     With `beside` the way goes on beside the head.
     """
-    picture, light = (x[:, n].expand(len(way), *x.shape[2:]) for x in (shown.picture, shown.light))
+    picture, light = (x[:, n].expand(len(way), *x.shape[2:]) for x in (photos.picture, photos.light))
     place, depth, normal = way.split([2, 1, 3], 1)
     limit = settings.largest_gain
     # Both normals are of length 1 at the pixel itself: a head that does not turn keeps its light.
@@ -298,10 +301,12 @@ def _looked_at(
     if beside:
         right, up = pixel_centres(way.shape[-1], way.device)
         here = torch.stack([right, -up])
-        place, gain = continued(torch.cat([place - here, gain], 1), surface.mask, settings.flow_size).split([2, 1], 1)
+        place, gain = extend_border(torch.cat([place - here, gain], 1), surface.mask, settings.flow_size).split(
+            [2, 1], 1
+        )
         place = place + here
     grid = place.permute(0, 2, 3, 1)
-    colour = ((looked_up(picture[:, :3], grid) + 1) * gain.exp() - 1).clamp(-1, 1)
+    colour = ((resample(picture[:, :3], grid) + 1) * gain.exp() - 1).clamp(-1, 1)
     masks = F.grid_sample(picture[:, 3:], grid, align_corners=False)
     matte, inside, doubtless, before, covered = masks.split(1, 1)
     # An ear or a neck that the head model has is drawn where that is, and not once more beside it.

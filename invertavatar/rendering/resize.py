@@ -18,10 +18,10 @@ def halved(picture: Tensor, size: int) -> Tensor:
     return picture
 
 
-def looked_up(picture: Tensor, grid: Tensor) -> Tensor:
+def resample(picture: Tensor, grid: Tensor) -> Tensor:
     """Colours of a picture [B, C, R, R] at grid [B, h, w, 2], nearly as sharp as it is: [B, C, h, w].
 
-    Two linear lookups, photo to map and map to frame, leave two thirds of a photo's fine band. Cubic ones keep it,
+    Two linear lookups, photo to map and map to frame, leave two thirds of its high-pass detail. Cubic ones keep it,
     and are of no use where the grid is the coarser.
     """
     cubic = grid.shape[1] >= picture.shape[-1] and picture.device.type != "mps"  # which has none

@@ -1,9 +1,9 @@
 """The photos of an avatar, each kept apart, and which of them a frame is made of.
 
-Shapes: B batch (of people, or of frames), N photos kept, V vertices of the head model, h w map, S side of a photo.
+Shapes: B batch (of subjects, or of frames), N photos kept, V vertices of the head model, h w map, S side of a photo.
 
 Hair and shoulders of several photos never lie well enough on each other to be averaged: perspective, swaying hair and
-a body that moves by itself are beyond the head model. A photo whose pose and posture are those of the frame has all of
+a body that moves by itself are beyond the head model. A photo whose head and torso pose are the frame's has all of
 them in place, so a frame takes the nearest photos. The more photos there are, the nearer is one of them.
 """
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import pixel_centres
-from ..head.rest_pose import POSTURE_NAMES
+from ..head.rest_pose import TORSO_POSE_NAMES
 from .observation import View, log_angle_weight
 from .resize import resize
 from .uv import fill_unseen
@@ -31,7 +31,7 @@ class FusionSettings(NamedTuple):
     mirrored: float = 1e-3  # weight of the mirrored face in these: it counts where nothing was seen
     sharpness: float = 6000.0  # how fast a photo's weight falls with the angle between its pose and the frame's
     tail: float = 4.0  # far from all photos it falls with this power of the squared angle: two change over between them
-    posture_share: float = 3.0  # what a squared difference of postures counts beside 1 - the cosine of that angle
+    posture_share: float = 3.0  # what a squared difference of torso poses counts beside 1 - the cosine of that angle
     face: float = 0.62  # |x| and |y| within which lies the face, which looks another way with each expression
     cell: float = 1 / 16  # side of the squares by whose mean colours photos are compared, as a share of the plane
     cells: int = 4  # how many of them are enough
@@ -44,7 +44,7 @@ class SourceViews(NamedTuple):
     """
 
     rotation: Tensor  # [B, N, 3, 3] head -> camera
-    posture: Tensor  # [B, N, 12] see `rest_pose`; zero where nothing is known of it
+    torso_pose: Tensor  # [B, N, 12] see `rest_pose`; zero where nothing is known of it
     weight: Tensor  # [B, N] of a photo as a whole, by its sharpness and its likeness to the first
     by_pose: Tensor  # [B, N] 1 where it counts as its pose is near, 0 where all photos shall count alike
     skin: Tensor  # [B, N, V, 3] the head in the photo without hair and clothes, the body straight, head space
@@ -62,15 +62,15 @@ def source_view(view: View, front: Tensor, photo_weight: Tensor, even: bool, siz
         even: It shall count alike for frames of any pose.
         size: Of the picture that is kept, in pixels at most.
     """
-    posture = view.head.posture
-    if posture is None:
-        posture = photo_weight.new_zeros(len(photo_weight), len(POSTURE_NAMES))
+    torso_pose = view.head.torso_pose
+    if torso_pose is None:
+        torso_pose = photo_weight.new_zeros(len(photo_weight), len(TORSO_POSE_NAMES))
     counted = torch.full_like(photo_weight, 0.0 if even else 1.0)
     looks = torch.cat([(view.photo + 1) / 2, view.matte, view.inside], 1)
     looks = resize(looks, min(size, looks.shape[-1]))
     picture = (looks * 255).round().clamp(0, 255).byte()
-    # An avatar's rest holds rotation and posture too, and both are saved.
-    kept = (view.rotation.clone(), posture.clone(), photo_weight, counted, view.skin, front, picture)
+    # An avatar's rest holds rotation and torso pose too, and both are saved.
+    kept = (view.rotation.clone(), torso_pose.clone(), photo_weight, counted, view.skin, front, picture)
     return SourceViews(*(x[:, None] for x in kept))
 
 
@@ -129,33 +129,33 @@ def weighed(views: SourceViews, new: SourceViews, settings: FusionSettings) -> S
     beside = torch.maximum(right.abs(), up.abs()) > settings.face
     both = first[:, 3:4] * first[:, 4:] * other[:, 3:4] * other[:, 4:] * beside
     cell = max(round(first.shape[-1] * settings.cell), 1)
-    share = F.avg_pool2d(both, cell)
-    one, two = (F.avg_pool2d(x[:, :3] * both, cell) / share.clamp(min=1e-6) for x in (first, other))
-    counts = (share > 0.3).float().flatten(1)  # [B, cells]
+    coverage = F.avg_pool2d(both, cell)
+    one, two = (F.avg_pool2d(x[:, :3] * both, cell) / coverage.clamp(min=1e-6) for x in (first, other))
+    counts = (coverage > 0.3).float().flatten(1)  # [B, cells]
     apart = (one - two).abs().mean(1).flatten(1)
     difference = (apart * counts).sum(1) / counts.sum(1).clamp(min=1)
     difference = difference * (counts.sum(1) >= settings.cells)
     return new._replace(weight=new.weight * torch.exp(-((difference / settings.unlike) ** 6))[:, None].detach())
 
 
-def nearness(views: SourceViews, rotation: Tensor, posture: Tensor | None, settings: FusionSettings) -> Tensor:
+def view_weights(views: SourceViews, rotation: Tensor, torso_pose: Tensor | None, settings: FusionSettings) -> Tensor:
     """How much each photo counts for frames.
 
     Args:
         views: Of as many people as there are frames, or of one.
         rotation: [B, 3, 3] head -> camera.
-        posture: [B, 12] or None.
+        torso_pose: [B, 12] or None.
         settings: Of fusion.
 
     Returns:
         [B, N], the most 1.
     """
     cosine = _cosine(views, rotation)
-    if posture is not None:
-        cosine = cosine - settings.posture_share * (views.posture - posture[:, None]).square().sum(-1)
+    if torso_pose is not None:
+        cosine = cosine - settings.posture_share * (views.torso_pose - torso_pose[:, None]).square().sum(-1)
     cosine = 1 - (1 - cosine) * views.by_pose
-    share = views.weight.clamp(min=1e-12).log() + log_angle_weight(cosine, settings.sharpness, settings.tail)
-    return (share - share.amax(1, keepdim=True)).exp()
+    logit = views.weight.clamp(min=1e-12).log() + log_angle_weight(cosine, settings.sharpness, settings.tail)
+    return (logit - logit.amax(1, keepdim=True)).exp()
 
 
 def angle_between(views: SourceViews, blend: Tensor, rotation: Tensor) -> Tensor:
@@ -172,42 +172,42 @@ def _cosine(views: SourceViews, rotation: Tensor) -> Tensor:
     return (torch.einsum("bkij,bij->bk", views.rotation.expand(len(rotation), -1, -1, -1), rotation) - 1) / 2
 
 
-def crossfaded(share: Tensor, frames: float) -> Tensor:
+def crossfaded(blend: Tensor, frames: float) -> Tensor:
     """Photos change over gradually in time too, as a fast turn of the head takes them past half-way within a frame.
 
     Args:
-        share: [T, K] from `nearness`, of frames in a row.
+        blend: [T, K] from `view_weights`, of frames in a row.
         frames: That one change from a tenth to nine tenths takes; 0 leaves the shares as they are.
 
     Returns:
         [T, K], the most of a frame 1.
     """
-    if frames <= 0 or len(share) < 2:
-        return share
+    if frames <= 0 or len(blend) < 2:
+        return blend
     deviation = frames / 2.56  # of the Gaussian whose integral rises so
     radius = math.ceil(3 * deviation)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=share.device) / deviation) ** 2)
-    share = F.pad((share / share.sum(1, keepdim=True)).T[:, None], (radius, radius), mode="replicate")
-    share = F.conv1d(share, (kernel / kernel.sum())[None, None])[:, 0].T
-    return share / share.amax(1, keepdim=True)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=blend.device) / deviation) ** 2)
+    blend = F.pad((blend / blend.sum(1, keepdim=True)).T[:, None], (radius, radius), mode="replicate")
+    blend = F.conv1d(blend, (kernel / kernel.sum())[None, None])[:, 0].T
+    return blend / blend.amax(1, keepdim=True)
 
 
-def most_shown(share: Tensor, negligible: float) -> int:
-    """How many photos the frame is made of that is made of the most; share [T, K] from `nearness`."""
-    return int((share > negligible).sum(1).max())
+def num_blended(blend: Tensor, negligible: float) -> int:
+    """How many photos the frame is made of that is made of the most; blend [T, K] from `view_weights`."""
+    return int((blend > negligible).sum(1).max())
 
 
-def blended(pictures: Tensor, share: Tensor) -> Tensor:
+def blended(pictures: Tensor, blend: Tensor) -> Tensor:
     """Photos in the frontal plane become one.
 
     Args:
         pictures: [B, N, 5, h, w] see `SourceViews.front`, or of a batch of 1.
-        share: [B, N] from `nearness`.
+        blend: [B, N] from `view_weights`.
 
     Returns:
         [B, 3, h, w] colours in -1..1.
     """
-    share = share[:, :, None, None, None]
+    blend = blend[:, :, None, None, None]
     # A photo's surroundings count where none shows the person, and only the nearest one's.
-    weight = share * (pictures[:, :, 4:] * pictures[:, :, 3:4] + 1e-4)
+    weight = blend * (pictures[:, :, 4:] * pictures[:, :, 3:4] + 1e-4)
     return (pictures[:, :, :3] * weight).sum(1) / weight.sum(1)

@@ -23,7 +23,7 @@ class HeadSurface(NamedTuple):
 
     fragments: Fragments
     mask: Tensor  # [B, 1, H, H] 1 on the head
-    rest: Tensor  # [B, 3, H, H] where the place lies at rest
+    rest_position: Tensor  # [B, 3, H, H] where the place lies at rest
     normal: Tensor  # [B, 3, H, H] in camera space, 0 beside the head
     depth: Tensor  # [B, 1, H, H] z in camera space, 0 beside the head
     frontal: Tensor  # [B, 1, H, H] cosine of the angle between its normal and the front, at rest
@@ -49,13 +49,15 @@ def head_surfaces(
     """The same in several sizes."""
     triangles, vertices = head_model.triangles, head.vertices
     projected, normals = camera.project(vertices), _seen_normals(head_model, head, camera)
-    frontal, groups = vertex_normals(head.rest, triangles)[..., 2:], vertex_groups(head_model)
-    table = torch.cat([normals, head.rest, projected[..., 2:], frontal, groups.expand(len(vertices), -1, -1)], -1)
+    frontal, groups = vertex_normals(head.rest_vertices, triangles)[..., 2:], vertex_groups(head_model)
+    table = torch.cat(
+        [normals, head.rest_vertices, projected[..., 2:], frontal, groups.expand(len(vertices), -1, -1)], -1
+    )
 
     def surface(size):
         (fragments, mask, normal), drawn = _drawn(projected, table, triangles, size)
-        rest, depth, frontal, groups = drawn.split([3, 1, 1, len(GROUPS)], 1)
-        return HeadSurface(fragments, mask, rest, normal, depth, frontal, groups)
+        rest_position, depth, frontal, groups = drawn.split([3, 1, 1, len(GROUPS)], 1)
+        return HeadSurface(fragments, mask, rest_position, normal, depth, frontal, groups)
 
     return tuple(map(surface, sizes))
 

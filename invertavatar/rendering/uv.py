@@ -14,7 +14,7 @@ from ..head.face_chart import FaceChart
 from ..head.landmark_topology import SKIN
 from ..head.pose import NUM_LANDMARKS
 from ..raster.rasterizer import Fragments, interpolate, rasterize
-from .resize import looked_up, resize
+from .resize import resample, resize
 
 BEHIND = 10.0  # patches are drawn this far behind the skin: they show through their openings and nowhere else
 DEPTH_SIZE = 256  # pixels of the depth picture that decides what hides what
@@ -106,7 +106,7 @@ def unproject(
     seen = (1 - (hidden_by - DEPTH_TOLERANCE) / DEPTH_TOLERANCE).clamp(0, 1) * texels[:, 3:].clamp(0, 1)
     open_region = torch.cat([openness, openness.new_zeros(batch, 1)], 1)[:, atlas.region[0]]  # last column: no chart
     seen = seen * open_region[:, None] * F.grid_sample(valid, grid, align_corners=False)
-    return looked_up(picture, grid), seen
+    return resample(picture, grid), seen
 
 
 def mirror_texture(texture: Tensor, atlas: UVAtlas) -> Tensor:
@@ -136,7 +136,7 @@ def fill_unseen(colour: Tensor, weight: Tensor) -> Tensor:
     return colour * trust + coarse * (1 - trust)
 
 
-def continued(x: Tensor, mask: Tensor, size: int) -> Tensor:
+def extend_border(x: Tensor, mask: Tensor, size: int) -> Tensor:
     """A map [B, C, H, H] of any size that goes on smoothly where the mask [B, 1, H, H] is 0, filled in at `size` pixels
     at most, a power of two.
     """

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import Camera, plane_coordinates, rays
-from ..head.rest_pose import smoothstep, to_rest
+from ..head.rest_pose import smoothstep, to_rest_pose
 from .surface import HeadSurface
 
 OPTICAL_DEPTH = 20.0  # density of softplus(0.54) = 1 over one head unit
@@ -85,14 +85,14 @@ class VolumeRenderer(nn.Module):
             hidden: [B, 3, h, w] colours of what does not show from the front; None for those of the planes.
         """
         size = surface.mask.shape[-1]
-        _, features = self.query(planes, surface.rest.flatten(2).mT)
+        _, features = self.query(planes, surface.rest_position.flatten(2).mT)
         features = features.mT.unflatten(-1, (size, size))
         if hidden is not None:
             near, far = self.behind
-            share = smoothstep((near - surface.rest[:, 2:]) / (near - far))
+            weight = smoothstep((near - surface.rest_position[:, 2:]) / (near - far))
             edge, square = self.aside
-            share = torch.maximum(share, smoothstep((square - surface.frontal) / (square - edge)))
-            features = torch.cat([features[:, :3].lerp(hidden, share), features[:, 3:]], 1)
+            weight = torch.maximum(weight, smoothstep((square - surface.frontal) / (square - edge)))
+            features = torch.cat([features[:, :3].lerp(hidden, weight), features[:, 3:]], 1)
         return Rendering(features * surface.mask, surface.mask, surface.depth * surface.mask)
 
     def forward(
@@ -101,8 +101,8 @@ class VolumeRenderer(nn.Module):
         camera: Camera,
         size: int,
         jitter: torch.Generator | bool = False,
-        turn: Tensor | None = None,
-        posture: Tensor | None = None,
+        head_to_torso: Tensor | None = None,
+        torso_pose: Tensor | None = None,
     ) -> Rendering:
         """March a square picture's rays.
 
@@ -111,33 +111,33 @@ class VolumeRenderer(nn.Module):
             camera: Of B pictures.
             size: h = w.
             jitter: Draw the samples' places at random (training): a generator, or True for the global one.
-            turn: [B, 3, 3] the head's rotation relative to the body, which stays behind (see `rest_pose`); None turns
+            head_to_torso: [B, 3, 3] the head's rotation relative to the body, which stays behind; None turns
                 the body with the head.
-            posture: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
+            torso_pose: [B, 12] how hair and shoulders lie, see `rest_pose`; None for the average one.
         """
         lines = rays(camera.rotation, size, *camera[1:])  # [B, N, 3] each
         tiles = zip(*(x.split(self.rays_per_tile or size**2, 1) for x in lines), strict=True)
-        parts = zip(*(self._trace(planes, jitter, turn, posture, *tile) for tile in tiles), strict=True)
+        parts = zip(*(self._trace(planes, jitter, head_to_torso, torso_pose, *tile) for tile in tiles), strict=True)
         return Rendering(*(_pictures(torch.cat(part, 1)) for part in parts))
 
-    def _trace(self, planes, jitter, turn, posture, origin, direction):
+    def _trace(self, planes, jitter, head_to_torso, torso_pose, origin, direction):
         """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
         t = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
         if self.fine_samples:
             with torch.no_grad():
-                logit, _ = self._decode(planes, turn, posture, origin, direction, t)
+                logit, _ = self._decode(planes, head_to_torso, torso_pose, origin, direction, t)
                 weight = march(logit, t)
                 fine = importance(weight, t, self._stratified(self.fine_samples, origin, jitter))
             t = torch.cat([t, fine], -1).sort(-1, descending=True).values
-        logit, features = self._decode(planes, turn, posture, origin, direction, t)
+        logit, features = self._decode(planes, head_to_torso, torso_pose, origin, direction, t)
         weight = march(logit, t)  # [B, N, S]
         summed = torch.einsum("bns,bnsd->bnd", weight, features)
         return summed, weight.sum(-1, keepdim=True).clamp(max=1), (weight * t).sum(-1, keepdim=True)
 
-    def _decode(self, planes, turn, posture, origin, direction, t):
+    def _decode(self, planes, head_to_torso, torso_pose, origin, direction, t):
         """Density logits [B, N, S] and features [B, N, S, D] at origin + t * direction."""
         points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
-        logit, features = self.query(planes, to_rest(points, turn, posture))
+        logit, features = self.query(planes, to_rest_pose(points, head_to_torso, torso_pose))
         return logit.unflatten(1, t.shape[1:]), features.unflatten(1, t.shape[1:])
 
     def query(self, planes: Planes, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,11 +187,11 @@ def march(logit: Tensor, t: Tensor) -> Tensor:
 def importance(weight: Tensor, t: Tensor, u: Tensor) -> Tensor:
     """Samples at falling t in proportion to the weights [B, N, S] (EG3D, NeRF): u [B, N, K] in 0..1 -> [B, N, K]."""
     smooth = F.avg_pool1d(F.max_pool1d(weight, 2, 1, padding=1), 2, 1) + 0.01  # as in EG3D
-    share = torch.cumsum(smooth / smooth.sum(-1, keepdim=True), -1)
-    share = F.pad(share, (1, 0))  # [B, N, S + 1]
+    cdf = torch.cumsum(smooth / smooth.sum(-1, keepdim=True), -1)
+    cdf = F.pad(cdf, (1, 0))  # [B, N, S + 1]
     edges = torch.cat([t[..., :1], (t[..., 1:] + t[..., :-1]) / 2, t[..., -1:]], -1)  # [B, N, S + 1]
-    above = torch.searchsorted(share, u.contiguous(), right=True).clamp(1, share.shape[-1] - 1)
-    low, high = share.gather(-1, above - 1), share.gather(-1, above)
+    above = torch.searchsorted(cdf, u.contiguous(), right=True).clamp(1, cdf.shape[-1] - 1)
+    low, high = cdf.gather(-1, above - 1), cdf.gather(-1, above)
     part = (u - low) / (high - low).clamp(min=1e-6)
     start, end = edges.gather(-1, above - 1), edges.gather(-1, above)
     return start + part.clamp(0, 1) * (end - start)

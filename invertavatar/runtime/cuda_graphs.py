@@ -23,7 +23,7 @@ from .prefetch import to_host
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 8  # recordings at a time: avatars of one to four photos, and frames of a few sizes
+MAX_GRAPHS = 8  # recordings at a time: avatars of one to four photos, and frames of a few sizes
 REMEMBERED = 64  # calls that were asked for
 WARM_UPS = 2  # libraries choose their kernels and take their memory in the first calls
 
@@ -69,7 +69,7 @@ class Recordings:
         api: `torch.cuda`; tests give a stand-in.
     """
 
-    def __init__(self, limit: int = LIMIT, api: Any = torch.cuda):
+    def __init__(self, limit: int = MAX_GRAPHS, api: Any = torch.cuda):
         self.limit, self.api = limit, api
         self._kept: OrderedDict[Hashable, Recording] = OrderedDict()
         self._asked: OrderedDict[Hashable, FixedSizes | None] = OrderedDict()  # None: it cannot be recorded

@@ -14,7 +14,9 @@ Result = TypeVar("Result")
 MAX_WORKERS = 4  # each holds a frame's worth of memory
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Generator[Result, None, None]:
+def prefetch(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1
+) -> Generator[Result, None, None]:
     """`map(function, items)`, in order, of which the next `workers` + 1 results are already being made.
 
     Whole pictures on several threads keep cores busier than the threads inside of torch do, which share operations of
@@ -42,7 +44,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: in
     def work(item):
         return function(item)
 
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
     try:
         list(pool.map(share_threads, range(workers)))
         torch.set_num_threads(threads)  # what threads to come begin with

@@ -72,10 +72,10 @@ def _driven(regions: tuple[str, ...], region: str) -> Tensor:
 
 
 def _pose_of(voice: Motion, driver: Motion) -> dict:
-    """The voice's own head, with a posture that stays."""
+    """The voice's own head, with a torso pose that stays."""
     return {
         "rotation": voice.rotation,
-        "posture": torch.zeros_like(driver.posture),
+        "torso_pose": torch.zeros_like(driver.torso_pose),
         "translation": voice.translation,
         "scale": voice.scale,
     }

@@ -17,7 +17,7 @@ from invertavatar.speech.phones import RATE, Phones
 from invertavatar.speech.visemes import BOTH_SIDES, LIP_CLOSERS, targets
 
 FALL_OFF = {"jaw": 0.02, "lips": 0.04}  # seconds in which a sound's strength falls to 1/e
-REACH = 5  # fall-offs after which a sound is not felt
+FALL_OFFS = 5  # fall-offs after which a sound is not felt
 SURE = 0.12  # how likely p, b or m is where lips close: one that stays open is seen sooner than one too many
 CLOSING, CLOSED = 0.05, 0.05  # seconds that lips take to close and to open, and that they are closed at least
 PARTED = ("jawOpen", *BOTH_SIDES["upper_up"], *BOTH_SIDES["lower_down"], "mouthFunnel")  # what parts closed lips
@@ -75,6 +75,6 @@ def _with_closed_lips(curves: np.ndarray, closed: np.ndarray) -> np.ndarray:
 
 def _spread(values: np.ndarray, seconds: float) -> np.ndarray:
     """The values [T, C] under a strength that falls off to both sides."""
-    reach = round(REACH * seconds * RATE)
-    kernel = np.exp(-np.abs(np.arange(-reach, reach + 1)) / (seconds * RATE))
+    radius = round(FALL_OFFS * seconds * RATE)
+    kernel = np.exp(-np.abs(np.arange(-radius, radius + 1)) / (seconds * RATE))
     return convolve1d(values, kernel / kernel.sum(), axis=0, mode="nearest")

@@ -14,7 +14,7 @@ INAUDIBLE = -60.0  # decibels below which nobody is taken to speak
 ABOVE_FLOOR = 9.0  # decibels by which speech stands out of the noise
 FLOOR_RISE = 6.0  # decibels by which the noise may grow from one piece of sound to the next
 USUAL = 35  # percent of the moments of speech that are no louder than usual: the consonants, about
-PITCH = (70, 400)  # Hz of voices
+PITCH_RANGE = (70, 400)  # Hz of voices
 HUM = 110  # Hz below which is no voice but the mains; higher tones of low voices remain
 PERIODIC = 0.6  # of its power that returns with the pitch
 PAUSE = 0.15  # seconds of quiet before and after speech that still belong to it: a p is silent for 0.1 s
@@ -82,7 +82,7 @@ def _periodic(sound: np.ndarray, sample_rate: int, count: int) -> np.ndarray:
     power[:, : int(HUM / (sample_rate / (2 * width)))] = 0
     alike = np.fft.irfft(power)[:, :width]
     window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(width), 2 * width)) ** 2)[:width]
-    longest, shortest = (int(sample_rate / pitch) for pitch in PITCH)
+    longest, shortest = (int(sample_rate / pitch) for pitch in PITCH_RANGE)
     likeness = alike[:, shortest:longest] / (alike[:, :1] + 1e-9) / (window[shortest:longest] / window[0])
     voiced = (likeness.max(1) > PERIODIC) & (power.sum(1) > PERIODIC * whole[:, 0])
     return np.pad(voiced, (0, count - len(voiced)))

@@ -104,5 +104,5 @@ def _at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
     """[T, C] of values [M, C] at places in moments, between two of which they are interpolated."""
     place = place.clip(0, len(values) - 1)
     before = place.astype(np.int64)
-    after, share = (before + 1).clip(max=len(values) - 1), (place - before)[:, None].astype(np.float32)
-    return values[before] * (1 - share) + values[after] * share
+    after, weight = (before + 1).clip(max=len(values) - 1), (place - before)[:, None].astype(np.float32)
+    return values[before] * (1 - weight) + values[after] * weight

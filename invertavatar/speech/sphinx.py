@@ -123,11 +123,11 @@ class SphinxRecogniser:
             forward[t] = state / scale[t]
         after = np.ones(fit.shape[1:])
         for t in range(count - 1, -1, -1):
-            ahead = fit[t] * after / scale[t]
+            later = fit[t] * after / scale[t]
             forward[t] *= after
-            after = STAY * ahead
-            after[:, :-1] += go * ahead[:, 1:]
-            after[:, -1] += go * (self._follows @ ahead[:, 0])
+            after = STAY * later
+            after[:, :-1] += go * later[:, 1:]
+            after[:, -1] += go * (self._follows @ later[:, 0])
         return forward / forward.sum((1, 2), keepdims=True)
 
     def _bigrams(self) -> np.ndarray:

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from ..avatar import Avatar
 from ..rendering.background import compose, shifted
-from ..rendering.drive import drive, frames_at_a_time, posture_of, standing
+from ..rendering.drive import drive, frames_at_a_time, known_torso_pose, standing
 from ..rendering.framing import Framing
-from ..rendering.source_views import crossfaded, most_shown, nearness
+from ..rendering.source_views import crossfaded, num_blended, view_weights
 from ..runtime.fixed_sizes import FixedSizes
 from ..runtime.half_precision import finite
-from ..runtime.prefetch import ahead, staggered, to_host, workers_for
+from ..runtime.prefetch import prefetch, staggered, to_host, workers_for
 from ..tracking.motion import Motion
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def blend_of_photos(
     alone = view.ndim == 3 and len(view) > 1  # each rendered frame has an angle of its own
     moved = motion[frames] if alone else motion
     seen = view.to(avatar.device) @ moved.rotation.to(avatar.device)
-    blend = nearness(avatar.views, seen, posture_of(moved, avatar.device), pipe.generator.fusion)
+    blend = view_weights(avatar.views, seen, known_torso_pose(moved, avatar.device), pipe.generator.fusion)
     blend = crossfaded(blend, crossfade * float(motion.fps))
     return blend if alone else blend[frames]
 
@@ -92,7 +92,7 @@ def rendered_layers(
     whole = drive(motion, view, blend, avatar.device)
     camera = {"field_of_view": sight.field_of_view, "zoom": zoom / frame.extent}
     if frame.stands and whole.shifts is None:  # shoulders that the driver moves do not stand
-        stay = standing(avatar.shape.joints, whole.turn, view, avatar.rest.rotation)
+        stay = standing(avatar.shape.joints, whole.head_to_torso, view, avatar.rest.rotation)
         whole = whole._replace(stay=frame.held(stay) * zoom)
     tile = pipe.generator.renderer.rays_per_tile
     default = frames_at_a_time(avatar.device, height) if tile is None else 1
@@ -108,7 +108,7 @@ def rendered_layers(
 
     late = recorded and pipe._recordings is not None
     room = (
-        FixedSizes(photos=most_shown(blend, pipe.generator.reprojection.negligible))
+        FixedSizes(photos=num_blended(blend, pipe.generator.reprojection.negligible))
         if late and blend is not None
         else FixedSizes()
     )
@@ -127,7 +127,7 @@ def rendered_layers(
     if late:
         batches = staggered(map(begin, starts), finish)
     else:
-        batches = ahead(lambda start: finish(begin(start)), starts, workers_for(avatar.device, len(starts)))
+        batches = prefetch(lambda start: finish(begin(start)), starts, workers_for(avatar.device, len(starts)))
     try:
         with closing(batches):
             yield from pipe._with_progress(batches, len(starts), "Rendering")

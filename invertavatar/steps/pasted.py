@@ -30,9 +30,9 @@ from ..rendering.drive import drive, standing
 from ..rendering.outline import Outline, outline_of
 from ..rendering.plate import Layer, Plate, plate_of
 from ..rendering.reprojection import Sources, filled, looked_closer, sources
-from ..rendering.source_views import SourceViews, nearness, side_by_side
+from ..rendering.source_views import SourceViews, side_by_side, view_weights
 from ..rendering.surface import GROUPS, bare_surface, vertex_groups
-from ..rendering.uv import continued
+from ..rendering.uv import extend_border
 from ..tracking.crop import Crop
 from ..tracking.motion import Motion, as_rotations
 from ..tracking.portrait import feathered, portrait_of
@@ -99,14 +99,14 @@ def own_motion(pipe: "InvertAvatarPipeline", avatar: Avatar, tracks: Sequence[Tr
         )
         landmarks = head_model.unbiased(vertices, rotation)
         residual = head_model.residual(landmarks, avatar.shape.landmarks, expression)
-        rows.append((last.rotation, last.expression, residual[0].cpu().numpy(), last.posture))
-    rotation, expression, residual, posture = zip(*rows, strict=True)
+        rows.append((last.rotation, last.expression, residual[0].cpu().numpy(), last.torso_pose))
+    rotation, expression, residual, torso_pose = zip(*rows, strict=True)
     return Motion(
         rotation=np.stack(rotation),
         expression=np.stack(expression),
         residual=np.stack(residual),
         residual_region=head_model.residual_region,
-        posture=None if posture[0] is None else np.stack(posture),
+        torso_pose=None if torso_pose[0] is None else np.stack(torso_pose),
         found=np.array([track is not None for track in tracks]),
         fps=fps,
     )
@@ -129,10 +129,10 @@ def driven_motion(driver: Motion, scene: Scene, region: str, **options) -> Motio
     if moved.num_frames == 1:
         moved = Motion.concatenate([moved] * count)
     moved = moved[:count]
-    turn = as_rotations(moved.rotation) * as_rotations(neutral.rotation).inv() * as_rotations(own.rotation)
+    rotation = as_rotations(moved.rotation) * as_rotations(neutral.rotation).inv() * as_rotations(own.rotation)
     return replace(
         own,
-        rotation=turn.as_matrix() if region in ("all", "pose") else own.rotation,
+        rotation=rotation.as_matrix() if region in ("all", "pose") else own.rotation,
         expression=torch.where(driven_axes(ARKIT_REGIONS, region), moved.expression, own.expression),
         residual=torch.where(driven_axes(own.residual_region, region), moved.residual, own.residual),
     )
@@ -188,8 +188,8 @@ def prepare(
     skin = networks.head_model.with_skull(alone.views.skin, avatar.shape.vertices)
     alone = replace(alone, views=alone.views._replace(skin=skin))
     views = alone.views if avatar.views is None else side_by_side(alone.views, avatar.views)
-    rotation, posture = rest.rotation.to(avatar.device), rest.posture.to(avatar.device)
-    blend = nearness(views, rotation, posture if posture.shape[1] else None, networks.generator.fusion)
+    rotation, torso_pose = rest.rotation.to(avatar.device), rest.torso_pose.to(avatar.device)
+    blend = view_weights(views, rotation, torso_pose if torso_pose.shape[1] else None, networks.generator.fusion)
     blend = torch.cat([torch.ones_like(blend[:, :1]), settings.others * blend[:, 1:]], 1)
     fine = alone.views if features.sources is None else features.sources
     crop = tracker.crop(picture, replace(track, scale=track.scale * settings.room), fine.picture.shape[-1])
@@ -200,12 +200,12 @@ def prepare(
     mask = bare_surface(networks.head_model, head, camera, side).mask
     own = own._replace(outline=outline_of(networks.head_model, mask[0, 0], crop, rotation[0], settings))
     person = features.off, avatar.shape.joints
-    shown, fill = _with_surroundings(networks, crop, alone.views, *person, own.outline, settings.room), features.fill
+    photos, fill = _with_surroundings(networks, crop, alone.views, *person, own.outline, settings.room), features.fill
     if features.sources is None:
-        fill = filled(networks.head_model, shown, alone.views.weight, networks.generator.reprojection)
+        fill = filled(networks.head_model, photos, alone.views.weight, networks.generator.reprojection)
     else:
-        shown = Sources(*(torch.cat(pair, 1) for pair in zip(shown, features.sources, strict=True)))
-    own = own._replace(features=own.features._replace(sources=shown, fill=fill))
+        photos = Sources(*(torch.cat(pair, 1) for pair in zip(photos, features.sources, strict=True)))
+    own = own._replace(features=own.features._replace(sources=photos, fill=fill))
     head, camera = _posed(pipe, avatar, own, rest, rest)
     everywhere = torch.ones(1, 1, 5, side, side, device=avatar.device)
     reprojection = networks.generator.reprojection
@@ -214,7 +214,7 @@ def prepare(
     seen = looked_closer(networks.head_model, places, torch.ones_like(blend[:, :1]), surface, reprojection).seen
     own = own._replace(places=places, seen=seen)
     plate = plate.around(surface.mask[0, 0].cpu().numpy(), settings)
-    return own._replace(plate=plate.with_rest(rendered(pipe, avatar, own, rest, rest)))
+    return own._replace(plate=plate.with_rendering(rendered(pipe, avatar, own, rest, rest)))
 
 
 @torch.no_grad()
@@ -243,7 +243,7 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     torso = vertex_groups(head_model)[:, GROUPS.index(("torso",))].expand(1, -1)[..., None]
     torso = interpolate(torso, surface.fragments, head_model.triangles)
     going = torch.cat([way - here, torso], 1)
-    beside, torso = continued(going, surface.mask * (kept > 0.5), reprojection.flow_size).split([2, 1], 1)
+    beside, torso = extend_border(going, surface.mask * (kept > 0.5), reprojection.flow_size).split([2, 1], 1)
     place = here + torch.where(surface.mask > 0, way - here, beside)
     cosine = (torch.einsum("bij,bij->b", motion.rotation, rest.rotation) - 1) / 2
     angle = float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1))))
@@ -264,7 +264,7 @@ def _with_surroundings(networks, crop: Crop, views: SourceViews, off, joints, ou
     head_model, device = networks.head_model, views.picture.device
     photo = torch.from_numpy(crop.image).to(device).permute(2, 0, 1).float() / 127.5 - 1
     masks = torch.from_numpy(np.stack([crop.matte, feathered(crop.inside)])).to(device)
-    vertices = worn(head_model, views.skin[:, 0], off, joints, views.rotation[:, 0], views.posture[:, 0])[1]
+    vertices = worn(head_model, views.skin[:, 0], off, joints, views.rotation[:, 0], views.torso_pose[:, 0])[1]
     vertices, picture = outline.fitted(vertices), torch.cat([photo, masks])[None, None]
     return sources(head_model, picture, vertices[:, None] / room, views.rotation, networks.generator.reprojection)
 
@@ -273,10 +273,10 @@ def _posed(pipe, avatar, own, motion, rest):
     """The head of one frame, and how it is seen: the body stands where it is at `rest`."""
     head_model, config = pipe.head_model, pipe.generator.config
     view = torch.eye(3).expand_as(motion.rotation)
-    motion = replace(motion, posture=rest.posture, translation=None, scale=None)
+    motion = replace(motion, torso_pose=rest.torso_pose, translation=None, scale=None)
     clip = drive(motion, view, own.blend, avatar.device)
-    stay = standing(avatar.shape.joints, clip.turn, view, rest.rotation) / own.room
-    driven = clip.expression, clip.residual, clip.rotation, clip.turn, clip.posture
+    stay = standing(avatar.shape.joints, clip.head_to_torso, view, rest.rotation) / own.room
+    driven = clip.expression, clip.residual, clip.rotation, clip.head_to_torso, clip.torso_pose
     head = driven_head(head_model, avatar.shape, own.features.off, *driven)
     head = head._replace(blend=clip.blend)
     if own.outline is not None:

@@ -10,7 +10,7 @@ from ..avatar import Avatar, PhotoRecord
 from ..errors import AvatarError
 from ..head.driven_head import dressed_head
 from ..head.known_head import KnownHead, unknown_head, with_outline
-from ..inversion import Inversion, Networks, invert_step, posture_of
+from ..inversion import Inversion, Networks, invert_step, torso_pose_of
 from ..models.recurrent_unet import FusionMode
 from ..rendering.background import backdrop
 from ..rendering.observation import View
@@ -51,7 +51,7 @@ def with_photo(
     # The person's head over all photos so far.
     known = unknown_head(head_model)
     if avatar is not None:
-        known = KnownHead(avatar.rest_sum, avatar.num_images, avatar.crown, avatar.displacement)
+        known = KnownHead(avatar.neutral_sum, avatar.num_images, avatar.crown, avatar.displacement)
     looks = (portrait.photo, portrait.matte, portrait.inside, portrait.rotation)
     known, shape, skin = with_outline(
         head_model, known, portrait.vertices, portrait.expression, portrait.rotation, portrait.matte, portrait.inside
@@ -65,7 +65,7 @@ def with_photo(
         head_model.stand_off(known.displacement),
         shape.joints,
         portrait.rotation,
-        posture_of(networks, *looks),
+        torso_pose_of(networks, *looks),
     )
     view = View(*looks, skin, head)
     weight = skin.new_tensor([portrait.sharpness**2])
@@ -81,7 +81,7 @@ def with_photo(
         logger.warning("%s seems to show another person than the photos before; leave it out if so.", portrait.name)
     visible = float((maps.visibility > 0.1).float().sum() / atlas.mask.sum())
     record = PhotoRecord(portrait.name, *portrait.angles, float(portrait.scale), visible)
-    kept = {"rest_sum": known.rest_sum, "crown": known.crown, "shape": shape, "displacement": known.displacement}
+    kept = {"neutral_sum": known.neutral_sum, "crown": known.crown, "shape": shape, "displacement": known.displacement}
     if avatar is None or not avatar.photos:
         landmarks = head_model.unbiased(portrait.vertices, portrait.rotation)
         behind = backdrop(portrait.picture, *(x[0, 0].cpu().numpy() for x in (portrait.matte, portrait.inside)))
@@ -90,7 +90,7 @@ def with_photo(
             expression=portrait.expression,
             residual=head_model.residual(landmarks, shape.landmarks, portrait.expression),
             residual_region=head_model.residual_region,
-            posture=head.posture,
+            torso_pose=head.torso_pose,
         )
         return Avatar(
             **state._asdict(),

@@ -50,7 +50,7 @@ def sample_avatar(
         triplane_state=FusionState([], 0),
         texture_sum=empty_sum(networks.texture_encoder.config.resolution, device),
         views=None,
-        rest_sum=torch.zeros(NUM_LANDMARKS, 3, device=device),
+        neutral_sum=torch.zeros(NUM_LANDMARKS, 3, device=device),
         crown=torch.ones(1, device=device),
         shape=HeadShape(*(x.to(device) for x in shape)),
         displacement=Evidence(*(x.to(device) for x in head_model.displacement.no_evidence())),

@@ -15,7 +15,7 @@ from PIL import Image
 GAMMA = 2.2
 SHOULDER = 0.6  # linear brightness above which a picture stops short of clipping
 # sRGB of hair, and how often each is met on heads of African, Asian and Caucasian descent.
-HAIR = {
+HAIR_COLOURS = {
     "black": ((0.07, 0.06, 0.06), (0.75, 0.65, 0.12)),
     "dark brown": ((0.16, 0.11, 0.08), (0.2, 0.25, 0.26)),
     "brown": ((0.30, 0.20, 0.13), (0.03, 0.06, 0.24)),
@@ -23,7 +23,7 @@ HAIR = {
     "blond": ((0.66, 0.52, 0.34), (0.01, 0.01, 0.16)),
     "red": ((0.46, 0.20, 0.10), (0.0, 0.01, 0.08)),
 }
-GREY = (0.62, 0.61, 0.60)
+GREY_HAIR = (0.62, 0.61, 0.60)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Texture:
         return Texture.of(np.concatenate([rgb.clip(0, 1), self.colour[..., 3:]], -1))
 
 
-def blended(one: Texture, other: Texture, share: float) -> Texture:
+def blended(one: Texture, other: Texture, weight: float) -> Texture:
     """A mixture of two textures of the same layout; the coarser one is repeated."""
     a, b = one.colour, other.colour
     size = max(len(a), len(b))
     a, b = (np.kron(x, np.ones((size // len(x),) * 2 + (1,), np.float32)) for x in (a, b))
-    return Texture.of(a * (1 - share) + b * share)
+    return Texture.of(a * (1 - weight) + b * weight)
 
 
 def tinted(skin: Texture, rng: np.random.Generator) -> Texture:
@@ -96,13 +96,13 @@ def hair_colour(rng: np.random.Generator, races: np.ndarray, age: float) -> np.n
         races: [3] shares of African, Asian and Caucasian descent.
         age: 0 young to 1 old.
     """
-    colours, shares = (np.array(x) for x in zip(*HAIR.values(), strict=True))
+    colours, shares = (np.array(x) for x in zip(*HAIR_COLOURS.values(), strict=True))
     shares = shares @ races
     colour = colours[rng.choice(len(colours), p=shares / shares.sum())] * np.exp(rng.normal(0, 0.1, 3))
     grey = np.clip(rng.normal(1.6 * age - 0.7, 0.3), 0, 1)
     if rng.random() < 0.03:  # dyed
         colour = rng.uniform(0.1, 0.8, 3)
-    return ((1 - grey) * colour + grey * np.array(GREY)).clip(0, 1) ** GAMMA
+    return ((1 - grey) * colour + grey * np.array(GREY_HAIR)).clip(0, 1) ** GAMMA
 
 
 def encoded(linear: np.ndarray) -> np.ndarray:

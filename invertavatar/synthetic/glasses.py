@@ -14,7 +14,7 @@ from ..head.makehuman import Surface
 
 NOSE_BRIDGE = 168  # the landmark between the eyes
 RIM_POINTS, TUBE_SIDES = 36, 6
-SUNGLASSES = 0.2  # share of pairs that hide the eyes
+DARK_PAIRS = 0.2  # share of pairs that hide the eyes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Glasses:
     @classmethod
     def random(cls, rng: np.random.Generator) -> "Glasses":
         """Of metal or horn, clear or dark."""
-        dark = rng.random() < SUNGLASSES
+        dark = rng.random() < DARK_PAIRS
         opacity = rng.uniform(0.6, 0.95) if dark else rng.uniform(0, 0.1)
         frame = rng.uniform(0.005, 0.5) + rng.normal(0, 0.05, 3)
         tint = rng.uniform(0, 0.06, 3) if dark else rng.uniform(0.2, 0.6, 3)

@@ -60,17 +60,17 @@ def random_light(rng: np.random.Generator, albedo: float = USUAL_ALBEDO) -> Ligh
     strong = rng.random() < 0.25
     if strong:
         yaw, pitch = rng.choice([-1, 1]) * rng.uniform(45, 100), rng.uniform(-5, 45)
-        share = rng.uniform(0.5, 0.8)
+        fraction = rng.uniform(0.5, 0.8)
     else:
         yaw, pitch = rng.normal(0, 45), rng.uniform(5, 60)
-        share = rng.uniform(0, 0.5) * (rng.random() < 0.7)
+        fraction = rng.uniform(0, 0.5) * (rng.random() < 0.7)
     yaw, pitch = np.radians([yaw, pitch])
     lamp = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     warmth = rng.normal(0, 0.12)
     colour = np.array([1 + warmth, 1, 1 - warmth]).clip(0.4)
     toward = 4 * sky.mean()
     exposure = rng.uniform(1.05, 1.75) * (USUAL_ALBEDO / max(albedo, 0.02)) ** EXPOSED_FOR_SKIN
-    return Light(directions, sky * (1 - share), lamp, toward * share * colour * 1.5).exposed(exposure)
+    return Light(directions, sky * (1 - fraction), lamp, toward * fraction * colour * 1.5).exposed(exposure)
 
 
 def environment_light(rng: np.random.Generator, directions: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from .colours import Texture
 from .studio import DRESSED_LABELS, LOWEST, Studio
 from .wardrobe import FRAME, LENS, SKIN, Garment, Material, Outfit
 
-CHIN, NOSE_BASE, MOUTH_CORNERS, LOWER_LIP, JAWS = 152, 2, (61, 291), 17, (172, 397)
+CHIN_LANDMARK, NOSE_LANDMARK, MOUTH_CORNERS, LOWER_LIP, JAWS = 152, 2, (61, 291), 17, (172, 397)
 NEVER_SHAVED = 0.75  # how dark a full beard's shadow is
 HAIR_ROUNDNESS = 0.75  # how far cards of hair are shaded as the round thing that they make up
 
@@ -86,19 +86,19 @@ class SyntheticPerson:
         return float(self.outfit.skin.mean.mean())
 
     @torch.no_grad()
-    def posed(self, expression: np.ndarray, turn: np.ndarray) -> PosedPerson:
+    def posed(self, expression: np.ndarray, head_to_torso: np.ndarray) -> PosedPerson:
         """The person with an expression, the head turned on its body.
 
         Args:
             expression: [52] ARKit scores.
-            turn: [3, 3] the head's rotation relative to the body.
+            head_to_torso: [3, 3] the head's rotation relative to the body.
         """
         model, studio = self.studio.head_model, self.studio
         scores = torch.from_numpy(np.asarray(expression, np.float32))[None]
         straight = model(self.shape, scores, gaze=torch.zeros(1, 2, 2))
-        driven = model.turn_eyes(straight, model.gaze_of(scores))
+        driven = model.rotated_eyes(straight, model.gaze_of(scores))
         base = self._driven_base(straight[0].double().numpy())
-        neck = [x.double() for x in model.neck(self.shape.joints, torch.from_numpy(turn)[None].float())]
+        neck = [x.double() for x in model.neck(self.shape.joints, torch.from_numpy(head_to_torso)[None].float())]
         landmarks = model.landmarks(driven)[0].numpy()
         head = studio.template.laid_on(landmarks)  # head space -> scene
 
@@ -148,17 +148,17 @@ class SyntheticPerson:
         """[N, 3] the scalp under hair and the beard's shadow, in the hair's colour."""
         studio, outfit = self.studio, self.outfit
         towards = (outfit.hair_colour / outfit.skin.mean.clip(0.02)).clip(0, 1)
-        share = (studio.scalp * outfit.scalp).clip(0, 1)[:, None]
-        beard = np.zeros((len(share), 1))
+        weight = (studio.scalp * outfit.scalp).clip(0, 1)[:, None]
+        beard = np.zeros((len(weight), 1))
         beard[studio.topology.base_vertex, 0] = self._beard() * outfit.beard * NEVER_SHAVED
-        share = np.maximum(share, beard)
-        return (1 - share * (1 - towards)).astype(np.float32)
+        weight = np.maximum(weight, beard)
+        return (1 - weight * (1 - towards)).astype(np.float32)
 
     def _beard(self) -> np.ndarray:
         """[V] where a beard grows: chin, jaw and above the lip, fading out over the cheeks and the throat."""
         place = self.shape.vertices.numpy()
         marks = self.studio.head_model.landmarks(self.shape.vertices).numpy()
-        nose, chin, lip = marks[NOSE_BASE], marks[CHIN], marks[LOWER_LIP]
+        nose, chin, lip = marks[NOSE_LANDMARK], marks[CHIN_LANDMARK], marks[LOWER_LIP]
         corner = marks[list(MOUTH_CORNERS)].mean(0)
         height = nose[1] - chin[1]
         # The upper edge runs from under the nose outward, down to the mouth and up again along the jaw.
@@ -173,9 +173,9 @@ class SyntheticPerson:
                       - ((place[:, 1] - lip[1] + 0.01) / 0.03) ** 2)  # fmt: skip
         triangles, label = self.studio.topology.triangles, self.studio.head_model.label.numpy()
         hairless = np.isin(label, [LABELS.index(name) for name in ("lips", "mouth", "teeth", "tongue", "ear", "eye")])
-        share = above * throat * front * (1 - 0.5 * bare)
-        share[np.unique(triangles[hairless])] = 0
-        return share
+        weight = above * throat * front * (1 - 0.5 * bare)
+        weight[np.unique(triangles[hairless])] = 0
+        return weight
 
     def _worn(self, garment: Garment, base: np.ndarray) -> np.ndarray:
         """The vertices [P, 3] of a garment on a driven base, in decimetres; hair grown."""
@@ -184,7 +184,7 @@ class SyntheticPerson:
             return vertices
         skull = self.base[self.studio.topology.base_vertex][self.studio.head_model.crown_weight.numpy() > 0.5]
         middle = (skull.max(0) + skull.min(0)) / 2
-        chin = self.laid(self.studio.head_model.landmarks(self.shape.vertices).double().numpy())[CHIN, 1]
+        chin = self.laid(self.studio.head_model.landmarks(self.shape.vertices).double().numpy())[CHIN_LANDMARK, 1]
         low = np.minimum(vertices[:, 1] - chin, 0)
         vertices = middle + (vertices - middle) * garment.grown
         if garment.mirrored:

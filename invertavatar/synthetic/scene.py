@@ -123,9 +123,9 @@ def _shaded(mesh: _Mesh, triangle, barycentric, rotation, light: Light, lamp: La
             normal = normal * np.where((normal @ viewer)[:, None] < 0, -1, 1)
         texel = sampled(part.texture.colour, places[mine])
         through = part.material.through
-        share = through + (1 - through) * lamp.share(place, normal)
-        lit = facing((normal @ light.lamp)[:, None], part.material.wrap) * share[:, None]
-        glint = glints(part, normal, viewer, light, share)
+        fraction = through + (1 - through) * lamp.fraction(place, normal)
+        lit = facing((normal @ light.lamp)[:, None], part.material.wrap) * fraction[:, None]
+        glint = glints(part, normal, viewer, light, fraction)
         alpha = texel[:, 3:]
         body = texel[:, :3] * gain * (sky + lit * light.lamp_colour) * alpha
         colour[mine] = body + glint * (1 if part.material.clear else alpha)

@@ -7,11 +7,11 @@ All in head space.
 
 import numpy as np
 
-from ..raster.layers_numba import Layers, lit_share
+from ..raster.layers_numba import Layers, lit_fraction
 from .light import BRIGHT, Light
 from .person import Part
 
-REACH = 1.9  # head units from the middle that depth maps cover
+EXTENT = 1.9  # head units from the middle that depth maps cover
 SKY_TEXELS, LAMP_TEXELS = 128, 448
 SKY_BIAS, LAMP_BIAS = 0.03, 0.015  # head units behind what the light meets first that are still lit
 LIFTED = 0.02  # head units along the normal at which shadows are looked up
@@ -30,7 +30,7 @@ class LightView:
     def __init__(self, direction: np.ndarray, texels: int):
         right = np.cross([0, 1, 0] if abs(direction[1]) < 0.9 else [1, 0, 0], direction)
         right /= np.linalg.norm(right)
-        x, y = right / REACH, np.cross(direction, right) / REACH
+        x, y = right / EXTENT, np.cross(direction, right) / EXTENT
         self.axes = np.stack([x * texels / 2, -y * texels / 2, direction]).astype(np.float32)
         self.middle = np.array([texels / 2, texels / 2, 0], np.float32)
         self.layers = Layers.empty(texels, texels, 1)
@@ -48,9 +48,9 @@ class LightView:
             card = {"uv": surface.uv, "uv_triangles": surface.uv_triangles, "alpha": part.texture.alpha}
         self.layers.add(points, surface.triangles, least=SOLID, **card)
 
-    def lit(self, points: np.ndarray, bias: float, reach: int) -> np.ndarray:
+    def lit(self, points: np.ndarray, bias: float, radius: int) -> np.ndarray:
         """[N] share of the light that reaches points [N, 3] in pixels."""
-        return lit_share(points, self.layers.depth[..., 0], bias, reach)
+        return lit_fraction(points, self.layers.depth[..., 0], bias, radius)
 
 
 def skylight(parts: list[Part], light: Light) -> list[np.ndarray]:
@@ -67,8 +67,8 @@ def skylight(parts: list[Part], light: Light) -> list[np.ndarray]:
         for part, points in zip(parts, np.split(view(vertices), ends), strict=True):
             view.meet(part, points)
         seen = through + (1 - through) * view.lit(view(lifted), SKY_BIAS, 0)
-        share = seen * facing(normals @ direction, SKY_WRAP) * np.float32(4 / len(light.directions))
-        irradiance += share[:, None] * radiance
+        weight = seen * facing(normals @ direction, SKY_WRAP) * np.float32(4 / len(light.directions))
+        irradiance += weight[:, None] * radiance
     return np.split(irradiance, ends)
 
 
@@ -92,21 +92,21 @@ class Lamp:
         for part in parts if not self.dark else ():
             self.view.meet(part, self.view(part.vertices.astype(np.float32)))
 
-    def share(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    def fraction(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """[N] in 0..1 of points [N, 3] with normals [N, 3]."""
         if self.dark:
             return np.zeros(len(points), np.float32)
         return self.view.lit(self.view(points + LIFTED * normals), LAMP_BIAS, 2)
 
 
-def glints(part: Part, normals: np.ndarray, viewer: np.ndarray, light: Light, lamp_share: np.ndarray) -> np.ndarray:
+def glints(part: Part, normals: np.ndarray, viewer: np.ndarray, light: Light, lamp_fraction: np.ndarray) -> np.ndarray:
     """[N, 3] reflections (Blinn and Phong) of the lamp and of the brightest parts of the sky."""
     material = part.material
     total = np.zeros((len(normals), 3), np.float32)
     if not material.gloss:
         return total
     brightest = np.argsort(-light.radiance.sum(1), kind="stable")[:BRIGHT]
-    sources = [(light.lamp, light.lamp_colour * lamp_share[:, None])]
+    sources = [(light.lamp, light.lamp_colour * lamp_fraction[:, None])]
     sources += [(light.directions[k], light.radiance[k] * 4 / len(light.directions)) for k in brightest]
     for direction, colour in sources:
         half = direction + viewer

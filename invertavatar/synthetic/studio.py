@@ -17,7 +17,7 @@ from ..head.topology import JOINT_NAMES, JOINTS, PART_NAMES, SHOULDER_HEIGHT, cu
 from ..head_building.random_heads import RandomHeads
 from .wardrobe import Wardrobe
 
-SHOULDERS = SHOULDER_HEIGHT + 0.5  # decimetres, below which all that is cut off from the head lies
+BODY_TOP = SHOULDER_HEIGHT + 0.5  # decimetres, below which all that is cut off from the head lies
 LOWEST = 4.0  # decimetres; what is below is in no picture
 DRESSED_LABELS = ("background", *LABELS, "hair", "brow", "cloth", "hat", "glasses")
 BODY = 13380  # base vertices before this are the body, the others helpers that proxies hang on
@@ -51,7 +51,7 @@ class Studio:
         head, head_uv = top.base_vertex[top.triangles[skin]], top.uv_triangles[skin]
         known = {tuple(triangle) for triangle in np.sort(head, 1)}
         height = base.vertices[base.triangles, 1].mean(1)
-        body = np.flatnonzero((base.group == "body") & (height > LOWEST) & (height < SHOULDERS))
+        body = np.flatnonzero((base.group == "body") & (height > LOWEST) & (height < BODY_TOP))
         below = [face for face in body if tuple(np.sort(base.triangles[face])) not in known]
         triangles = np.concatenate([head, base.triangles[below]])
         uv_triangles = np.concatenate([head_uv, base.uv_triangles[below]])
@@ -69,9 +69,9 @@ class Studio:
                     vertex, weight = np.array(pairs).T
                     np.add.at(weights[:, joint], vertex.astype(np.int64), weight)
         weights[self.topology.base_vertex] = self.topology.skin_weights
-        helper, near, share = self.following
+        helper, near, mix = self.following
         free = weights[helper].sum(1) == 0  # lashes: their bones are none of ours
-        weights[helper[free]] = (self.topology.skin_weights[near[free]] * share[free, :, None]).sum(1)
+        weights[helper[free]] = (self.topology.skin_weights[near[free]] * mix[free, :, None]).sum(1)
         weights[weights.sum(1) == 0, JOINT_NAMES.index("torso")] = 1
         return weights / weights.sum(1, keepdims=True)
 

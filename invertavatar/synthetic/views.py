@@ -18,12 +18,12 @@ class View(NamedTuple):
     """One picture's pose."""
 
     rotation: np.ndarray  # [3, 3] float32 head -> camera
-    turn: np.ndarray  # [3, 3] float32 the head's rotation relative to the body
+    head_to_torso: np.ndarray  # [3, 3] float32 the head's rotation relative to the body
 
     @property
     def body(self) -> np.ndarray:
         """[3, 3] body -> camera."""
-        return self.rotation @ self.turn.T
+        return self.rotation @ self.head_to_torso.T
 
 
 def random_views(rng: np.random.Generator, count: int) -> list[View]:
@@ -53,7 +53,9 @@ def _views(rng, yaws, pitches, rolls) -> list[View]:
     alone = rng.uniform(0, 1)  # how much of a turn this person's head does without the body
     views = []
     for yaw, pitch, roll in zip(yaws, pitches, rolls, strict=True):
-        share = (alone + rng.normal(0, 0.15)) * np.array([1, 0.8, 0.8])
-        turn = (np.array([yaw, pitch, roll]) * share + rng.normal(0, (6, 3, 2))).clip(-np.array(MOST_TURN), MOST_TURN)
-        views.append(View(*(rotation_from_angles(*map(float, a)).numpy() for a in ((yaw, pitch, roll), turn))))
+        fraction = (alone + rng.normal(0, 0.15)) * np.array([1, 0.8, 0.8])
+        head_to_torso = (np.array([yaw, pitch, roll]) * fraction + rng.normal(0, (6, 3, 2))).clip(
+            -np.array(MOST_TURN), MOST_TURN
+        )
+        views.append(View(*(rotation_from_angles(*map(float, a)).numpy() for a in ((yaw, pitch, roll), head_to_torso))))
     return views

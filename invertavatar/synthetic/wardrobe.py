@@ -40,10 +40,10 @@ class Traits(NamedTuple):
         }
         total = sum(weights.values())
 
-        def share(word):
+        def fraction(word):
             return sum(w for k, w in weights.items() if word in k.split("-")) / total
 
-        return cls(np.array([share(race) for race in RACES]), share("female"), share("old"), share("child"))
+        return cls(np.array([fraction(race) for race in RACES]), fraction("female"), fraction("old"), fraction("child"))
 
 
 @dataclass(frozen=True)

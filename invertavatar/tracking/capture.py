@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..errors import NoFaceError
 from ..head.head_model import HeadModel
-from ..head.rest_pose import LARGEST_POSTURE
+from ..head.rest_pose import LARGEST_TORSO_POSE
 from . import smoothing
 from .motion import Motion, hold_missing
 from .tracker import Track
 
 logger = logging.getLogger(__name__)
 
-STEADINESS = 0.3  # of the posture, on `smooth_motion`'s scale: hair shall not tremble with what is read from each frame
+STEADINESS = 0.3  # of the torso pose, on `smooth_motion`'s scale: hair shall not tremble
 
 
 def capture(
@@ -60,10 +60,10 @@ class Capture:
         landmarks, rotation = (torch.from_numpy(x).to(device)[None] for x in (track.vertices, track.rotation))
         landmarks = head_model.unbiased(landmarks, rotation)
         expression = torch.from_numpy(track.expression).to(device)[None]
-        self._rest_sum += head_model.at_rest(landmarks, expression)[0]
+        self._rest_sum += head_model.without_expression(landmarks, expression)[0]
         residual = head_model.residual(landmarks, self._mean, expression)[0].cpu()
-        posture = np.zeros(0, np.float32) if track.posture is None else track.posture
-        self._frames.append((track.rotation, track.expression, residual, posture, track.centre, track.scale))
+        torso_pose = np.zeros(0, np.float32) if track.torso_pose is None else track.torso_pose
+        self._frames.append((track.rotation, track.expression, residual, torso_pose, track.centre, track.scale))
 
     def motion(self) -> Motion:
         """The motion of the frames so far.
@@ -81,7 +81,7 @@ class Capture:
                 "%d of %d frames of %s show no face; the last pose is held.", len(found) - count, len(found), self.name
             )
         columns = (torch.from_numpy(np.stack(x)) for x in zip(*self._frames, strict=True))
-        rotation, expression, residual, posture, centre, scale = columns
+        rotation, expression, residual, torso_pose, centre, scale = columns
         # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
         neutral = head_model.neutral_landmarks(self._rest_sum[None], self._rest_sum.new_tensor([count]))
         unmoved = torch.zeros_like(expression[:1]).to(self._mean.device)
@@ -100,7 +100,7 @@ class Capture:
                 expression=placed(expression, 0.0),
                 residual=placed(residual, 0.0),
                 residual_region=head_model.residual_region,
-                posture=_steadied(placed(posture, 0.0), seen, self.fps),
+                torso_pose=_steadied(placed(torso_pose, 0.0), seen, self.fps),
                 translation=placed((centre - centre.median(0).values) / middle, 0.0),
                 scale=placed(scale / middle, 1.0),
                 found=seen,
@@ -109,6 +109,6 @@ class Capture:
         )
 
 
-def _steadied(posture: Tensor, found: Tensor, fps: Fraction | float) -> np.ndarray:
-    largest = np.array(LARGEST_POSTURE)[: posture.shape[1]]
-    return smoothing.smooth_vectors(posture.numpy(), found.numpy(), float(fps), STEADINESS, largest)
+def _steadied(torso_pose: Tensor, found: Tensor, fps: Fraction | float) -> np.ndarray:
+    largest = np.array(LARGEST_TORSO_POSE)[: torso_pose.shape[1]]
+    return smoothing.smooth_vectors(torso_pose.numpy(), found.numpy(), float(fps), STEADINESS, largest)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-GREY = (128, 128, 128)
+BORDER = (128, 128, 128)
 NO_ALIASING = 0.75  # shrinking no more than this, the cubic kernel still sees every source pixel
 
 
@@ -83,16 +83,16 @@ def warp(image: np.ndarray, transform: np.ndarray, size: tuple[int, int], repeat
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     matrix = np.linalg.inv(half) @ matrix @ half  # continuous pixels -> OpenCV's, counted from pixel centres
     border = cv2.BORDER_REPLICATE if repeat_edge else cv2.BORDER_CONSTANT
-    return cv2.warpAffine(window, matrix[:2], size, flags=cv2.INTER_CUBIC, borderMode=border, borderValue=GREY)
+    return cv2.warpAffine(window, matrix[:2], size, flags=cv2.INTER_CUBIC, borderMode=border, borderValue=BORDER)
 
 
 def inside_picture(shape: tuple[int, int], transform: np.ndarray, size: int) -> np.ndarray:
     """Which pixels of an unrotated crop lie wholly inside a picture of shape (H, W): [S, S] bool."""
     scale = transform[0, 0]
-    reach = 0.5 * max(1 / scale, 1)  # half the larger of a source and a crop pixel
+    margin = 0.5 * max(1 / scale, 1)  # half the larger of a source and a crop pixel
     line = np.arange(size) + 0.5
     columns, rows = (
-        ((line - offset) / scale >= reach) & ((line - offset) / scale <= side - reach)
+        ((line - offset) / scale >= margin) & ((line - offset) / scale <= side - margin)
         for offset, side in zip(transform[:, 2], shape[::-1], strict=True)
     )
     return rows[:, None] & columns

@@ -18,7 +18,7 @@ from torch import Tensor
 
 # The mean unwrapped face of the bundled example people; nobody among them exists.
 AVERAGE_FACE = Path(__file__).parents[1] / "checkpoints" / "average_face.png"
-SIZE = 64  # of the compared maps
+MAP_SIZE = 64  # of the compared maps
 BAND = 17  # texels: what is broader is light and complexion
 SEEN = 0.05  # weight from which a texel is compared
 ENOUGH = 0.05  # share of the map that both must show
@@ -39,8 +39,8 @@ def likeness(texture_sums: Tensor, texture: Tensor, visibility: Tensor) -> float
         The correlation of what departs from the average face, in -1..1; None where they share too little of the face.
     """
     average = _average_face().to(texture.device)
-    sums, seen = (F.adaptive_avg_pool2d(x.float(), SIZE) for x in (texture_sums, visibility**2))
-    photo = F.adaptive_avg_pool2d(texture.float() * visibility**2, SIZE)
+    sums, seen = (F.adaptive_avg_pool2d(x.float(), MAP_SIZE) for x in (texture_sums, visibility**2))
+    photo = F.adaptive_avg_pool2d(texture.float() * visibility**2, MAP_SIZE)
     patterns = [
         _band(colours / weight.clamp(min=1e-6) - average, weight)
         for colours, weight in ((sums[:, :3], sums[:, 3:]), (photo, seen))

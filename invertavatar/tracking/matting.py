@@ -11,7 +11,7 @@ import numpy as np
 
 from invertavatar.tracking.mediapipe_tasks import LazyTask
 
-REACH = 1 / 50  # of the crop's side: what is farther from the solid person than this is no strand of hair
+STRAND_MARGIN = 1 / 50  # of the crop's side: what is farther from the solid person than this is no strand of hair
 CORE = 0.85  # of the face's extent
 
 
@@ -76,5 +76,5 @@ def _near_head(solid: np.ndarray, core: np.ndarray) -> np.ndarray:
     size = len(solid)
     _, labels = cv2.connectedComponents(solid.astype(np.uint8))
     head = np.isin(labels, np.unique(labels[core])).astype(np.uint8)
-    reach = 2 * round(REACH * size) + 1
-    return cv2.dilate(head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    kernel = 2 * round(STRAND_MARGIN * size) + 1
+    return cv2.dilate(head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel, kernel)))

@@ -1,7 +1,7 @@
 """How a head moves over time: `Motion`, its files, and what is done with it before it drives somebody (`retargeting`).
 
 Shapes: T frames, K residual coefficients; 52 expression axes in the order of `ARKIT_NAMES`, 12 numbers of the
-posture in that of `POSTURE_NAMES`.
+torso pose in that of `TORSO_POSE_NAMES`.
 """
 
 import logging
@@ -19,7 +19,7 @@ from torch import Tensor
 from invertavatar import endings
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, REGIONS
-from invertavatar.head.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
+from invertavatar.head.rest_pose import LARGEST_TORSO_POSE, TORSO_POSE_NAMES
 from invertavatar.tracking import live_link, motion_io, score_tables, smoothing
 from invertavatar.tracking.table_times import seconds_of
 
@@ -42,7 +42,7 @@ class Motion:
         residual: [T, K] coefficients of the face model's residual basis: movement that the 52 axes do not hold, zero on
             average over a clip. None is K = 0.
         residual_region: K names out of `arkit.REGIONS`: what each coefficient moves.
-        posture: [T, 12] how hair and shoulders lie beside where the head's pose puts them (`rest_pose`). None is
+        torso_pose: [T, 12] how hair and shoulders lie beside where the head's pose puts them (`rest_pose`). None is
             [T, 0]: nothing is known of it, as of a table of scores, and an avatar's own stays.
         translation: [T, 2] of the head's centre in the picture from its median over the clip, in head units; x right,
             y down. None is 0.
@@ -60,7 +60,7 @@ class Motion:
     expression: Tensor
     residual: Tensor | None = None
     residual_region: tuple[str, ...] = ()
-    posture: Tensor | None = None
+    torso_pose: Tensor | None = None
     translation: Tensor | None = None
     scale: Tensor | None = None
     found: Tensor | None = None
@@ -69,12 +69,12 @@ class Motion:
 
     def __post_init__(self):
         num_frames, num_residual = (*np.shape(self.rotation), 0)[0], len(self.residual_region)
-        num_posture = 0 if np.shape(self.posture)[1:] in ((), (0,)) else len(POSTURE_NAMES)
+        num_torso_pose = 0 if np.shape(self.torso_pose)[1:] in ((), (0,)) else len(TORSO_POSE_NAMES)
         shapes = {
             "rotation": (num_frames, 3, 3),
             "expression": (num_frames, len(ARKIT_NAMES)),
             "residual": (num_frames, num_residual),
-            "posture": (num_frames, num_posture),
+            "torso_pose": (num_frames, num_torso_pose),
             "translation": (num_frames, 2),
             "scale": (num_frames,),
             "found": (num_frames,),
@@ -102,7 +102,7 @@ class Motion:
         object.__setattr__(self, "fps", motion_io.frame_rate(self.fps))
         neutral = self.known_neutral
         alike = neutral is None or all(
-            getattr(neutral, name).shape[1:] == getattr(self, name).shape[1:] for name in ("residual", "posture")
+            getattr(neutral, name).shape[1:] == getattr(self, name).shape[1:] for name in ("residual", "torso_pose")
         )
         if not alike or (neutral is not None and neutral.num_frames != 1):
             raise MotionError("The neutral of a motion is one frame of the same face model; choose it from the motion.")
@@ -136,7 +136,7 @@ class Motion:
             raise MotionError("No frame of this motion shows a face, so it has no neutral; choose another clip.")
         middle = {
             name: np.median(getattr(self, name)[self.found].numpy(), axis=0, keepdims=True)
-            for name in ("expression", "posture")
+            for name in ("expression", "torso_pose")
         }
         rotation = _median_rotation(self.rotation[self.found])
         residual = torch.zeros(1, len(self.residual_region))
@@ -181,9 +181,9 @@ class Motion:
         place = (np.arange(count) * float(self.fps / fps)).clip(max=self.num_frames - 1)  # in frames of this motion
         before = torch.from_numpy(place.astype(np.int64))
         after = (before + 1).clamp(max=self.num_frames - 1)
-        share = torch.from_numpy(place).float() - before
+        weight = torch.from_numpy(place).float() - before
         values = {
-            name: torch.lerp(value[before], value[after], share.reshape(-1, *[1] * (value.ndim - 1)))
+            name: torch.lerp(value[before], value[after], weight.reshape(-1, *[1] * (value.ndim - 1)))
             for name, value in self._tensors().items()
             if name not in ("rotation", "found")
         }
@@ -191,7 +191,7 @@ class Motion:
             values["rotation"] = Slerp(np.arange(self.num_frames), as_rotations(self.rotation))(place).as_matrix()
         else:
             values["rotation"] = self.rotation[before]
-        return replace(self, fps=fps, found=self.found[torch.where(share < 0.5, before, after)], **values)
+        return replace(self, fps=fps, found=self.found[torch.where(weight < 0.5, before, after)], **values)
 
     def __len__(self) -> int:
         return self.num_frames
@@ -223,8 +223,10 @@ class Motion:
                 )
             if motion.residual_region != first.residual_region:
                 raise MotionError("Motions of different face models cannot be concatenated; track them with one model.")
-            if motion.posture.shape[1] != first.posture.shape[1]:
-                raise MotionError("Motions with and without posture cannot be concatenated; track them with one model.")
+            if motion.torso_pose.shape[1] != first.torso_pose.shape[1]:
+                raise MotionError(
+                    "Motions with and without a torso pose cannot be concatenated; track them with one model."
+                )
             if not _same(motion.known_neutral, first.known_neutral):
                 raise MotionError(
                     "Motions with different neutral faces cannot be concatenated; set one known_neutral for all."
@@ -427,7 +429,7 @@ def smooth_motion(motion: Motion, smooth: float) -> Motion:
         rotation=smoothing.smooth_rotations(motion.rotation.numpy(), found, fps, smooth),
         expression=filtered(motion.expression, 1.0),
         residual=filtered(motion.residual, residual_reference),
-        posture=filtered(motion.posture, np.array(LARGEST_POSTURE)[: motion.posture.shape[1]]),
+        torso_pose=filtered(motion.torso_pose, np.array(LARGEST_TORSO_POSE)[: motion.torso_pose.shape[1]]),
         translation=filtered(motion.translation, 0.5),
         scale=filtered(motion.scale[:, None], 0.5)[:, 0],
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS
-from invertavatar.head.rest_pose import LARGEST_POSTURE
+from invertavatar.head.rest_pose import LARGEST_TORSO_POSE
 from invertavatar.tracking.motion import ANIMATION_REGIONS, Motion, as_rotations, check_smooth, smooth_motion
 
 logger = logging.getLogger(__name__)
@@ -66,15 +66,15 @@ def retarget(
 
     With d the driver and n its neutral:
 
-    - relative: expression = rest + motion_scale (d - n), the posture and the residual likewise, rotation =
+    - relative: expression = rest + motion_scale (d - n), the torso pose and the residual likewise, rotation =
       (d n^-1)^motion_scale rest;
-    - absolute: expression = motion_scale d, the posture likewise, rotation = d^motion_scale, residual = rest +
+    - absolute: expression = motion_scale d, the torso pose likewise, rotation = d^motion_scale, residual = rest +
       motion_scale d, as a residual is relative already.
 
     Args:
         motion: The driver.
         rest: One frame: the avatar's own expression, residual and pose.
-        animation_region: "all", "exp" (the whole expression), "pose" (rotation, posture, followed translation), "lip"
+        animation_region: "all", "exp" (the whole expression), "pose" (rotation, torso, followed translation), "lip"
             or "eyes". What is not driven stays as in `rest`.
         relative_motion: Relative to the driver's neutral (`Motion.neutral`). A driver of one frame has none, unless it
             is known: it is then taken as absolute.
@@ -107,24 +107,24 @@ def retarget(
     if relative_motion:
         neutral = motion.neutral
         expression = rest.expression + motion_scale * (expression - neutral.expression)
-        turn = rotation * as_rotations(neutral.rotation).inv()
-        rotation = Rotation.from_rotvec(motion_scale * turn.as_rotvec()) * as_rotations(rest.rotation)
-        posture = motion_scale * (motion.posture - neutral.posture)
+        change = rotation * as_rotations(neutral.rotation).inv()
+        rotation = Rotation.from_rotvec(motion_scale * change.as_rotvec()) * as_rotations(rest.rotation)
+        torso_pose = motion_scale * (motion.torso_pose - neutral.torso_pose)
         residual = residual - neutral.residual
         translation, scale = translation - neutral.translation, scale / neutral.scale
     else:
         expression = motion_scale * expression
         rotation = Rotation.from_rotvec(motion_scale * rotation.as_rotvec())
-        posture = motion_scale * motion.posture
+        torso_pose = motion_scale * motion.torso_pose
     residual = rest.residual + motion_scale * residual
 
     pose = animation_region in ("all", "pose")
-    still = rest.posture.expand(motion.num_frames, -1)
-    if not pose or still.shape != posture.shape:  # of the driver's or of the avatar's nothing is known
-        posture = still
+    still = rest.torso_pose.expand(motion.num_frames, -1)
+    if not pose or still.shape != torso_pose.shape:  # of the driver's or of the avatar's nothing is known
+        torso_pose = still
     elif relative_motion:
-        posture = still + posture
-    largest = torch.tensor(LARGEST_POSTURE[: posture.shape[1]])
+        torso_pose = still + torso_pose
+    largest = torch.tensor(LARGEST_TORSO_POSE[: torso_pose.shape[1]])
     follow = pose and follow_translation
     return Motion(
         rotation=rotation.as_matrix() if pose else rest.rotation.repeat(motion.num_frames, 1, 1),
@@ -133,7 +133,7 @@ def retarget(
         ),
         residual=torch.where(driven_axes(rest.residual_region, animation_region), residual, rest.residual),
         residual_region=rest.residual_region,
-        posture=posture.clamp(-largest, largest),
+        torso_pose=torso_pose.clamp(-largest, largest),
         translation=translation * motion_scale if follow else None,
         scale=scale**motion_scale if follow else None,
         found=motion.found,

@@ -18,12 +18,12 @@ ANGLES = ("yaw", "pitch", "roll")  # degrees, signs of `camera.py`
 HEAD_ANGLES = ("headyaw", "headpitch", "headroll")  # radians, Live Link Face
 # Live Link Face repeats the gaze as angles; the eyeLook scores already say it.
 EYE_ANGLES = tuple(f"{side}eye{angle}" for side in ("left", "right") for angle in ANGLES)
-RATES = ("fps", "framerate", "exportfps", "framespersecond")
+RATE_COLUMNS = ("fps", "framerate", "exportfps", "framespersecond")
 COUNTS = ("blendshapecount",)
 # The first of these that a table has is its time; the others say the same once more.
 TIMES = ("time", "timestamp", "timestamps", "datetime", "elapsed", "elapsedtime", "t", "", "epoch", "unixtime")
 TIMES += ("timecode", "tc", "smpte")
-FRAMES = ("frame", "frames", "frameindex", "framenumber", "framenum", "frameno", "frameid", "index")
+FRAME_COLUMNS = ("frame", "frames", "frameindex", "framenumber", "framenum", "frameno", "frameid", "index")
 
 SECONDS = {  # words for units of time
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -82,11 +82,11 @@ def find_columns(name: str, header: Sequence[str]) -> Columns:
             take(angle[0], column)
             if angle[1] is not None:
                 degrees[angle[0]] = angle[1]
-        elif key in RATES + COUNTS:
-            take("fps" if key in RATES else key, column)
+        elif key in RATE_COLUMNS + COUNTS:
+            take("fps" if key in RATE_COLUMNS else key, column)
         elif key in TIMES or (unit and base in TIMES):
             times.setdefault(base if unit else key, (column, unit))
-        elif key in FRAMES and "frame" not in index:
+        elif key in FRAME_COLUMNS and "frame" not in index:
             take("frame", column)
     for axis, column in _scores(name, header):
         take(axis, column)

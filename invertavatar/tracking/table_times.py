@@ -131,11 +131,11 @@ def seconds_of(text: str) -> float | None:
         days, hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
         return days * DAY + hours * 3600 + minutes * 60 + seconds
     days = DAYS.match(text)
-    rest = text[days.end() :] if days else text
+    time_of_day = text[days.end() :] if days else text
     start = float(days[1]) * DAY if days else 0.0
-    if days and not rest:
+    if days and not time_of_day:
         return start
-    match = CLOCK.fullmatch(rest)
+    match = CLOCK.fullmatch(time_of_day)
     if not match:
         return None
     hours, minutes, seconds = (int(part or 0) for part in match.groups()[:3])

@@ -38,7 +38,7 @@ CLOSE_UP_SIZE = 384  # pixels
 CLOSE_UPS = ((1.0, 0.0, 0.0, 0.0), (0.93, 0.04, 0.0, 3.0), (1.06, -0.04, 0.03, -3.0), (0.97, 0.0, -0.04, 1.5))
 SAME_FACE = 0.5  # two faces nearer than this, in head units, are one
 COMPARABLE = 0.6  # a second face at least this large beside the first is worth a warning
-VIEW_SIZE = 640  # longest side of the view of a whole picture
+OVERVIEW_SIZE = 640  # longest side of the view of a whole picture
 TILE_SIZE = 320  # of the view of a part
 MIN_TILE = 256  # pixels of the picture: smaller tiles would find faces too small to use
 
@@ -71,7 +71,7 @@ class Track:
     vertices: np.ndarray  # [478, 3] float32, the landmarks in head space
     size: tuple[int, int]  # width, height of the picture
     num_faces: int  # seen in the picture (of a video: when it was last searched)
-    posture: np.ndarray | None = None  # [12] how hair and shoulders lie, where a `Recorder` read it (`rest_pose`)
+    torso_pose: np.ndarray | None = None  # [12] how hair and shoulders lie, where a `Recorder` read it (`rest_pose`)
 
 
 class _Face(NamedTuple):
@@ -316,7 +316,7 @@ class FaceTracker:
 def _views(width: int, height: int, thorough: bool) -> Iterator[list[_View]]:
     """Where to look for faces, in the order of hope; the cheap ones only unless `thorough`."""
     longest = max(width, height)
-    scale = min(1, VIEW_SIZE / longest)
+    scale = min(1, OVERVIEW_SIZE / longest)
     yield [_View(scale * np.eye(2, 3), (max(1, round(width * scale)), max(1, round(height * scale))))]
     # A border helps with a face that fills the picture or is cut off by it.
     middle = np.array([width, height]) / 2

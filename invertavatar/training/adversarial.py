@@ -1,4 +1,4 @@
-"""Discriminators as training uses them: their own loss with R1, and the judgement the networks try to win (6.1, 6.2).
+"""Discriminators as training uses them: their own loss with R1, and the logits that the networks try to win (6.1, 6.2).
 
 Shapes: B batch, V landmarks, S side of a picture.
 """
@@ -6,13 +6,13 @@ Shapes: B batch, V landmarks, S side of a picture.
 from torch import Tensor, nn
 
 from ..models.discriminators import DualDiscriminator, LatentDiscriminator, draw_landmark_map
-from .losses import critic_loss, r1_penalty
+from .losses import discriminator_loss, r1_penalty
 
 R1_GAMMA, R1_EVERY = 1.0, 16  # as in EG3D and StyleGAN2: lazily, every so many steps
 FIRST_WIDTH, WIDEST = 16, 128  # channels at the size of the picture, doubled with each halving
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """A discriminator whose forward pass is its own training loss.
 
     Args:
@@ -24,18 +24,18 @@ class Critic(nn.Module):
         self.network = network
 
     @classmethod
-    def dual(cls, image_size: int) -> "Critic":
+    def dual(cls, image_size: int) -> "Discriminator":
         """The landmark-conditioned dual discriminator, light, for pictures of a power of two."""
         resolutions = [image_size >> k for k in range(image_size.bit_length()) if image_size >> k >= 4]
         return cls(DualDiscriminator({r: min(FIRST_WIDTH * image_size // r, WIDEST) for r in resolutions}))
 
     @classmethod
-    def latent(cls, w_dim: int) -> "Critic":
+    def latent(cls, w_dim: int) -> "Discriminator":
         """D_W."""
         return cls(LatentDiscriminator(w_dim))
 
     def forward(self, real: tuple[Tensor, ...], fake: tuple[Tensor, ...], penalise: bool) -> Tensor:
-        """The critic's loss.
+        """The discriminator's loss.
 
         Args:
             real: What the network takes, without gradient.
@@ -44,12 +44,12 @@ class Critic(nn.Module):
         """
         real = tuple(x.detach().requires_grad_(penalise) for x in real)
         logit = self.network(*real)
-        loss = critic_loss(logit, self.network(*fake))
+        loss = discriminator_loss(logit, self.network(*fake))
         if penalise:
             loss = loss + r1_penalty(logit, real[0]) * (R1_GAMMA / 2 * R1_EVERY)
         return loss
 
-    def judge(self, fake: tuple[Tensor, ...]) -> Tensor:
+    def score(self, fake: tuple[Tensor, ...]) -> Tensor:
         """Logits [B, 1] for the networks' own loss: gradients reach the pictures and not the discriminator."""
         self.requires_grad_(False)
         logit = self.network(*fake)

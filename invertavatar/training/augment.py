@@ -124,11 +124,11 @@ def degraded(o: Observation, rng: np.random.Generator) -> Observation:
     return replace(o, picture=np.asarray(picture), sharpness=sharpness)
 
 
-def cut_off(o: Observation, side: int, share: float) -> Observation:
+def cut_off(o: Observation, side: int, fraction: float) -> Observation:
     """A photo that lacks a share of a side (0 left, 1 top, 2 right, 3 bottom); its edge is repeated, as in crops."""
     size = o.picture.shape[0]
     inside = o.inside.copy()
-    edge = round(share * size)
+    edge = round(fraction * size)
     inside[side] = max(inside[side], edge) if side < 2 else min(inside[side], size - edge)
     left, top, right, bottom = inside
     if right - left < size // 2 or bottom - top < size // 2:  # cut off already
@@ -143,5 +143,5 @@ def shaken(o: Observation, rng: np.random.Generator, vertex_noise: float, pose_n
     """A track as a less careful tracker finds it: the whole face a little off, each landmark too, the pose as well."""
     shift, scale = rng.normal(0, vertex_noise, 3), 1 + rng.normal(0, vertex_noise)
     vertices = o.vertices * scale + shift + rng.normal(0, vertex_noise / 4, o.vertices.shape)
-    turn = rotation_from_angles(*rng.normal(0, pose_noise, 3).tolist()).numpy()
-    return replace(o, vertices=vertices.astype(np.float32), rotation=(turn @ o.rotation).astype(np.float32))
+    error = rotation_from_angles(*rng.normal(0, pose_noise, 3).tolist()).numpy()
+    return replace(o, vertices=vertices.astype(np.float32), rotation=(error @ o.rotation).astype(np.float32))

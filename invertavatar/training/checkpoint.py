@@ -122,13 +122,13 @@ def fresh_networks(preset: str | dict, head_model_folder: str | Path, seed: int 
 
 
 @torch.no_grad()
-def blended(before: Networks, after: Networks, share: float, only: Sequence[str] | None = None) -> Networks:
+def blended(before: Networks, after: Networks, fraction: float, only: Sequence[str] | None = None) -> Networks:
     """The networks of `after`, whose weights are moved toward those of `before`, as far as these have them too.
 
     Args:
         before: Stay as they are.
         after: Are changed in place.
-        share: 0..1 of `after`.
+        fraction: 0..1 of `after`.
         only: Beginnings of the names of what is moved, such as "generator.compositor"; None for all.
 
     Raises:
@@ -142,7 +142,7 @@ def blended(before: Networks, after: Networks, share: float, only: Sequence[str]
     for full, (name, key, weight) in named.items():
         own = other[name].get(key)
         if (only is None or full.startswith(tuple(only))) and own is not None and own.shape == weight.shape:
-            weight.copy_(own.lerp(weight, share) if weight.is_floating_point() else weight)
+            weight.copy_(own.lerp(weight, fraction) if weight.is_floating_point() else weight)
     return after
 
 

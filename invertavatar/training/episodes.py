@@ -1,6 +1,6 @@
 """Episodes: N source photos and T target frames of a few people each, drawn from shards for one training step.
 
-Shapes: B people, N source photos, T targets, L 478 landmarks, V vertices of the head model, J joints, S side of the
+Shapes: B subjects, N source photos, T targets, L 478 landmarks, V vertices of the head model, J joints, S side of the
 crop.
 
 An episode is a pure function of (seed, step, process): a run that stops and goes on draws the same data as one that
@@ -65,13 +65,13 @@ class EpisodeSizes:
     """How many of what in a step.
 
     Attributes:
-        people: B.
+        batch_size: B.
         photos: The smallest and the largest N; each number between is as likely as it is small, so that every one
             takes its share of the time.
         targets: T.
     """
 
-    people: int = 4
+    batch_size: int = 4
     photos: tuple[int, int] = (1, 4)
     targets: int = 1
 
@@ -83,7 +83,7 @@ class Episodes(Dataset):
         shards: Where faces come from.
         head_model: On the CPU; for neutral and driven faces.
         sizes: B, N and T.
-        held_out_share: Share of the people who are kept for validation.
+        held_out_fraction: Share of the people who are kept for validation.
         validation: Draw from the people held out, the others otherwise.
         augmentation: None leaves all as it is.
         seed: Of everything.
@@ -98,7 +98,7 @@ class Episodes(Dataset):
         shards: Shards,
         head_model: HeadModel,
         sizes: EpisodeSizes,
-        held_out_share: float = 0.0,
+        held_out_fraction: float = 0.0,
         validation: bool = False,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -110,14 +110,14 @@ class Episodes(Dataset):
         self.mirror = head_model.chart.mirror[: shards.vertices.shape[1]].numpy().copy()
         self.people: dict[str, dict[str, list[Source]]] = {kind: {} for kind in KINDS}
         for source in shards.sources:
-            if held_out(source.person, held_out_share) == validation:
+            if held_out(source.person, held_out_fraction) == validation:
                 self.people[source.kind].setdefault(source.person, []).append(source)
         self.kinds = [kind for kind in KINDS if self.people[kind]]
         if not self.kinds:
             whom = "held out for validation" if validation else "left to train on"
             raise InvertAvatarError(
                 f"Of {len(shards.people)} people in the shards nobody is {whom} at a held-out share of "
-                f"{held_out_share}. Prepare more people or change --held-out."
+                f"{held_out_fraction}. Prepare more people or change --held-out."
             )
 
     def loader(self, start: int, stop: int, workers: int) -> Iterator[Episode]:
@@ -131,12 +131,12 @@ class Episodes(Dataset):
         counts = np.arange(self.sizes.photos[0], self.sizes.photos[1] + 1)
         count = int(np.random.default_rng([self.seed, step]).choice(counts, p=1 / counts / (1 / counts).sum()))
         rng = np.random.default_rng([self.seed, step, rank + 1, processes])
-        people = [self._person(count, rng) for _ in range(self.sizes.people)]
+        people = [self._person(count, rng) for _ in range(self.sizes.batch_size)]
         return Episode(*(torch.stack(x) for x in zip(*people, strict=True)))
 
     def _person(self, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        share = np.array([MIX[kind] for kind in self.kinds])
-        kind = self.kinds[rng.choice(len(self.kinds), p=share / share.sum())]
+        probability = np.array([MIX[kind] for kind in self.kinds])
+        kind = self.kinds[rng.choice(len(self.kinds), p=probability / probability.sum())]
         names = list(self.people[kind])
         sources = self.people[kind][names[rng.integers(len(names))]]
         photos, targets = draw_faces(sources, count, self.sizes.targets, self.shards.rotation, rng)

@@ -27,9 +27,9 @@ from ..rendering.surface import GROUPS, HeadSurface
 from .episodes import Episode, Episodes, EpisodeSizes, loaded
 from .reconstruction import Reconstruction, Truth, repeat, truth
 
-FRAMES = 6  # T
+FRAMES_OF_A_LOOK = 6  # T
 PART = 160  # pixels of the parts that the others see, a multiple of what the compositor halves
-WHOLE = 5  # one of so many steps sees whole frames, which faces and identities are compared in
+WHOLE_EVERY = 5  # one of so many steps sees whole frames, which faces and identities are compared in
 # Layers of a look and of its goal: channels, and whether they run from -1 to 1 instead of from 0.
 LAYERS = {
     "colour": (3, True), "seen": (1, False), "matte": (1, False), "inside": (1, False),
@@ -56,10 +56,10 @@ class Looks(NamedTuple):
         parts = zip(LAYERS, self.layers.split([count for count, _ in LAYERS.values()], 1), strict=True)
         layers = {name: x.float() / 127.5 - 1 if LAYERS[name][1] else x.float() / 255 for name, x in parts}
         mask = layers["mask"]
-        shown = Reprojection(*(layers[name] for name in Reprojection._fields))
+        reprojection = Reprojection(*(layers[name] for name in Reprojection._fields))
         surface = HeadSurface(None, mask, None, layers["normal"] * mask, layers["depth"] * mask, None, layers["groups"])
         goal = Truth(layers["picture"], layers["goal"], layers["valid"], background)
-        return Look(shown, surface, self.features.float(), self.angle), goal
+        return Look(reprojection, surface, self.features.float(), self.angle), goal
 
 
 @torch.no_grad()
@@ -71,9 +71,11 @@ def looks_of(reconstruction: Reconstruction, episode: Episode) -> Looks:
     head = reconstruction.driven(episode)
     camera = reconstruction.camera(head)
     drawn = (repeat(state.ws, times), repeat(features, times), head, camera, size)
-    (shown, surface, seen, angle, _), _ = look_at(reconstruction.networks, *drawn)
+    (reprojection, surface, seen, angle, _), _ = look_at(reconstruction.networks, *drawn)
     goal = truth(episode, angle.new_zeros(len(angle), 3, 1, 1))
-    values = shown._asdict() | surface._asdict() | {"picture": goal.picture, "goal": goal.matte, "valid": goal.valid}
+    values = (
+        reprojection._asdict() | surface._asdict() | {"picture": goal.picture, "goal": goal.matte, "valid": goal.valid}
+    )
     layers = [(values[name] + 1) * 127.5 if signed else values[name] * 255 for name, (_, signed) in LAYERS.items()]
     landmarks = project(episode.tracked.flatten(0, 1), camera.rotation)[..., :2]
     return Looks(torch.cat(layers, 1).round().clamp(0, 255).byte(), seen.half(), angle, landmarks)
@@ -100,7 +102,7 @@ class LooksFolder(Dataset):
 
     Args:
         folder: Of the files.
-        batch_size: B of a step of parts; one of `WHOLE` steps has a third as many whole frames.
+        batch_size: B of a step of parts; one of `WHOLE_EVERY` steps has a third as many whole frames.
         seed: Of everything.
         process: (rank, number of processes) of a run on several GPUs.
 
@@ -120,8 +122,8 @@ class LooksFolder(Dataset):
 
     def __getitem__(self, step: int) -> Looks:
         rng = np.random.default_rng([self.seed, step, *self.process])
-        whole = step % WHOLE == 0
-        count = max(1, self.sizes.people // 3) if whole else self.sizes.people
+        whole = step % WHOLE_EVERY == 0
+        count = max(1, self.sizes.batch_size // 3) if whole else self.sizes.batch_size
         drawn = [self._frame(rng, whole) for _ in range(count)]
         return Looks(*(torch.stack(x) for x in zip(*drawn, strict=True)))
 

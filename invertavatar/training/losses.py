@@ -33,9 +33,9 @@ class LossWeights:
     adversarial: float = 0.0
     latent_adversarial: float = 0.0
     colour: float = 0.0  # of G_tex itself against the face as the photos show it, which gives w+ a face to tell of
-    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of postures, on their size
+    deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of torso poses, on their size
     consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
-    equivariance: float = 0.0  # of the posture: shoulders and hair moved on purpose are seen to have moved so
+    equivariance: float = 0.0  # of the torso pose: shoulders and hair moved on purpose are seen to have moved so
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""
@@ -80,12 +80,12 @@ def identity_distance(
     return (1 - (network.embed(prediction, landmarks) * goal).sum(1)).mean()
 
 
-def fooling_loss(logit: Tensor) -> Tensor:
+def generator_loss(logit: Tensor) -> Tensor:
     """Non-saturating loss of what wants to pass for real: [B, 1] logits of its pictures."""
     return F.softplus(-logit).mean()
 
 
-def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Non-saturating loss of a discriminator: logits [B, 1] of real and of made pictures."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 

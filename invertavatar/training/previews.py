@@ -1,6 +1,6 @@
 """Pictures to judge a run by: what the validation people look like, and who the prior imagines.
 
-Shapes: B people, N source photos, T targets, S side of a picture.
+Shapes: B subjects, N source photos, T targets, S side of a picture.
 """
 
 from collections.abc import Sequence
@@ -71,10 +71,10 @@ def validate(
         picture = goal.over_background(drawn.colour, drawn.opacity).clamp(-1, 1)
         picture = target + (picture - target) * goal.valid
         error = (picture - target) / 2
-        share = goal.valid.mean((1, 2, 3))
+        valid = goal.valid.mean((1, 2, 3))
         measures.append({
-            "psnr": -10 * torch.log10(error.square().mean((1, 2, 3)) / share),
-            "l1": error.abs().mean((1, 2, 3)) / share,
+            "psnr": -10 * torch.log10(error.square().mean((1, 2, 3)) / valid),
+            "l1": error.abs().mean((1, 2, 3)) / valid,
             "lpips": lpips(picture, target) if lpips is not None else error.new_zeros(0),
         })  # fmt: skip
         for photos, targets in zip(
@@ -106,7 +106,7 @@ def sample_sheet(networks: Networks, size: int, count: int = SAMPLES) -> Image.I
     off = head_model.stand_off(head_model.displacement.no_evidence())
     straight = torch.eye(3, device=head_model.mean.device)[None]
     still = straight.new_zeros(1, len(ARKIT_NAMES)), straight.new_zeros(1, len(head_model.residual_region))
-    head, pictures = driven_head(head_model, person, off, *still, straight, turn=straight), []
+    head, pictures = driven_head(head_model, person, off, *still, straight, head_to_torso=straight), []
     for seed in range(count):
         z = torch.randn(1, networks.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         ws = networks.generator.mapping(z.to(straight.device))

@@ -14,7 +14,7 @@ from ..rendering.resize import resize
 from .reconstruction import as_colour
 from .shards import Shards
 
-SPREAD = 0.8  # of the samples, relative to the inverted people: far-out codes are those that fit badly
+SAMPLE_SPREAD = 0.8  # of the samples, relative to the inverted people: far-out codes are those that fit badly
 SHRINKAGE = 0.05  # share of the mean variance given to every direction, which a few people do not span
 BATCH, LEARNING_RATE = 256, 2e-3
 
@@ -66,7 +66,7 @@ def fit_mapping(networks: Networks, codes: Tensor, iterations: int = 3000, seed:
     # The largest directions take the first entries of z.
     variances = (deviations.square() / (len(flat) - 1))[:z_dim]
     ridge = SHRINKAGE * variances.sum() / z_dim
-    axes = (variances + ridge).sqrt()[:, None] * vectors[:z_dim] * SPREAD
+    axes = (variances + ridge).sqrt()[:, None] * vectors[:z_dim] * SAMPLE_SPREAD
     scale = axes.square().sum().sqrt() / axes.shape[1] ** 0.5
 
     with torch.no_grad():

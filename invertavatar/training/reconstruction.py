@@ -1,6 +1,6 @@
 """An episode through the networks: photos -> inversion -> pictures of the targets, as the pipeline makes them.
 
-Shapes: B people, N source photos, T targets, V vertices of the head model, J joints, S side of a picture.
+Shapes: B subjects, N source photos, T targets, V vertices of the head model, J joints, S side of a picture.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from ..inversion import (
     canonical_features,
     coarse_rendering,
     invert_step,
-    posture_of,
     render_frame,
+    torso_pose_of,
 )
 from ..models.generator import CanonicalFeatures
 from ..rendering.observation import View
@@ -64,7 +64,7 @@ class Reconstruction:
         self._atlases: dict[tuple[int, torch.device], UVAtlas] = {}
 
     def views(self, episode: Episode) -> list[View]:
-        """The source photos of an episode: N views of B people."""
+        """The source photos of an episode: N views of B subjects."""
         found = []
         for i, crop in enumerate(photo_crops(episode)):
             landmarks, neutral, skin, off, joints = (
@@ -83,19 +83,19 @@ class Reconstruction:
     def _worn(
         self, skin: Tensor, landmarks: Tensor, neutral: Tensor, off: Tensor, joints: Tensor, crop: Crop
     ) -> DrivenHead:
-        """A head with the posture that its picture shows, which learns in a stage of its own."""
-        moves = crop.rotation, posture_of(self.networks, *crop)
+        """A head with the torso pose that its picture shows, which learns in a stage of its own."""
+        moves = crop.rotation, torso_pose_of(self.networks, *crop)
         return dressed_head(self.networks.head_model, skin, landmarks, neutral, off, joints, *moves)
 
     def camera(self, head: DrivenHead) -> Camera:
         """That of pictures of which only the head turns."""
-        return Camera(head.turn, self.networks.generator.config.field_of_view)
+        return Camera(head.head_to_torso, self.networks.generator.config.field_of_view)
 
     def fuse(self, photos: list[View], sharpness: Tensor, learn_from: int = 4) -> Inversion:
         """Invert N photos of each person, one after the other (paper 3.3).
 
         Args:
-            photos: N views, each of B people.
+            photos: N views, each of B subjects.
             sharpness: [B, N].
             learn_from: Gradients flow through the last so many photos; the ones before set the hidden state only
                 (supplement 6.2.3).
@@ -151,7 +151,7 @@ class Reconstruction:
 
 
 def photo_crops(episode: Episode) -> list[Crop]:
-    """The source photos of an episode: N crops of B people."""
+    """The source photos of an episode: N crops of B subjects."""
     photos, mattes = as_colour(episode.photos), episode.mattes.float() / 255
     inside = real_pixels(episode.inside, photos.shape[-1], FEATHER)
     columns = (photos, mattes, inside, episode.rotations)
@@ -159,7 +159,7 @@ def photo_crops(episode: Episode) -> list[Crop]:
 
 
 def target_crops(episode: Episode) -> Crop:
-    """The targets of an episode as if they were photos, of B T people."""
+    """The targets of an episode as if they were photos, of B T subjects."""
     inside = real_pixels(episode.target_inside, episode.targets.shape[-1], FEATHER)
     looks = (as_colour(episode.targets), episode.target_mattes.float() / 255, inside, episode.target_rotations)
     return Crop(*(x.flatten(0, 1) for x in looks))

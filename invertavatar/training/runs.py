@@ -9,7 +9,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from ..inversion import Networks
-from .adversarial import Critic
+from .adversarial import Discriminator
 from .augment import Augmentation
 from .checkpoint import save_pipeline
 from .episodes import Episodes, EpisodeSizes
@@ -54,29 +54,29 @@ def train_stage(
         on_cpu: Leave GPUs alone.
         resume: Go on with the run in the output folder.
         recognizer: `SFace`; None where no term of the loss needs it.
-        looks: Of the stage `compositor`: episodes that are worked out beforehand, `looks.FRAMES` frames each.
+        looks: Of the stage `compositor`: episodes that are worked out beforehand, `looks.FRAMES_OF_A_LOOK` frames each.
 
     Raises:
         InvertAvatarError: See `Episodes`, `Trainer.resume` and `Trainer.run`.
     """
-    # Steps differ in what they use: a person of the prior has no photo for E_latent's losses, a critic joins late.
+    # Steps differ in what they use: the prior's has no photo for E_latent's losses, a discriminator joins late.
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     untried = torch.backends.mps.is_available()  # accelerate would take Apple's GPU, where no gradient was ever tried
     accelerator = Accelerator(cpu=on_cpu or untried, kwargs_handlers=handlers)
     head_model = copy.deepcopy(networks.head_model)  # episodes are made on the CPU
-    people = 1 if name == "compositor" else batch_size  # an episode makes one file of looks
-    sizes = EpisodeSizes(people, settings.photos, settings.targets)
+    subjects = 1 if name == "compositor" else batch_size  # an episode makes one file of looks
+    sizes = EpisodeSizes(subjects, settings.photos, settings.targets)
     process = (accelerator.process_index, accelerator.num_processes)
     training = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
     validation = Episodes(shards, head_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
 
     size = shards.picture_size
-    torch.manual_seed(run.seed)  # the same critic in every process, and in every run of this seed
-    critic = None
+    torch.manual_seed(run.seed)  # the same discriminator in every process, and in every run of this seed
+    discriminator = None
     if settings.weights.latent_adversarial:
-        critic = Critic.latent(networks.generator.config.w_dim).to(accelerator.device)
+        discriminator = Discriminator.latent(networks.generator.config.w_dim).to(accelerator.device)
     elif settings.weights.adversarial:
-        critic = Critic.dual(size).to(accelerator.device)
+        discriminator = Discriminator.dual(size).to(accelerator.device)
     torch.backends.cudnn.benchmark = True  # the sizes of a run hardly change
     for part in networks:
         part.to(accelerator.device)
@@ -86,7 +86,7 @@ def train_stage(
         accelerator.wait_for_everyone()
         training = LooksFolder(folder, batch_size, run.seed, process)
     lpips, recognizer = (network and network.to(accelerator.device) for network in (lpips, recognizer))
-    stage = STAGE_CLASSES[name](networks, settings, lpips, critic, recognizer)
+    stage = STAGE_CLASSES[name](networks, settings, lpips, discriminator, recognizer)
     trainer = Trainer(name, stage, networks, training, validation, run, accelerator)
     if resume:
         trainer.resume()

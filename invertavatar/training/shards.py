@@ -219,9 +219,9 @@ class Shards:
         return blob[start:end].tobytes()
 
 
-def held_out(person: str, share: float) -> bool:
+def held_out(person: str, fraction: float) -> bool:
     """Whether a person belongs to the held-out share: the same answer everywhere, whoever else there is."""
-    return int(hashlib.sha1(person.encode()).hexdigest()[:8], 16) < share * 2**32
+    return int(hashlib.sha1(person.encode()).hexdigest()[:8], 16) < fraction * 2**32
 
 
 def _shard_files(path: Path) -> list[Path]:

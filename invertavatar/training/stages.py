@@ -1,6 +1,6 @@
 """The stages of training: the paper's four (supplement 6) and `joint`, which trains the compact networks end to end.
 
-Shapes: B people, N source photos, T targets, L w-layers, V vertices of the head model, S side of a picture.
+Shapes: B subjects, N source photos, T targets, L w-layers, V vertices of the head model, S side of a picture.
 
 A stage is a module: an episode in, the terms of its loss out. What differs between stages stands in `STAGES`.
 """
@@ -15,20 +15,20 @@ from torch import Tensor, nn
 
 from ..camera import pixel_centres, project
 from ..head.driven_head import DrivenHead, dressed_head
-from ..head.rest_pose import displacement, to_rest
-from ..inversion import Frame, Inversion, Networks, posture_of
+from ..head.rest_pose import displacement, to_rest_pose
+from ..inversion import Frame, Inversion, Networks, torso_pose_of
 from ..metrics.aligned_face import face_crop
 from ..models.generator import CanonicalFeatures
 from ..rendering.frontal_plane import canonicalize
 from ..rendering.observation import View, observed_texture
 from ..rendering.resize import resize
 from ..rendering.volume_renderer import Rendering
-from .adversarial import Critic
+from .adversarial import Discriminator
 from .episodes import Episode
-from .looks import FRAMES, Looks
+from .looks import FRAMES_OF_A_LOOK, Looks
 from .losses import (
     LossWeights,
-    fooling_loss,
+    generator_loss,
     identity_distance,
     masked_l1,
     perceptual,
@@ -36,10 +36,10 @@ from .losses import (
 )
 from .reconstruction import Crop, Reconstruction, Truth, photo_crops, repeat, target_crops, truth
 
-# How far shoulders and hair of a clip lie off, as the best fit for each frame has it: see `rest_pose.POSTURE_NAMES`.
+# How far shoulders and hair of a clip lie off, as the best fit for each frame has it: see `rest_pose.TORSO_POSE_NAMES`.
 POSTURE_SPREAD = (0.05, 0.045, 0.055, 0.07, 0.05, 0.05, 0.02, 0.025, 0.035, 0.03, 0.025, 0.025)
-PLANE_SIZE = 128  # of the frontal plane in which postures are compared
-IMAGINED_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
+COMPARED_SIZE = 128  # of the frontal plane in which torso poses are compared
+SYNTHETIC_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class StageSettings:
         parts: Prefixes of the names of the parameters that learn; the others stay as they are.
         weights: Of the loss terms.
         learning_rate: Of the networks.
-        critic_learning_rate: Of the discriminator.
+        discriminator_learning_rate: Of the discriminator.
         photos: The smallest and the largest N.
         targets: T.
-        imagined: Share of the episodes whose person is a sample of the prior.
+        synthetic_subjects: Share of the episodes whose person is a sample of the prior.
         adversarial_from: Step from which the adversarial terms count.
     """
 
     parts: tuple[str, ...]
     weights: LossWeights
     learning_rate: float = 1e-4
-    critic_learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 1e-3
     photos: tuple[int, int] = (1, 1)
     targets: int = 1
-    imagined: float = 0.0
+    synthetic_subjects: float = 0.0
     adversarial_from: int = 0
 
 
@@ -84,10 +84,10 @@ STAGES: dict[str, StageSettings] = {
         1e-4,
     ),
     # 6.2.2 with Eq. 3
-    "oneshot": StageSettings(_ENCODERS[1:], _ENCODER_WEIGHTS, imagined=0.5, adversarial_from=100_000),
+    "oneshot": StageSettings(_ENCODERS[1:], _ENCODER_WEIGHTS, synthetic_subjects=0.5, adversarial_from=100_000),
     # 6.2.3: the encoding backbones stay fixed.
     "recurrent": StageSettings(
-        _DECODERS, _ENCODER_WEIGHTS, photos=(4, 32), targets=4, imagined=0.5, adversarial_from=100_000
+        _DECODERS, _ENCODER_WEIGHTS, photos=(4, 32), targets=4, synthetic_subjects=0.5, adversarial_from=100_000
     ),
     # Not in the paper: how shoulders and hair lie, without rendering anything.
     "posture": StageSettings(
@@ -102,7 +102,7 @@ STAGES: dict[str, StageSettings] = {
         LossWeights(l1=1.0, lpips=1.0, face=0.5, matte=0.5),
         1e-3,
         photos=(1, 4),
-        targets=FRAMES,
+        targets=FRAMES_OF_A_LOOK,
     ),
     # DESIGN 8
     "joint": StageSettings(
@@ -128,8 +128,8 @@ STAGES: dict[str, StageSettings] = {
 }
 
 
-class Judged(NamedTuple):
-    """What a critic is to tell apart; each a tuple of the discriminator's inputs, without gradient."""
+class RealAndFake(NamedTuple):
+    """What a discriminator is to tell apart; each a tuple of the discriminator's inputs, without gradient."""
 
     real: tuple[Tensor, ...]
     fake: tuple[Tensor, ...]
@@ -137,10 +137,10 @@ class Judged(NamedTuple):
 
 @dataclass
 class StageOutput:
-    """Terms of the loss, not yet weighted, and the material for the critic's own step."""
+    """Terms of the loss, not yet weighted, and the material for the discriminator's own step."""
 
     terms: dict[str, Tensor]
-    judged: Judged | None = None
+    inputs: RealAndFake | None = None
 
 
 class Stage(nn.Module):
@@ -150,7 +150,7 @@ class Stage(nn.Module):
         networks: All of them, on their device.
         settings: Of the stage.
         lpips: The perceptual network, or None where no term needs it.
-        critic: The discriminator, or None where no term needs it.
+        discriminator: The discriminator, or None where no term needs it.
         recognizer: `SFace`, or None where no term needs it.
     """
 
@@ -159,14 +159,14 @@ class Stage(nn.Module):
         networks: Networks,
         settings: StageSettings,
         lpips: nn.Module | None,
-        critic: Critic | None,
+        discriminator: Discriminator | None,
         recognizer: nn.Module | None = None,
     ):
         super().__init__()
         self.settings = settings
         self.networks = networks.trainable
         self.lpips, self.recognizer = lpips, recognizer
-        self._critic = [critic]  # in a list: its parameters are not the stage's
+        self._discriminator = [discriminator]  # in a list: its parameters are not the stage's
         self._reconstruction = Reconstruction(networks)
         for name, parameter in self.networks.named_parameters():
             parameter.requires_grad_(name.startswith(settings.parts))
@@ -176,9 +176,9 @@ class Stage(nn.Module):
         return [parameter for parameter in self.networks.parameters() if parameter.requires_grad]
 
     @property
-    def critic(self) -> Critic | None:
+    def discriminator(self) -> Discriminator | None:
         """The discriminator."""
-        return self._critic[0]
+        return self._discriminator[0]
 
     @property
     def generator(self):
@@ -221,13 +221,13 @@ class Stage(nn.Module):
         small = raw.shape[-1]
         return raw, resize(goal.over_background(), small), resize(goal.valid, small)
 
-    def _judge(self, drawn: Frame, goal: Truth, driven: Tensor, tracked: Tensor) -> tuple[Tensor, Judged]:
+    def _adversarial(self, drawn: Frame, goal: Truth, driven: Tensor, tracked: Tensor) -> tuple[Tensor, RealAndFake]:
         """The dual discriminator on pictures and raw renderings, each with its own landmark map."""
         raw, real_raw, _ = self._raw(drawn, goal)
         size = goal.picture.shape[-1]
-        fake = (goal.over_background(drawn.colour, drawn.opacity), raw, self.critic.landmark_map(driven, size))
-        real = (goal.over_background(), real_raw, self.critic.landmark_map(tracked, size))
-        return fooling_loss(self.critic.judge(fake)), Judged(real, tuple(x.detach() for x in fake))
+        fake = (goal.over_background(drawn.colour, drawn.opacity), raw, self.discriminator.landmark_map(driven, size))
+        real = (goal.over_background(), real_raw, self.discriminator.landmark_map(tracked, size))
+        return generator_loss(self.discriminator.score(fake)), RealAndFake(real, tuple(x.detach() for x in fake))
 
 
 class PriorStage(Stage):
@@ -239,12 +239,12 @@ class PriorStage(Stage):
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         goal, head = truth(episode, _backgrounds(episode)), self._reconstruction.driven(episode)
-        z = torch.randn(len(head.turn), self.generator.config.z_dim, device=head.turn.device)
-        ws = self.generator.mapping(z, head.turn)
+        z = torch.randn(len(head.head_to_torso), self.generator.config.z_dim, device=head.head_to_torso.device)
+        ws = self.generator.mapping(z, head.head_to_torso)
         self.generator.mapping_network.update_w_avg(ws.detach())
         drawn = self._reconstruction.coarse(ws, head, goal.picture.shape[-1])
-        loss, judged = self._judge(drawn, goal, *_landmarks(episode))
-        return StageOutput({"adversarial": loss}, judged)
+        loss, inputs = self._adversarial(drawn, goal, *_landmarks(episode))
+        return StageOutput({"adversarial": loss}, inputs)
 
 
 class LatentStage(Stage):
@@ -258,14 +258,14 @@ class LatentStage(Stage):
         times = episode.driven.shape[1]
         drawn = self._reconstruction.coarse(repeat(ws, times), head, goal.picture.shape[-1])
         terms = self._compare(drawn, goal, _landmarks(episode)[0]) | {"deviation": deviation(ws)}
-        judged = None
+        inputs = None
         if adversarial and self.settings.weights.latent_adversarial:
             with torch.no_grad():
                 z = torch.randn(len(ws), self.generator.config.z_dim, device=ws.device)
                 real = self.generator.mapping(z)
-            terms["latent_adversarial"] = fooling_loss(self.critic.judge((ws,)))
-            judged = Judged((real,), (ws.detach(),))
-        return StageOutput(terms, judged)
+            terms["latent_adversarial"] = generator_loss(self.discriminator.score((ws,)))
+            inputs = RealAndFake((real,), (ws.detach(),))
+        return StageOutput(terms, inputs)
 
 
 class ReconstructionStage(Stage):
@@ -280,10 +280,10 @@ class ReconstructionStage(Stage):
         goal = truth(episode, _backgrounds(episode))
         landmarks, tracked = _landmarks(episode)
         times, size = episode.driven.shape[1], goal.picture.shape[-1]
-        imagined = None
-        if self.settings.imagined and torch.rand(()) < self.settings.imagined:
-            photos, imagined = self._imagine(photos, head, goal)
-            goal = goal._replace(picture=imagined.picture, matte=imagined.matte, valid=torch.ones_like(goal.valid))
+        synthetic = None
+        if self.settings.synthetic_subjects and torch.rand(()) < self.settings.synthetic_subjects:
+            photos, synthetic = self._synthetic_subjects(photos, head, goal)
+            goal = goal._replace(picture=synthetic.picture, matte=synthetic.matte, valid=torch.ones_like(goal.valid))
             tracked = landmarks
 
         state = reconstruction.fuse(photos, episode.sharpness)
@@ -304,18 +304,18 @@ class ReconstructionStage(Stage):
             terms["colour"] = self._prior_colour(state)
         if weights.deviation:
             terms["deviation"] = deviation(state.ws)
-        if imagined is not None:
+        if synthetic is not None:
             skipped = 3 if self.generator.config.observed_colour else 0  # channels that hold the photos' own colours
-            terms["planes"] = (features.planes - imagined.features.planes)[:, skipped:].abs().mean()
+            terms["planes"] = (features.planes - synthetic.features.planes)[:, skipped:].abs().mean()
             terms["textures"] = torch.stack([
-                (texture - imagined.features.textures[r])[:, skipped:].abs().mean()
+                (texture - synthetic.features.textures[r])[:, skipped:].abs().mean()
                 for r, texture in features.textures.items()
             ]).mean()  # fmt: skip
-            terms["features"] = (drawn.rendering.features - imagined.raw).abs().mean()
-        judged = None
+            terms["features"] = (drawn.rendering.features - synthetic.raw).abs().mean()
+        inputs = None
         if adversarial and weights.adversarial:
-            terms["adversarial"], judged = self._judge(drawn, goal, landmarks, tracked)
-        return StageOutput(terms, judged)
+            terms["adversarial"], inputs = self._adversarial(drawn, goal, landmarks, tracked)
+        return StageOutput(terms, inputs)
 
     def _coarse_frame(self, ws: Tensor, head: DrivenHead, goal: Truth, landmarks: Tensor) -> Tensor:
         """How far the frame of w+ [B, L, w_dim] alone is from each person's first target."""
@@ -335,10 +335,15 @@ class ReconstructionStage(Stage):
             own + (moved[:, 0] - own).roll(1, 0)
             for own, moved in zip(still, (episode.driven, episode.target_skin), strict=True)
         )
-        person, turn = (still[0], episode.off[:, -1], episode.joints[:, -1]), episode.target_rotations[:, 0].roll(1, 0)
-        head = dressed_head(reconstruction.networks.head_model, skin, landmarks, *person, turn, photo.head.posture)
+        person, head_to_torso = (
+            (still[0], episode.off[:, -1], episode.joints[:, -1]),
+            episode.target_rotations[:, 0].roll(1, 0),
+        )
+        head = dressed_head(
+            reconstruction.networks.head_model, skin, landmarks, *person, head_to_torso, photo.head.torso_pose
+        )
         drawn = reconstruction.draw(state.ws, features, head, reconstruction.camera(head), size, jitter=True)
-        places, own = (project(x.landmarks, x.turn)[..., :2] for x in (head, photo.head))
+        places, own = (project(x.landmarks, x.head_to_torso)[..., :2] for x in (head, photo.head))
         return identity_distance(self.recognizer, drawn.colour, photo.photo * photo.matte, places, own)
 
     def _prior_colour(self, state: Inversion) -> Tensor:
@@ -352,12 +357,14 @@ class ReconstructionStage(Stage):
         return pyramid_l1(prior, target, seen)
 
     @torch.no_grad()
-    def _imagine(self, photos: list[View], head: DrivenHead, goal: Truth) -> tuple[list[View], "Imagined"]:
+    def _synthetic_subjects(
+        self, photos: list[View], head: DrivenHead, goal: Truth
+    ) -> tuple[list[View], "SyntheticSubjects"]:
         """People of the prior in the poses and expressions of an episode (6.2.2, 6.2.3)."""
         count, size, coarse = len(photos[0].photo), goal.picture.shape[-1], self._reconstruction.coarse
-        z = torch.randn(count, self.generator.config.z_dim, device=head.turn.device)
-        ws = self.generator.mapping(z, truncation_psi=IMAGINED_TRUNCATION)
-        times = len(head.turn) // count
+        z = torch.randn(count, self.generator.config.z_dim, device=head.head_to_torso.device)
+        ws = self.generator.mapping(z, truncation_psi=SYNTHETIC_TRUNCATION)
+        times = len(head.head_to_torso) // count
         background = goal.background[::times]
         made = []
         for view in photos:
@@ -367,7 +374,7 @@ class ReconstructionStage(Stage):
             made.append(view._replace(photo=picture.clamp(-1, 1), matte=drawn.opacity, inside=inside))
         drawn = coarse(repeat(ws, times), head, size)
         picture = drawn.colour / drawn.opacity.clamp(min=1e-3)
-        return made, Imagined(
+        return made, SyntheticSubjects(
             self.generator.canonical(ws), drawn.rendering.features, picture.clamp(-1, 1), drawn.opacity
         )
 
@@ -388,21 +395,21 @@ class CompositorStage(Stage):
         return StageOutput(self._compare(drawn, goal, episode.landmarks if whole else None))
 
 
-class PostureStage(Stage):
-    """The posture of a person: right where shoulders and hair of one picture, moved by the difference of the two
-    postures, lie on those of the other. No picture is rendered.
+class TorsoPoseStage(Stage):
+    """The torso pose of a person: right where shoulders and hair of one picture, moved by the difference of the two
+    torso poses, lie on those of the other. No picture is rendered.
     """
 
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         photo, target, times = photo_crops(episode)[0], target_crops(episode), episode.driven.shape[1]
         networks = self._reconstruction.networks
-        one, other = posture_of(networks, *photo), posture_of(networks, *target)
+        one, other = torso_pose_of(networks, *photo), torso_pose_of(networks, *target)
         pair, apart = (repeat(photo, times), target), repeat(one, times) - other
         # Only the difference counts, so that nothing is gained by shrinking what there is to compare.
         consistency = sum(self._difference(*pair, *moved) for moved in ((apart, None), (None, -apart))) / 2
         change = torch.randn_like(other) * other.new_tensor(POSTURE_SPREAD)
-        found = posture_of(networks, *moved_on_purpose(target, change)) - other
+        found = torso_pose_of(networks, *moved_on_purpose(target, change)) - other
         equivariance = ((found - change).abs() / other.new_tensor(POSTURE_SPREAD)).mean()
         terms = {
             "consistency": consistency,
@@ -411,41 +418,39 @@ class PostureStage(Stage):
         }
         return StageOutput(terms)
 
-    def _difference(
-        self, first: Crop, other: Crop, first_posture: Tensor | None, other_posture: Tensor | None
-    ) -> Tensor:
-        """Of two crops in the frontal plane, each moved back by a posture."""
+    def _difference(self, first: Crop, other: Crop, first_pose: Tensor | None, other_pose: Tensor | None) -> Tensor:
+        """Of two crops in the frontal plane, each moved back by a torso pose."""
         height = self._reconstruction.networks.head_model.chart.head_height
-        looks, shown = [], 1.0
-        for crop, posture in ((first, first_posture), (other, other_posture)):
-            heights = resize(height, PLANE_SIZE).expand(len(crop.photo), -1, -1, -1)
+        looks, visible = [], 1.0
+        for crop, torso_pose in ((first, first_pose), (other, other_pose)):
+            heights = resize(height, COMPARED_SIZE).expand(len(crop.photo), -1, -1, -1)
             picture = torch.cat([crop.photo, crop.inside], 1)
-            front, matte, facing = canonicalize(picture, crop.matte, heights, crop.rotation, posture)
+            front, matte, facing = canonicalize(picture, crop.matte, heights, crop.rotation, torso_pose)
             colours, inside = front.split([3, 1], 1)
             looks.append(torch.cat([colours * matte, matte], 1))
-            shown = shown * (inside * (0.25 + facing)).detach()
-        return pyramid_l1(*looks, shown)
+            visible = visible * (inside * (0.25 + facing)).detach()
+        return pyramid_l1(*looks, visible)
 
 
-def moved_on_purpose(crop: Crop, posture: Tensor) -> Crop:
+def moved_on_purpose(crop: Crop, torso_pose: Tensor) -> Crop:
     """A picture in which shoulders and hair lie otherwise by [B, 12], as seen from where the head is at rest."""
     size = crop.photo.shape[-1]
-    right, up = pixel_centres(size, posture.device)
-    places = torch.stack([right, up], -1).view(1, -1, 2).expand(len(posture), -1, -1)
-    rest = to_rest(F.pad(places, (0, 1)) @ crop.rotation, crop.rotation)[..., :2]  # as if all lay in one plane
-    still = torch.zeros_like(posture[:, :6])
-    shoulders = displacement(rest, torch.cat([posture[:, :6], still], 1))
-    hair = displacement(rest, torch.cat([still, posture[:, 6:]], 1))
+    right, up = pixel_centres(size, torso_pose.device)
+    places = torch.stack([right, up], -1).view(1, -1, 2).expand(len(torso_pose), -1, -1)
+    resting = to_rest_pose(F.pad(places, (0, 1)) @ crop.rotation, crop.rotation)[..., :2]  # as if flat
+    still = torch.zeros_like(torso_pose[:, :6])
+    shoulders = displacement(resting, torch.cat([torso_pose[:, :6], still], 1))
+    hair = displacement(resting, torch.cat([still, torso_pose[:, 6:]], 1))
     source = places - shoulders - hair @ crop.rotation[:, :2, :2].mT
     grid = torch.stack([source[..., 0], -source[..., 1]], -1).unflatten(1, (size, size))
     moved = (F.grid_sample(x, grid, padding_mode="border", align_corners=False) for x in crop[:3])
     return crop._replace(photo=next(moved), matte=next(moved), inside=next(moved))
 
 
-class Imagined(NamedTuple):
+class SyntheticSubjects(NamedTuple):
     """What the prior knows of its own samples."""
 
-    features: CanonicalFeatures  # of B people
+    features: CanonicalFeatures  # of B subjects
     raw: Tensor  # [B T, D, h, w]
     picture: Tensor  # [B T, 3, S, S] in -1..1
     matte: Tensor  # [B T, 1, S, S] in 0..1
@@ -456,7 +461,7 @@ STAGE_CLASSES: dict[str, type[Stage]] = {
     "latent": LatentStage,
     "oneshot": ReconstructionStage,
     "recurrent": ReconstructionStage,
-    "posture": PostureStage,
+    "posture": TorsoPoseStage,
     "compositor": CompositorStage,
     "joint": ReconstructionStage,
 }

@@ -48,7 +48,7 @@ def synthetic_faces(studio: Studio, number: int, wanted: SyntheticSet) -> list[P
     faces = []
     for place, view in enumerate(views):
         scores = (random_expression(rng) * 255).round().astype(np.uint8)  # as the shard holds them
-        posed = person.posed(scores / np.float32(255), view.turn)
+        posed = person.posed(scores / np.float32(255), view.head_to_torso)
         picture = draw(posed, view.rotation, light.turned(view.body) if around else light, backdrop)
         faces.append(_prepared(posed, picture, view, scores, f"{wanted.seed}-{number:05d}", place, wanted.geometry))
     return faces

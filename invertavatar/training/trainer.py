@@ -35,7 +35,7 @@ ENDLESS = 1 << 40  # steps
 MAX_GRADIENT_NORM = 1.0
 MAX_BAD_STEPS = 50  # in a row
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
-CRITIC_BETAS = (0.0, 0.99)  # as in StyleGAN2
+DISCRIMINATOR_BETAS = (0.0, 0.99)  # as in StyleGAN2
 COLUMNS = (
     "step", "episodes", "minutes", "episodes_per_second", "learning_rate", "gradient_norm", "bad_steps", "loss",
     *(field.name for field in fields(LossWeights)), "critic", "val_psnr", "val_l1", "val_lpips",
@@ -116,10 +116,10 @@ class Trainer:
         self.ema = AveragedModel(stage.networks, multi_avg_fn=_average(settings.ema_decay), use_buffers=True)
         rate = stage.settings.learning_rate
         self.optimizer = torch.optim.AdamW(stage.learning(), rate, BETAS, weight_decay=WEIGHT_DECAY)
-        self.critic_optimizer = None
-        if stage.critic is not None:
-            rate = stage.settings.critic_learning_rate
-            self.critic_optimizer = torch.optim.Adam(stage.critic.parameters(), rate, CRITIC_BETAS)
+        self.discriminator_optimizer = None
+        if stage.discriminator is not None:
+            rate = stage.settings.discriminator_learning_rate
+            self.discriminator_optimizer = torch.optim.Adam(stage.discriminator.parameters(), rate, DISCRIMINATOR_BETAS)
         # After the averaged copy was made: autocast is bound to the networks that it was put on.
         dtype = mixed_precision_dtype(self.device)
         if dtype is not None:
@@ -141,9 +141,9 @@ class Trainer:
         self.stage.networks.load_state_dict(state["networks"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.critic_optimizer is not None and state["critic"] is not None:
-            self.stage.critic.load_state_dict(state["critic"])
-            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        if self.discriminator_optimizer is not None and state["critic"] is not None:
+            self.stage.discriminator.load_state_dict(state["critic"])
+            self.discriminator_optimizer.load_state_dict(state["critic_optimizer"])
 
     def run(self) -> None:
         """Train until the step or the minute that the settings name, or until nothing is to be gained: a run that gets
@@ -155,7 +155,7 @@ class Trainer:
         settings, begun = self.settings, time.monotonic()
         settings.output.mkdir(parents=True, exist_ok=True)
         learner = self.accelerator.prepare(self.stage)
-        critic = self.stage.critic and self.accelerator.prepare(self.stage.critic)
+        discriminator = self.stage.discriminator and self.accelerator.prepare(self.stage.discriminator)
         last_step = ENDLESS if settings.steps is None else settings.steps
         deadline = float("inf") if settings.minutes is None else begun + settings.minutes * 60
         reserve = 10.0  # seconds that ending an interval takes; measured from the first one on
@@ -165,7 +165,7 @@ class Trainer:
         for episode in self.training.loader(self.step, last_step, settings.workers):
             step_begun = time.monotonic()
             self._minutes_left = (deadline - step_begun - 1.5 * reserve) / 60
-            log.add(self._train_step(learner, critic, episode.to(self.device)))
+            log.add(self._train_step(learner, discriminator, episode.to(self.device)))
             self.step, steps = self.step + 1, steps + 1
             now = time.monotonic()
             if steps > 1:  # in the first one a GPU's libraries are loaded and tried
@@ -188,12 +188,12 @@ class Trainer:
             if out_of_time:
                 break
 
-    def _train_step(self, learner: nn.Module, critic: nn.Module | None, episode) -> dict[str, Tensor | float]:
+    def _train_step(self, learner: nn.Module, discriminator: nn.Module | None, episode) -> dict[str, Tensor | float]:
         settings, stage = self.settings, self.stage.settings
         torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)))
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * settings.pace(self.step, self.watch, self._minutes_left)
-        adversarial = critic is not None and self.step >= stage.adversarial_from
+        adversarial = discriminator is not None and self.step >= stage.adversarial_from
         learner.train()
         output = learner(episode, adversarial)
         loss = stage.weights.total(output.terms)
@@ -213,13 +213,13 @@ class Trainer:
         self.optimizer.step()
         self.ema.update_parameters(self.stage.networks)
         measures = {"loss": loss, "gradient_norm": norm, **output.terms}
-        if output.judged is not None:
-            critic_loss = critic(*output.judged, needs_penalty(self.step))
-            self.critic_optimizer.zero_grad()
-            self.accelerator.backward(critic_loss)
-            nn.utils.clip_grad_norm_(critic.parameters(), 10 * MAX_GRADIENT_NORM)
-            self.critic_optimizer.step()
-            measures["critic"] = critic_loss
+        if output.inputs is not None:
+            discriminator_loss = discriminator(*output.inputs, needs_penalty(self.step))
+            self.discriminator_optimizer.zero_grad()
+            self.accelerator.backward(discriminator_loss)
+            nn.utils.clip_grad_norm_(discriminator.parameters(), 10 * MAX_GRADIENT_NORM)
+            self.discriminator_optimizer.step()
+            measures["critic"] = discriminator_loss
         return {name: torch.as_tensor(value).detach() for name, value in measures.items()}
 
     def averaged(self) -> Networks:
@@ -227,7 +227,7 @@ class Trainer:
         return Networks(**dict(self.ema.module.eval().items()), head_model=self.head_model)
 
     def _state(self) -> dict:
-        critic, critic_optimizer = self.stage.critic, self.critic_optimizer
+        discriminator, discriminator_optimizer = self.stage.discriminator, self.discriminator_optimizer
         return {
             "stage": str(self.name),
             "step": self.step,
@@ -237,8 +237,8 @@ class Trainer:
             "networks": self.stage.networks.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "critic": critic and critic.state_dict(),
-            "critic_optimizer": critic_optimizer and critic_optimizer.state_dict(),
+            "critic": discriminator and discriminator.state_dict(),
+            "critic_optimizer": discriminator_optimizer and discriminator_optimizer.state_dict(),
         }
 
     def _go_back(self, verdict: Verdict) -> None:
@@ -246,8 +246,8 @@ class Trainer:
         best = load_state(self.settings.output, self.name, BEST_FILE)
         self._take(best)
         self.watch.went_back(self.step)
-        rest = "goes on from there half as fast" if verdict == Verdict.lost else "ends there"
-        logger.warning("The run got worse up to step %d than it was at %d, and %s.", self.step, best["step"], rest)
+        outcome = "goes on from there half as fast" if verdict == Verdict.lost else "ends there"
+        logger.warning("The run got worse up to step %d than it was at %d, and %s.", self.step, best["step"], outcome)
         if self.accelerator.is_main_process:
             save_state(self._state(), self.settings.output)
             save_pipeline(self.averaged(), self.settings.output / "pipeline")
@@ -258,10 +258,10 @@ class Trainer:
         output, averaged = self.settings.output, self.averaged()
         save_state(self._state(), output)
         save_pipeline(averaged, output / "pipeline")
-        episodes = log.steps * self.training.sizes.people * self.accelerator.num_processes
+        episodes = log.steps * self.training.sizes.batch_size * self.accelerator.num_processes
         line = {
             "step": self.step,
-            "episodes": self.step * self.training.sizes.people * self.accelerator.num_processes,
+            "episodes": self.step * self.training.sizes.batch_size * self.accelerator.num_processes,
             "minutes": f"{self.seconds / 60:.2f}",
             "episodes_per_second": f"{episodes / seconds:.3g}",
             "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3g}",
@@ -287,7 +287,7 @@ class Trainer:
         result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
         line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
         line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}
-        verdict = self.watch.judge(result.score)
+        verdict = self.watch.verdict_on(result.score)
         line |= {name: f"{value:.4f}" for name, value in result.by_angle.items()} | {"verdict": str(verdict)}
         if verdict == Verdict.best:
             save_state(self._state(), output)  # which knows it now

@@ -41,12 +41,12 @@ class Watch:
         ceiling = self.level + math.log(OUTLIER) if self.steps >= LEARNED else math.inf
         wanted = math.log(max(norm, 1e-12))
         # The usual follows outliers too, slowly: where all norms have risen for good, steps count again.
-        share = max(1 - MEMORY, 1 / (self.steps + 1))
-        self.level += share * (min(wanted, ceiling) - self.level)
+        weight = max(1 - MEMORY, 1 / (self.steps + 1))
+        self.level += weight * (min(wanted, ceiling) - self.level)
         self.steps += 1
         return wanted > ceiling
 
-    def judge(self, score: float) -> Verdict:
+    def verdict_on(self, score: float) -> Verdict:
         """What to do at a checkpoint with a score, the lower the better: keep it as the best one, go on, go back to the
         best one, or end the run.
         """

@@ -217,7 +217,7 @@ def settings() -> dict:
             "minFaceDetectionConfidence": config.min_face_detection_confidence,
             "minFacePresenceConfidence": config.min_face_presence_confidence,
             "closeUpSize": tracker.CLOSE_UP_SIZE,
-            "viewSize": tracker.VIEW_SIZE,
+            "viewSize": tracker.OVERVIEW_SIZE,
             "tileSize": tracker.TILE_SIZE,
             "sameFace": tracker.SAME_FACE,
         },

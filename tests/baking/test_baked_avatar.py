@@ -31,7 +31,7 @@ def driven(pipe, avatar, scores, rotation):
     """The head [1, V, 3] that the full renderer draws."""
     head_model = pipe.head_model
     off, residual = head_model.stand_off(avatar.displacement), torch.zeros_like(avatar.rest.residual)
-    moves = scores[None], residual, rotation, rotation, avatar.rest.posture
+    moves = scores[None], residual, rotation, rotation, avatar.rest.torso_pose
     return driven_head(head_model, avatar.shape, off, *moves).vertices
 
 
@@ -64,9 +64,9 @@ def test_a_camera_shows_the_baked_avatar_as_it_shows_the_full_one(options, baked
 
 def test_a_motion_that_stays_at_its_neutral_is_the_rest_of_the_avatar(baked):
     motion = Motion(rotation=torch.eye(3).expand(3, 3, 3), expression=torch.zeros(3, 52))
-    turn, still = baked.rest.rotation[0], torch.eye(3)
+    head_to_torso, still = baked.rest.rotation[0], torch.eye(3)
     frame = baked.framing("photo", SIZE)
-    expected = baked.frame(baked.rest.expression[0], turn, still, baked.behind("gray", frame), frame)
+    expected = baked.frame(baked.rest.expression[0], head_to_torso, still, baked.behind("gray", frame), frame)
     for frame in baked.render(motion, size=SIZE):
         np.testing.assert_array_equal(frame, expected)
 

@@ -52,7 +52,7 @@ def test_the_mesh_is_the_person_of_the_avatar(head_model, tiny_pipeline, tiny_av
     torch.testing.assert_close(one.vertices[below], two.vertices[below], atol=1e-4, rtol=0)
     assert (one.vertices - two.vertices).abs().max() < 0.05
     landmarks = head_model.landmarks(one.vertices)[:468]
-    wanted = (tiny_avatar.rest_sum / tiny_avatar.num_images)[:468]
+    wanted = (tiny_avatar.neutral_sum / tiny_avatar.num_images)[:468]
     assert (landmarks - wanted).norm(dim=-1).mean() < 0.02
     stranger = tiny_pipeline.add_portrait(None, portrait("ben_1"))
     assert (stranger.shape.vertices - one.vertices).norm(dim=-1).mean() > 0.02

@@ -46,8 +46,8 @@ def test_turned_faces_are_nearer_once_the_bias_of_others_is_taken_out(head_model
 def test_a_bounded_crown_stays_inside_of_a_matte_that_is_lower(head_model, person):
     size, frontal = 256, YAWS.index(0.0)
     person = replace(person, vertices=person.vertices - np.float32([0, 0.25, 0]))  # so that the crop holds the crown
-    rest = head_model.at_rest(*map(torch.from_numpy, (person.vertices, person.expression)))
-    shape = head_model.shape(rest.sum(0), len(rest))
+    neutral = head_model.without_expression(*map(torch.from_numpy, (person.vertices, person.expression)))
+    shape = head_model.shape(neutral.sum(0), len(neutral))
     limit = float(shape.vertices[:, 1].max()) - 0.1
     up = 1 - (np.arange(size) + 0.5) * (2 / size)
     matte = np.repeat((up < limit)[:, None], size, 1).astype(np.uint8) * 255

@@ -185,15 +185,17 @@ def test_lips_are_closed_by_mouth_close_only_as_far_as_the_jaw_is_open(head_mode
 def test_shoulders_stay_while_the_head_turns(head_model, mean_head):
     still = head_model.skin_weights[:, JOINTS.index("torso")] > 0.99
     for angles in ((40.0, 0.0, 0.0), (0.0, 25.0, 0.0), (-30.0, 10.0, 15.0)):
-        turn = rotation_from_angles(*angles)[None]
-        seen = head_model.pose(mean_head.joints, mean_head.vertices[None], turn) @ turn.mT  # as the camera sees it
+        head_to_torso = rotation_from_angles(*angles)[None]
+        seen = (
+            head_model.pose(mean_head.joints, mean_head.vertices[None], head_to_torso) @ head_to_torso.mT
+        )  # as the camera sees it
         moved = (seen[0] - mean_head.vertices)[still]
         assert (moved - moved.mean(0)).abs().max() < 1e-3  # carried along with the head, not turned
 
 
 def test_the_neck_bends_smoothly_between_head_and_shoulders(head_model, mean_head):
-    turn = rotation_from_angles(40.0)[None]
-    vertices = head_model.pose(mean_head.joints, mean_head.vertices[None], turn)[0]
+    head_to_torso = rotation_from_angles(40.0)[None]
+    vertices = head_model.pose(mean_head.joints, mean_head.vertices[None], head_to_torso)[0]
     head = head_model.skin_weights[:, JOINTS.index("head")] == 1
     torch.testing.assert_close(vertices[head], mean_head.vertices[head], atol=2e-4, rtol=0)  # weights are halves
     triangles = head_model.triangles[head_model.label == LABELS.index("neck")].long()
@@ -273,17 +275,17 @@ def test_of_what_identity_cannot_explain_n_photos_make_a_share_believable(head_m
         shape = head_model.shape(count * (mean_head.landmarks + bump), count)
         explained = head_model.landmarks(head_model.identity(mean_head.landmarks + bump)[0])[50, 2]
         away = mean_head.landmarks[50, 2] + 0.05 - explained
-        share = (shape.landmarks[50, 2] - explained) / away
-        assert share == pytest.approx(count / (count + head_model.config.neutral_prior), abs=1e-3)
+        fraction = (shape.landmarks[50, 2] - explained) / away
+        assert fraction == pytest.approx(count / (count + head_model.config.neutral_prior), abs=1e-3)
         assert head_model.landmarks(shape.vertices)[50, 2] == pytest.approx(float(shape.landmarks[50, 2]), abs=2e-3)
-        apart.append(float(share))
+        apart.append(float(fraction))
     assert apart == sorted(apart) and apart[0] < 0.9
 
 
 def test_the_expression_is_taken_off_before_photos_are_summed(head_model, strangers):
     smile = scores(mouthSmileLeft=0.8, jawOpen=0.4, eyeLookOutLeft=0.5)
     face = head_model.driven_landmarks(strangers[0].landmarks, smile)
-    torch.testing.assert_close(head_model.at_rest(face, smile)[0], strangers[0].landmarks, atol=1e-6, rtol=0)
+    torch.testing.assert_close(head_model.without_expression(face, smile)[0], strangers[0].landmarks, atol=1e-6, rtol=0)
 
 
 def test_the_bias_is_added_to_a_frame_that_a_tracker_would_see_and_taken_off_a_track(head_model, strangers):

@@ -26,7 +26,7 @@ def test_a_skull_that_one_photo_bounds_is_no_higher_after_others(head_model, tur
         known, shape, _ = with_outline(head_model, known, *pose, outline, inside)
         crowns.append(float(known.crown))
     assert crowns[0] == 1 > crowns[1] == crowns[2]
-    torch.testing.assert_close(shape, head_model.shape(known.rest_sum, 3, known.crown))
+    torch.testing.assert_close(shape, head_model.shape(known.neutral_sum, 3, known.crown))
 
 
 def test_a_mirrored_photo_shows_the_mirrored_head(head_model, turned):

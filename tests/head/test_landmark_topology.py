@@ -10,7 +10,7 @@ from scipy import ndimage
 from invertavatar.camera import project
 from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.head.landmark_topology import (
-    CHIN,
+    CHIN_LANDMARKS,
     INNER_LIPS,
     LEFT_EYE,
     LEFT_EYE_PATCH,
@@ -146,9 +146,11 @@ def test_upper_teeth_stay_on_the_skull_and_lower_teeth_follow_the_jaw(head_model
     jaw[0, ARKIT_NAMES.index("jawOpen")] = 1
     opened = driven_mean(head_model, jaw)
     chart = head_model.chart
-    moved = (chart.close(opened, neutral) - chart.close(neutral[None], neutral))[0, PATCH_START[MOUTH] :]
+    moved = (chart.closed_vertices(opened, neutral) - chart.closed_vertices(neutral[None], neutral))[
+        0, PATCH_START[MOUTH] :
+    ]
     rows = moved.unflatten(0, (len(MOUTH_ROWS), MOUTH_COLUMNS))
-    chin = (opened[0] - neutral)[list(CHIN)].mean(0)
+    chin = (opened[0] - neutral)[list(CHIN_LANDMARKS)].mean(0)
     assert chin[1] < -0.05
     assert rows[:2].abs().max() < 1e-6
     torch.testing.assert_close(rows[3:], (0.85 * chin).expand(2, MOUTH_COLUMNS, 3), atol=1e-4, rtol=0)
@@ -160,7 +162,7 @@ def test_teeth_stay_as_wide_when_a_smile_widens_the_lips(head_model):
     smile[0, [ARKIT_NAMES.index(f"mouthSmile{side}") for side in ("Left", "Right")]] = 1
     smiling = driven_mean(head_model, smile)
     assert (smiling[0, 308, 0] - smiling[0, 78, 0]) > 1.1 * (neutral[308, 0] - neutral[78, 0])
-    teeth = head_model.chart.close(smiling, neutral)[0, PATCH_START[MOUTH] :].unflatten(0, (5, MOUTH_COLUMNS))
+    teeth = head_model.chart.closed_vertices(smiling, neutral)[0, PATCH_START[MOUTH] :].unflatten(0, (5, MOUTH_COLUMNS))
     width = teeth[:, -1, 0] - teeth[:, 0, 0]
     torch.testing.assert_close(width, 1.5 * (neutral[308, 0] - neutral[78, 0]).expand(5), atol=1e-5, rtol=0)
 
@@ -173,7 +175,7 @@ def drawn_regions(head_model, size=256, **expression):
     scores = torch.zeros(1, 52)
     for name, score in expression.items():
         scores[0, ARKIT_NAMES.index(name)] = score
-    closed = head_model.chart.close(driven_mean(head_model, scores), mean_landmarks(head_model))
+    closed = head_model.chart.closed_vertices(driven_mean(head_model, scores), mean_landmarks(head_model))
     positions = layered(project(closed, torch.eye(3)[None]), head_model.chart)
     fragments = rasterize(positions, head_model.chart.triangles, size)
     return torch.where(fragments.mask, head_model.chart.triangle_region[fragments.triangle], -1)[0].numpy()
@@ -206,9 +208,9 @@ def test_from_the_front_the_face_has_no_hole(head_model, expression):
 
 def test_a_blink_hides_most_of_the_eyeball_of_its_own_side_and_none_of_the_other(head_model):
     open_eyes, closed_left = drawn_regions(head_model), drawn_regions(head_model, eyeBlinkLeft=1.0)
-    for region, share in ((LEFT_EYE_PATCH, (0, 0.15)), (RIGHT_EYE_PATCH, (0.9, 1.1))):
+    for region, fraction in ((LEFT_EYE_PATCH, (0, 0.15)), (RIGHT_EYE_PATCH, (0.9, 1.1))):
         assert (open_eyes == region).sum() > 100
-        assert share[0] <= (closed_left == region).sum() / (open_eyes == region).sum() <= share[1]
+        assert fraction[0] <= (closed_left == region).sum() / (open_eyes == region).sum() <= fraction[1]
 
 
 def test_the_left_eye_patch_is_drawn_in_the_right_half_of_the_picture_and_the_right_one_in_the_left(head_model):
@@ -272,7 +274,7 @@ def test_the_mirror_takes_each_region_to_the_region_on_the_other_side(topology):
 
 def test_mirrored_vertices_of_the_mean_face_lie_at_the_opposite_x(head_model):
     mean, chart = mean_landmarks(head_model), head_model.chart
-    closed = chart.close(mean[None], mean)[0]
+    closed = chart.closed_vertices(mean[None], mean)[0]
     torch.testing.assert_close(closed[chart.mirror] * torch.tensor([-1.0, 1.0, 1.0]), closed, atol=2e-3, rtol=0)
 
 

@@ -50,16 +50,16 @@ def cap():
 def cylinder():
     """A neck, slit behind: a developable surface that closes where it is slit."""
     s, t, triangles = grid(4, 17)
-    turn = (s - 0.5) * 2 * np.pi
-    vertices = np.stack([np.sin(turn) * 0.5, -t, np.cos(turn) * 0.5], 1)
+    angle = (s - 0.5) * 2 * np.pi
+    vertices = np.stack([np.sin(angle) * 0.5, -t, np.cos(angle) * 0.5], 1)
     return vertices, triangles, np.stack([s, 1 - t], 1)
 
 
 def ball(x):
     """An eyeball of rings about z."""
     angles, across = np.linspace(0.3, np.pi - 0.3, 8), 8
-    turn = np.arange(across) * 2 * np.pi / across
-    ring = np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
+    angle = np.arange(across) * 2 * np.pi / across
+    ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
     vertices = np.concatenate([ring * np.sin(a) + [0, 0, np.cos(a)] for a in angles])
     n = np.arange(across)
     bands = [
@@ -283,13 +283,13 @@ def makehuman():
     folder = Path(os.environ["MAKEHUMAN_DATA"])
     vertices, source_uv, corners, group = [], [], [], ""
     for line in (folder / "3dobjs" / "base.obj").read_text().splitlines():
-        word, *rest = line.split() or ["#"]
+        word, *fields = line.split() or ["#"]
         if word in ("v", "vt"):
-            (vertices if word == "v" else source_uv).append([float(x) for x in rest])
+            (vertices if word == "v" else source_uv).append([float(x) for x in fields])
         elif word == "g":
-            group = rest[0]
+            group = fields[0]
         elif word == "f":
-            quad = np.array([corner.split("/")[:2] for corner in rest], int) - 1
+            quad = np.array([corner.split("/")[:2] for corner in fields], int) - 1
             height = np.mean([vertices[v][1] for v in quad[:, 0]])
             if group in (
                 "helper-r-eye",

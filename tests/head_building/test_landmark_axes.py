@@ -129,8 +129,8 @@ def test_expressions_and_residuals_explain_nearly_all_that_moves(learned, people
     left = moved - np.einsum("nk,klc->nlc", scores, learned.expression)
     residual = learned.residual.reshape(len(learned.residual), -1)
     flat = left.reshape(len(left), -1)
-    rest = flat - flat @ np.linalg.pinv(residual) @ residual
-    sizes = [np.sqrt(np.mean(x**2)) for x in (moved, left, rest)]
+    remainder = flat - flat @ np.linalg.pinv(residual) @ residual
+    sizes = [np.sqrt(np.mean(x**2)) for x in (moved, left, remainder)]
     assert sizes[0] > 2 * sizes[1] > 2.2 * sizes[2]
     assert learned.residual_regions == {"eyes": 2, "lip": 3, "other": 2} and len(learned.residual_std) == 7
 

@@ -85,7 +85,7 @@ def test_both_renderers_draw_the_avatar_as_it_is_moved(tiny_pipeline, tiny_avata
     driver = Motion(torch.eye(3)[None], scores)
     (expected,) = tiny_pipeline.animate_stream(tiny_avatar, motion=driver, relative_motion=False, height=64)
     residual, region = tiny_avatar.rest.residual, tiny_avatar.rest.residual_region
-    moved = Motion(torch.eye(3)[None], scores, residual, region, tiny_avatar.rest.posture)
+    moved = Motion(torch.eye(3)[None], scores, residual, region, tiny_avatar.rest.torso_pose)
     assert np.abs(FullRenderer(tiny_pipeline, tiny_avatar, 64)(moved).astype(int) - expected).max() <= 1
 
     from invertavatar.baking.baked_avatar import BakedAvatar

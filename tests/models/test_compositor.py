@@ -8,7 +8,7 @@ import torch
 
 from invertavatar.models.compositor import CANDIDATES, Closer, CompositionSettings, Compositor, Look
 from invertavatar.raster.rasterizer import Fragments
-from invertavatar.rendering.reprojection import Reprojection, nothing_shown
+from invertavatar.rendering.reprojection import Reprojection, empty_reprojection
 from invertavatar.rendering.surface import GROUPS, HeadSurface
 
 SIZE, D = 32, 5
@@ -33,7 +33,7 @@ def left(size=SIZE):
     return half
 
 
-def shown(seen=1.0, mirrored_seen=0.0, matte=1.0, inside=1.0, size=SIZE):
+def reprojection(seen=1.0, mirrored_seen=0.0, matte=1.0, inside=1.0, size=SIZE):
     photo, other, fill = (full(3, colour, size) for colour in (PHOTO, MIRRORED, FILL))
     seen, mirrored_seen, matte, inside = (full(1, x, size) for x in (seen, mirrored_seen, matte, inside))
     return Reprojection(photo, seen, matte, inside, other, mirrored_seen, fill)
@@ -79,42 +79,42 @@ def random_frames(count=2, size=SIZE, seed=0) -> Look:
 
 def test_what_a_photo_sees_counts_more_than_all_else_together():
     seen = left()
-    colour = colour_of(build()(Look(shown(seen, mirrored_seen=1.0), surface(), planes(), FAR)))[0, 0]
+    colour = colour_of(build()(Look(reprojection(seen, mirrored_seen=1.0), surface(), planes(), FAR)))[0, 0]
     assert (colour[:, :16] - PHOTO).max() < 0 < (colour[:, :16] - (PHOTO + PLANE) / 2).min()
     assert colour[:, 16:].max() < colour[:, :16].min()
 
 
 def test_near_a_photo_its_colours_are_the_frame_s_whatever_the_network_says():
     network = build(output_gain=1.0)
-    near, far = (colour_of(network(Look(shown(), surface(), planes(), angle))) for angle in (NEAR, FAR))
+    near, far = (colour_of(network(Look(reprojection(), surface(), planes(), angle))) for angle in (NEAR, FAR))
     torch.testing.assert_close(near, full(3, PHOTO).expand_as(near))
     assert (far - near).abs().max() > 0.01
 
 
 def test_what_only_the_other_side_shows_comes_from_there():
-    colour = colour_of(build()(Look(shown(seen=0.0, mirrored_seen=1.0), surface(), planes(), NEAR)))
+    colour = colour_of(build()(Look(reprojection(seen=0.0, mirrored_seen=1.0), surface(), planes(), NEAR)))
     assert (colour - MIRRORED).abs().max() < 0.25
 
 
 def test_what_nothing_shows_comes_from_the_surroundings_and_the_tri_plane():
-    colour = colour_of(build()(Look(shown(seen=0.0), surface(), planes(), NEAR)))
+    colour = colour_of(build()(Look(reprojection(seen=0.0), surface(), planes(), NEAR)))
     assert colour.max() < FILL - 0.05 and colour.min() > PLANE + 0.05
 
 
 def test_beside_the_head_the_photo_goes_on():
-    colour = colour_of(build()(Look(shown(seen=0.0), surface(mask=0.0), planes(), NEAR)))
+    colour = colour_of(build()(Look(reprojection(seen=0.0), surface(mask=0.0), planes(), NEAR)))
     assert (colour - PHOTO).abs().max() < 0.05
 
 
 def test_a_frame_of_no_photos_has_the_colours_of_the_tri_plane_within_the_head():
     head = surface(left())
-    composite = build()(Look(nothing_shown(head, planes()[:, :3]), head, planes(), torch.full((1,), 90.0)))
+    composite = build()(Look(empty_reprojection(head, planes()[:, :3]), head, planes(), torch.full((1,), 90.0)))
     torch.testing.assert_close(colour_of(composite), full(3, PLANE))
     assert composite.opacity[..., :11].min() > 0.97 and composite.opacity[..., 18:].max() < 0.03
 
 
 def test_on_the_head_a_photo_s_background_does_not_count():
-    head, background = surface(), shown(seen=0.0, matte=left())
+    head, background = surface(), reprojection(seen=0.0, matte=left())
     colour = colour_of(build()(Look(background, head, planes(), NEAR)))
     assert (colour[..., :16] - colour[..., 16:]).min() > 0.05  # there it would be nearer to the photo's
     assert (colour[..., 16:] - (FILL + PLANE) / 2).abs().max() < 0.02
@@ -123,7 +123,7 @@ def test_on_the_head_a_photo_s_background_does_not_count():
 def test_near_a_photo_its_matte_is_the_outline_and_far_from_it_the_head_model_is():
     matte, head = left(), 1 - left()
     near, far = (
-        build()(Look(shown(matte=matte), surface(head), planes(), angle)).opacity[0, 0] for angle in (NEAR, FAR)
+        build()(Look(reprojection(matte=matte), surface(head), planes(), angle)).opacity[0, 0] for angle in (NEAR, FAR)
     )
     assert near[:, :16].min() > 0.97 and near[:, 16:].max() < 0.03
     assert far[:, :2].max() < 0.03 and far[:, -2:].min() > 0.97
@@ -134,7 +134,7 @@ def test_on_the_way_from_photo_to_model_the_outline_lies_between_theirs():
     matte[:, :8], head[:, 24:] = 1, 0
     settings, edges = {"softness": 9, "outline_size": SIZE}, []
     for angle in (0.0, 12.0, 15.0, 60.0):
-        look = Look(shown(matte=matte), surface(head), planes(), torch.full((1,), angle))
+        look = Look(reprojection(matte=matte), surface(head), planes(), torch.full((1,), angle))
         edges.append((build(**settings)(look).opacity[0, 0, SIZE // 2] > 0.5).sum().item())
     assert edges[0] == 8 and 22 <= edges[3] <= 24 and edges == sorted(edges)
     assert 8 < edges[1] < 24 or 8 < edges[2] < 24
@@ -152,7 +152,7 @@ def test_beyond_what_it_was_trained_for_the_network_has_no_say():
 def test_a_closer_look_is_as_sharp_as_the_photos_and_else_the_same():
     network, look = build(0.3), random_frames()
     size = 2 * SIZE
-    parts = (*look.shown[:4], look.surface.mask)
+    parts = (*look.reprojection[:4], look.surface.mask)
     closer = Closer(*(torch.nn.functional.interpolate(x, size=(size, size)) for x in parts))
     stripes = torch.ones(size)
     stripes[::2] = -1
@@ -167,7 +167,7 @@ def test_a_closer_look_is_as_sharp_as_the_photos_and_else_the_same():
 
 
 def test_where_a_photo_has_no_pixels_the_head_model_is_the_outline():
-    opacity = build()(Look(shown(matte=0.0, inside=left()), surface(), planes(), NEAR)).opacity
+    opacity = build()(Look(reprojection(matte=0.0, inside=left()), surface(), planes(), NEAR)).opacity
     assert opacity[..., :16].max() < 0.03 and opacity[..., 16:].min() > 0.97
 
 
@@ -193,7 +193,7 @@ def seen_by(network, look):
 @pytest.mark.parametrize("name", Reprojection._fields)
 def test_it_looks_at_all_that_photos_say(name):
     network, look = build(), random_frames()
-    other = look._replace(shown=look.shown._replace(**{name: getattr(look.shown, name) / 2}))
+    other = look._replace(reprojection=look.reprojection._replace(**{name: getattr(look.reprojection, name) / 2}))
     assert (seen_by(network, look) - seen_by(network, other)).abs().max() > 1e-3
 
 
@@ -212,7 +212,7 @@ def test_frames_of_any_size_are_as_sharp_as_their_candidates(size):
     network, head = build(), surface(size=size)
     stripes = torch.ones(size, size)
     stripes[:, ::2] = -1
-    looks = shown(size=size)._replace(colour=full(3, stripes, size))
+    looks = reprojection(size=size)._replace(colour=full(3, stripes, size))
     composite = network(Look(looks, head, planes(), NEAR))
     assert composite.colour.shape == (1, 3, size, size) and composite.opacity.shape == (1, 1, size, size)
     assert (composite.colour[..., 1::2].mean() - composite.colour[..., ::2].mean()) > 1
@@ -222,7 +222,7 @@ def test_a_part_of_frames_is_looked_at_as_finely_as_the_whole():
     network, look = build(1.0), random_frames()
     part = (..., slice(SIZE // 2), slice(SIZE // 2))
     cut = Look(
-        Reprojection(*(x[part] for x in look.shown)),
+        Reprojection(*(x[part] for x in look.reprojection)),
         HeadSurface(None, *(x[part] for x in look.surface[1:])),
         look.features[..., :8, :8],
         look.angle,
@@ -245,7 +245,10 @@ def test_frames_of_a_batch_do_not_see_each_other():
 
 def test_gradients_reach_the_network_the_tri_plane_and_the_photos():
     network, look = build(0.1), random_frames()
-    told = [x.requires_grad_() for x in (look.shown.colour, look.shown.mirrored, look.shown.fill, look.features)]
+    told = [
+        x.requires_grad_()
+        for x in (look.reprojection.colour, look.reprojection.mirrored, look.reprojection.fill, look.features)
+    ]
     composite = network(look)
     (composite.colour.square().sum() + composite.opacity.square().sum()).backward()
     for tensor in (*told, *network.parameters()):

@@ -37,7 +37,7 @@ def head(head_model):
 
 
 def closed_mesh(head_model, head):
-    return head_model.chart.close(head.landmarks, head.neutral)
+    return head_model.chart.closed_vertices(head.landmarks, head.neutral)
 
 
 def window_of(generator, closed, head_model):
@@ -108,7 +108,7 @@ def test_behind_the_head_are_the_colours_of_what_does_not_show_from_the_front(he
     generator, camera = build(output_gain=0.0, behind=(-0.1, -0.2)), camera_at(180.0)
     rendering = render(generator, head, head_model, camera, observed((1.0, 1.0, 1.0)), hidden=torch.zeros(1, 3, 32, 32))
     surface = head_surface(head_model, head, camera, 32)
-    behind = (surface.rest[:, 2:] < -0.2) & (surface.mask > 0)
+    behind = (surface.rest_position[:, 2:] < -0.2) & (surface.mask > 0)
     assert behind.sum() > 300
     assert rendering.features[:, :1][behind].abs().max() < 1e-5
     front = render(generator, head, head_model, observed=observed((1.0, 1.0, 1.0)), hidden=torch.zeros(1, 3, 32, 32))
@@ -118,10 +118,10 @@ def test_behind_the_head_are_the_colours_of_what_does_not_show_from_the_front(he
 @torch.no_grad()
 def test_the_prior_s_colours_stay_where_no_photo_shows_the_face_and_make_way_where_one_does():
     generator = build()
-    ws, shown = codes(generator), observed((0.5, 0.5, 0.5))
+    ws, seen = codes(generator), observed((0.5, 0.5, 0.5))
     prior = generator.canonical(ws).textures[32]
-    shown["observed"].weight[..., 16:] = 0  # the right half was not seen
-    texture = generator.canonical(ws, **shown).textures[32]
+    seen["observed"].weight[..., 16:] = 0  # the right half was not seen
+    texture = generator.canonical(ws, **seen).textures[32]
     assert (texture[:, :3, :, :16] - 0.5).abs().max() < 1e-5
     # On the other side the prior is shifted to meet what was seen: its structure stays.
     unseen, own = texture[:, :3, :, 16:], prior[:, :3, :, 16:]
@@ -176,13 +176,13 @@ def test_eyes_and_teeth_that_no_photo_showed_are_left_to_the_network(head, head_
     assert window.patch.sum() > 0
 
     def blended(confidence):
-        shown = {}
+        seen = {}
         hook = generator.face_backbone.register_forward_pre_hook(
-            lambda module, args, kwargs: shown.update(kwargs["condition"]), with_kwargs=True
+            lambda module, args, kwargs: seen.update(kwargs["condition"]), with_kwargs=True
         )
         generator.face(ws, generator.canonical(ws, **observed(confidence=confidence)), window)
         hook.remove()
-        return shown[32][1]
+        return seen[32][1]
 
     torch.testing.assert_close(blended(1.0), window.mask, rtol=0, atol=1e-5)  # up to bilinear rounding
     torch.testing.assert_close(blended(0.0), window.mask - window.patch, rtol=0, atol=1e-5)

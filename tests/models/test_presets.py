@@ -9,7 +9,7 @@ from invertavatar.head.driven_head import DrivenHead
 from invertavatar.models.compositor import Look
 from invertavatar.models.presets import build_networks
 from invertavatar.rendering.face_window import FaceWindow
-from invertavatar.rendering.reprojection import nothing_shown
+from invertavatar.rendering.reprojection import empty_reprojection
 from invertavatar.rendering.surface import GROUPS, HeadSurface
 from tests.tiny import tiny_sizes
 
@@ -77,8 +77,8 @@ def test_a_photo_goes_through_every_box_at_the_published_resolutions(preset):
             assert generator.upsample(rendering, ws, 512).shape == (1, 3, 512, 512)
         else:
             seen = surface(512)
-            shown = nothing_shown(seen, rendering.features[:, :3])
-            colour, opacity = generator.compose(Look(shown, seen, rendering.features, torch.empty(1)))
+            reprojection = empty_reprojection(seen, rendering.features[:, :3])
+            colour, opacity = generator.compose(Look(reprojection, seen, rendering.features, torch.empty(1)))
             assert colour.shape == (1, 3, 512, 512) and opacity.shape == (1, 1, 512, 512)
 
 

@@ -84,6 +84,6 @@ def test_a_saved_encoder_gives_the_same_bits(tmp_path):
 def test_gradient_reaches_every_parameter():
     net = encoder()
     modulation, _ = net(*maps(1, 2))
-    posture = net.posture(*maps(1)[:2], torch.ones(1, 1, 16, 16), torch.eye(3)[None], torch.zeros(1, 1, 16, 16))
-    sum(x.square().sum() for x in (*tensors(modulation), posture)).backward()
+    torso_pose = net.torso_pose(*maps(1)[:2], torch.ones(1, 1, 16, 16), torch.eye(3)[None], torch.zeros(1, 1, 16, 16))
+    sum(x.square().sum() for x in (*tensors(modulation), torso_pose)).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from invertavatar.metrics.paper import fine_band
+from invertavatar.metrics.paper import high_pass_detail
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 
@@ -24,7 +24,7 @@ def test_at_512_pixels_face_and_hair_are_nearly_as_sharp_as_the_photo(pipe, port
     frame = np.asarray(pipe.render(avatar, yaw=yaw, pitch=pitch, roll=roll, height=512, framing="crop")[0])
     part = np.zeros((512, 512), bool)
     part[slice(*rows), slice(*columns)] = True
-    ratio = fine_band(frame, part) / fine_band(photo.picture, part)
+    ratio = high_pass_detail(frame, part) / high_pass_detail(photo.picture, part)
     assert least < ratio < 1.1
 
 

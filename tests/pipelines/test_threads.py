@@ -24,7 +24,7 @@ def two_threads():
 
 
 def workers():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_stream_left_half_way_leaves_no_thread(tiny_pipeline, tiny_avatar, two
 def test_what_stops_the_third_frame_comes_after_two(tiny_pipeline, tiny_avatar, two_threads, monkeypatch, error):
     def render_frames(avatar, features, clip, *args):
         started.append(clip)
-        if torch.equal(clip.turn, third):  # whichever thread comes to it, and whenever
+        if torch.equal(clip.head_to_torso, third):  # whichever thread comes to it, and whenever
             raise error
         return original(avatar, features, clip, *args)
 

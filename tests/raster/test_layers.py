@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from invertavatar.raster.layers_numba import Layers, carried, composed, lit_share, sampled
+from invertavatar.raster.layers_numba import Layers, carried, composed, lit_fraction, sampled
 from invertavatar.raster.rasterizer import rasterize
 
 SQUARE = np.array([[0, 1, 2], [0, 2, 3]])
@@ -87,12 +87,12 @@ def test_what_is_composed_is_front_over_back():
     assert alpha[0, 0, 0] == 1
 
 
-@pytest.mark.parametrize(("depth", "share"), [(0.6, 1.0), (0.45, 1.0), (0.2, 0.0)])
-def test_a_point_is_lit_unless_something_is_nearer_to_the_light(depth, share):
+@pytest.mark.parametrize(("depth", "fraction"), [(0.6, 1.0), (0.45, 1.0), (0.2, 0.0)])
+def test_a_point_is_lit_unless_something_is_nearer_to_the_light(depth, fraction):
     layers = Layers.empty(8, 8, 1)
     layers.add(square(0.5), SQUARE)
-    assert lit_share(np.array([[4, 4, depth]]), layers.depth[..., 0], 0.1, 1) == share
+    assert lit_fraction(np.array([[4, 4, depth]]), layers.depth[..., 0], 0.1, 1) == fraction
 
 
 def test_what_lies_outside_of_a_depth_map_is_lit():
-    assert lit_share(np.array([[-5, 4, -1]]), np.ones((8, 8), np.float32), 0, 0) == 1
+    assert lit_fraction(np.array([[-5, 4, -1]]), np.ones((8, 8), np.float32), 0, 0) == 1

@@ -17,7 +17,7 @@ def mesh(head_model, **expression):
     scores = torch.zeros(1, 52)
     for name, score in expression.items():
         scores[0, ARKIT_NAMES.index(name)] = score
-    return head_model.chart.close(driven_mean(head_model, scores), mean_landmarks(head_model))
+    return head_model.chart.closed_vertices(driven_mean(head_model, scores), mean_landmarks(head_model))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def views(*boxes, size=100, matte=None):
 
 
 def framed(head_model, name, photos, height=100, width=None):
-    rest = mean_head(head_model, camera_at(0.0)).rest[0]
+    rest = mean_head(head_model, camera_at(0.0)).rest_vertices[0]
     return framing_of(name, SETTINGS, head_model, rest, photos, height, width)
 
 

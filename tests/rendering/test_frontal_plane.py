@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres, rotation_from_angles
-from invertavatar.head.rest_pose import CHIN, COLLAR
+from invertavatar.head.rest_pose import CHIN_HEIGHT, COLLAR_HEIGHT
 from invertavatar.rendering.frontal_plane import canonicalize
 
 
@@ -82,8 +82,8 @@ def test_beyond_the_crop_there_is_neither_matte_nor_facing():
     _, inside, facing = canonicalize(picture, matte, heights, rotation_from_angles(40.0)[None])
     # x' = x cos 40 + z sin 40 leaves the picture at the right.
     right, up = pixel_centres(64)
-    outside = (right * 0.766 + 0.8 * 0.643 > 1.02) & (up > CHIN)  # below, the body faces the viewer
+    outside = (right * 0.766 + 0.8 * 0.643 > 1.02) & (up > CHIN_HEIGHT)  # below, the body faces the viewer
     assert outside.sum() > 300
     assert inside[0, 0][outside].max() == 0 and facing[0, 0][outside].max() == 0
     assert inside[0, 0, 32, 20] == 1
-    assert inside[0, 0][(up < COLLAR) & (right.abs() < 0.8)].min() == 1
+    assert inside[0, 0][(up < COLLAR_HEIGHT) & (right.abs() < 0.8)].min() == 1

@@ -37,13 +37,13 @@ def layer(right=0.0, value=90.0, kept=1.0):
 
 
 def test_a_head_at_rest_is_the_picture_itself(plate):
-    same = plate.with_rest(layer()).pasted(layer())
+    same = plate.with_rendering(layer()).pasted(layer())
     np.testing.assert_allclose(same.astype(int), plate.picture, atol=3)
 
 
 def test_a_head_that_moves_takes_the_picture_s_detail_along(plate):
     pixels = 9
-    moved = plate.with_rest(layer()).pasted(layer(pixels / SCALE)).astype(int)
+    moved = plate.with_rendering(layer()).pasted(layer(pixels / SCALE)).astype(int)
     near = (slice(90, 130), slice(150, 190))
     before = plate.picture[near].astype(int)
     np.testing.assert_allclose(moved[near[0], 150 + pixels : 190 + pixels], before, atol=6)
@@ -51,12 +51,12 @@ def test_a_head_that_moves_takes_the_picture_s_detail_along(plate):
 
 
 def test_what_the_picture_does_not_show_is_as_it_is_rendered(plate):
-    pasted = plate.with_rest(layer()).pasted(layer(value=200.0, kept=0.0))
+    pasted = plate.with_rendering(layer()).pasted(layer(value=200.0, kept=0.0))
     assert (pasted[90:130, 150:190] == 200).all()
 
 
 def test_far_from_the_head_and_beneath_its_neck_the_picture_stays_bit_for_bit(plate):
-    pasted = plate.with_rest(layer()).pasted(layer(0.2, value=255.0))
+    pasted = plate.with_rendering(layer()).pasted(layer(0.2, value=255.0))
     np.testing.assert_array_equal(pasted[:, :60], plate.picture[:, :60])
     below = int(CENTRE[1] + SETTINGS.body[1] * SCALE) + 1
     np.testing.assert_array_equal(pasted[below:], plate.picture[below:])

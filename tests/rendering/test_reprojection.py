@@ -10,8 +10,8 @@ from invertavatar.rendering.reprojection import (
     Reprojection,
     ReprojectionSettings,
     Sources,
+    empty_reprojection,
     filled,
-    nothing_shown,
     reproject,
     sources,
 )
@@ -28,7 +28,7 @@ SCALP, NECK, TORSO = (GROUPS.index((name,)) for name in ("scalp", "neck", "torso
 @pytest.fixture(scope="module")
 def paint(head_model) -> torch.Tensor:
     """[V, 3] colours in 0..1 of changing hue and one brightness, from which no light can be read."""
-    rest = mean_head(head_model, FRONT).rest[0]
+    rest = mean_head(head_model, FRONT).rest_vertices[0]
     wave = 0.3 * torch.sin(rest @ torch.tensor([[5.0, 1.0], [0.0, 4.0], [1.0, 0.0]]))
     hue = torch.stack([wave[:, 0], wave[:, 1] - wave[:, 0], -wave[:, 1]], -1)
     return 0.4 * hue.exp()
@@ -51,7 +51,7 @@ def photo(head_model, paint, camera=FRONT, turned=False, backdrop=0.0):
     return picture_of(head_model, mean_head(head_model, camera, turned), paint * 2 - 1, camera, SIZE, backdrop)
 
 
-def shown(head_model, picture, camera=FRONT, turned=False, settings=SETTINGS) -> Sources:
+def prepared(head_model, picture, camera=FRONT, turned=False, settings=SETTINGS) -> Sources:
     """One avatar of one photo."""
     vertices = mean_head(head_model, camera, turned).vertices
     return sources(head_model, picture[:, None], vertices[:, None], camera.rotation[:, None], settings)
@@ -83,7 +83,7 @@ def apart(one, other, where):
 @pytest.mark.parametrize("yaw", [0.0, 25.0, -50.0, 90.0])
 def test_what_a_photo_saw_has_its_colours_in_another_view(head_model, paint, yaw, turned):
     camera = camera_at(yaw, pitch=5.0)
-    first = shown(head_model, photo(head_model, paint, turned=turned), turned=turned)
+    first = prepared(head_model, photo(head_model, paint, turned=turned), turned=turned)
     surface = at(head_model, camera, turned)
     looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
     seen = looks.seen > 0.9
@@ -94,12 +94,12 @@ def test_what_a_photo_saw_has_its_colours_in_another_view(head_model, paint, yaw
 
 @pytest.mark.parametrize("yaw", [40.0, -75.0, 150.0])
 def test_what_a_photo_did_not_see_is_not_seen(head_model, paint, yaw):
-    first, surface = shown(head_model, photo(head_model, paint)), at(head_model, camera_at(yaw))
+    first, surface = prepared(head_model, photo(head_model, paint)), at(head_model, camera_at(yaw))
     looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
     before = at(head_model, FRONT, size=256).depth  # what the photo shows in front of each place
-    place = surface.rest.permute(0, 2, 3, 1)
+    place = surface.rest_position.permute(0, 2, 3, 1)
     there = F.grid_sample(before, torch.stack([place[..., 0], -place[..., 1]], -1), mode="nearest", align_corners=False)
-    hidden = (there - surface.rest[:, 2:] > 0.1) & (surface.mask > 0)
+    hidden = (there - surface.rest_position[:, 2:] > 0.1) & (surface.mask > 0)
     assert hidden.sum() > 300
     assert looks.seen[hidden].quantile(0.99) == 0
     assert looks.seen[surface.mask == 0].max() == 0 and looks.mirrored_seen[surface.mask == 0].max() == 0
@@ -109,7 +109,9 @@ def test_what_a_photo_did_not_see_is_not_seen(head_model, paint, yaw):
 def test_neither_background_nor_missing_pixels_nor_a_matte_s_edge_are_seen(head_model, paint, mask):
     picture = photo(head_model, paint)
     picture[:, mask, :, SIZE // 2 :] = 0
-    looks = reproject(head_model, shown(head_model, picture), blank(head_model), ONE, at(head_model, FRONT), SETTINGS)
+    looks = reproject(
+        head_model, prepared(head_model, picture), blank(head_model), ONE, at(head_model, FRONT), SETTINGS
+    )
     assert looks.seen[..., SIZE // 2 - 1 :].max() < 1e-4
     assert looks.seen[..., SIZE // 4 : SIZE // 2 - 3].max() == 1
     assert looks.matte[..., SIZE // 2 :].max() < 1e-4
@@ -119,7 +121,7 @@ def test_neither_background_nor_missing_pixels_nor_a_matte_s_edge_are_seen(head_
 def test_the_other_side_is_mirrored_where_that_was_seen_and_clothes_never_are(head_model, paint):
     camera = camera_at(-60.0)
     first, surface = (
-        shown(head_model, photo(head_model, paint, camera_at(30.0)), camera_at(30.0)),
+        prepared(head_model, photo(head_model, paint, camera_at(30.0)), camera_at(30.0)),
         at(head_model, camera),
     )
     looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
@@ -138,7 +140,7 @@ def test_the_other_side_is_mirrored_where_that_was_seen_and_clothes_never_are(he
 @pytest.mark.parametrize("yaw", [25.0, -50.0])
 def test_skin_that_turns_takes_the_shade_of_where_it_turns_to(head_model, paint, yaw, light):
     light, camera = torch.tensor(light), camera_at(yaw)
-    first = shown(head_model, photo(head_model, lit(head_model, paint, FRONT, light)))
+    first = prepared(head_model, photo(head_model, lit(head_model, paint, FRONT, light)))
     torch.testing.assert_close(first.light[0, 0], light, atol=0.08, rtol=0)  # a little less for the ridge
     fill, surface = filled(head_model, first, ONE, SETTINGS), at(head_model, camera)
     relit, plain = (
@@ -156,7 +158,7 @@ def test_skin_that_turns_takes_the_shade_of_where_it_turns_to(head_model, paint,
 
 
 def test_a_head_that_does_not_turn_keeps_its_light(head_model, paint):
-    first = shown(head_model, photo(head_model, lit(head_model, paint, FRONT, torch.tensor([0.5, 0.3, 0.2]))))
+    first = prepared(head_model, photo(head_model, lit(head_model, paint, FRONT, torch.tensor([0.5, 0.3, 0.2]))))
     relit, plain = (
         reproject(
             head_model, first, blank(head_model), ONE, at(head_model, FRONT), SETTINGS._replace(largest_gain=gain)
@@ -167,14 +169,14 @@ def test_a_head_that_does_not_turn_keeps_its_light(head_model, paint):
 
 
 def test_a_face_in_even_light_is_not_relit(head_model, paint):
-    first = shown(head_model, photo(head_model, paint))
+    first = prepared(head_model, photo(head_model, paint))
     assert first.light.abs().max() < 1e-3
 
 
 def test_dark_hair_and_clothes_are_not_taken_for_shadow(head_model, paint):
     groups = vertex_groups(head_model)
     paint = paint * torch.where(groups[:, [SCALP, TORSO]].sum(1, keepdim=True) > 0.5, 0.2, 1.0)
-    assert shown(head_model, photo(head_model, paint)).light.abs().max() < 0.03
+    assert prepared(head_model, photo(head_model, paint)).light.abs().max() < 0.03
 
 
 # What nobody saw
@@ -185,9 +187,9 @@ def test_hair_behind_the_head_is_filled_from_hair_the_nape_from_skin_and_the_bac
     hair, cloth = groups[:, SCALP] > 0.5, groups[:, TORSO] > 0.5
     masks = ~hair & ~cloth, hair, cloth
     paint = sum(mask[:, None] * colour for mask, colour in zip(masks, colours, strict=True))
-    first = shown(head_model, photo(head_model, paint))
+    first = prepared(head_model, photo(head_model, paint))
     fill = filled(head_model, first, ONE, SETTINGS)[0].exp()
-    behind = mean_head(head_model, FRONT).rest[0, :, 2] < -0.4
+    behind = mean_head(head_model, FRONT).rest_vertices[0, :, 2] < -0.4
     for mask, colour in zip(masks, colours, strict=True):
         far = mask & behind
         assert far.sum() > 20
@@ -202,7 +204,7 @@ def holed(head_model, paint, place, settings=SETTINGS):
     right, up = pixel_centres(SIZE)
     hole = (right - place[0]).abs().maximum((up - place[1]).abs()) < 0.12
     picture[:, :3, hole], picture[:, 3, hole] = 1, 0
-    first, rest = shown(head_model, picture), mean_head(head_model, FRONT).rest[0]
+    first, rest = prepared(head_model, picture), mean_head(head_model, FRONT).rest_vertices[0]
     behind = (rest[:, 0] - place[0]).abs().maximum((rest[:, 1] - place[1]).abs()) < 0.12
     behind &= (first.normal[0, 0, :, 2] > 0.3) & (vertex_groups(head_model).sum(1) == 0)
     assert behind.sum() > 20 and first.albedo[0, 0, behind, 3].max() == 0
@@ -225,7 +227,7 @@ def test_what_was_hidden_on_both_sides_takes_the_colours_of_its_neighbours(head_
 
 def test_a_photo_of_no_weight_gives_no_colours(head_model, paint):
     one, other = (
-        shown(head_model, photo(head_model, paint * part, camera_at(yaw)), camera_at(yaw))
+        prepared(head_model, photo(head_model, paint * part, camera_at(yaw)), camera_at(yaw))
         for part, yaw in ((1.0, 0.0), (0.5, 60.0))
     )
     both = together(one, other)
@@ -240,7 +242,7 @@ def test_a_photo_of_no_weight_gives_no_colours(head_model, paint):
 def test_of_a_photo_that_shows_nobody_all_numbers_are_finite(head_model, paint):
     picture = photo(head_model, paint)
     picture[:, 3] = 0
-    first = shown(head_model, picture)
+    first = prepared(head_model, picture)
     fill = filled(head_model, first, torch.zeros(1, 1), SETTINGS)
     looks = reproject(head_model, first, fill, ONE, at(head_model, camera_at(20.0)), SETTINGS)
     assert all(x.isfinite().all() for x in (*first, fill, *looks))
@@ -262,7 +264,7 @@ def test_a_photo_in_its_own_view_is_the_photo_within_the_head_and_beside_it(head
         picture[:, :3] = texture()
         looks = reproject(
             head_model,
-            shown(head_model, picture, camera, turned),
+            prepared(head_model, picture, camera, turned),
             blank(head_model),
             ONE,
             at(head_model, camera, turned),
@@ -279,7 +281,7 @@ def test_just_beside_the_head_a_photo_goes_on_as_it_is_at_the_outline(head_model
     picture[:, :3] = torch.stack([right, up, torch.zeros_like(up)])
     zoomed = camera_at(0.0, zoom=1.25)
     surface = at(head_model, zoomed)
-    looks = reproject(head_model, shown(head_model, picture), blank(head_model), ONE, surface, SETTINGS)
+    looks = reproject(head_model, prepared(head_model, picture), blank(head_model), ONE, surface, SETTINGS)
     beside = (F.max_pool2d(surface.mask, 9, 1, 4) > 0) & (surface.mask == 0)
     place = torch.stack([right, up])[None] / 1.25
     assert beside.sum() > 300
@@ -292,7 +294,7 @@ def test_strands_beside_the_head_come_along_when_it_turns_a_little(head_model, p
     strand = slice(int(column) + 3, int(column) + 7)
     picture[:, :3, :, strand], picture[:, 3, :, strand] = 1, 1
     surface = at(head_model, camera_at(6.0))
-    looks = reproject(head_model, shown(head_model, picture), blank(head_model), ONE, surface, SETTINGS)
+    looks = reproject(head_model, prepared(head_model, picture), blank(head_model), ONE, surface, SETTINGS)
     row = slice(SIZE // 4 - 2, SIZE // 4 + 3)
     white = (looks.colour[0, 0, row] > 0.5) * looks.matte[0, 0, row] * (surface.mask[0, 0, row] == 0)
     found = white.sum(1)
@@ -301,7 +303,7 @@ def test_strands_beside_the_head_come_along_when_it_turns_a_little(head_model, p
 
 @pytest.mark.parametrize("yaw", [-30.0, 30.0])
 def test_what_the_head_has_itself_is_not_there_once_more_beside_it(head_model, paint, yaw):
-    first, surface = shown(head_model, photo(head_model, paint)), at(head_model, camera_at(yaw))
+    first, surface = prepared(head_model, photo(head_model, paint)), at(head_model, camera_at(yaw))
     looks = reproject(head_model, first, blank(head_model), ONE, surface, SETTINGS)
     uncovered = first._replace(picture=torch.cat([first.picture[:, :, :-1], 0 * first.picture[:, :, -1:]], 2))
     twice = reproject(head_model, uncovered, blank(head_model), ONE, surface, SETTINGS)
@@ -318,7 +320,9 @@ def test_photos_are_mixed_by_how_much_they_count(head_model):
     for yaw, colour in ((-15.0, (0.8, 0.4, 0.2)), (15.0, (0.2, 0.4, 0.8))):
         camera = camera_at(yaw)
         views.append(
-            shown(head_model, photo(head_model, torch.tensor(colour).expand(len(head_model.mean), -1), camera), camera)
+            prepared(
+                head_model, photo(head_model, torch.tensor(colour).expand(len(head_model.mean), -1), camera), camera
+            )
         )
     surface = at(head_model, FRONT)
     both = reproject(head_model, together(*views), blank(head_model), torch.tensor([[1.0, 0.5]]), surface, SETTINGS)
@@ -330,7 +334,7 @@ def test_photos_are_mixed_by_how_much_they_count(head_model):
 
 def test_a_place_that_the_nearest_photo_does_not_show_comes_from_another(head_model, paint):
     views = [
-        shown(head_model, photo(head_model, part * paint, camera_at(yaw)), camera_at(yaw))
+        prepared(head_model, photo(head_model, part * paint, camera_at(yaw)), camera_at(yaw))
         for yaw, part in ((-70.0, 1.0), (70.0, 0.5))
     ]
     surface = at(head_model, FRONT)
@@ -346,15 +350,15 @@ def three(head_model, paint):
     """An avatar of three photos, each of another brightness."""
     poses = ((0.0, 1.0), (30.0, 0.8), (-40.0, 0.6))
     return together(
-        *(shown(head_model, photo(head_model, part * paint, camera_at(yaw)), camera_at(yaw)) for yaw, part in poses)
+        *(prepared(head_model, photo(head_model, part * paint, camera_at(yaw)), camera_at(yaw)) for yaw, part in poses)
     )
 
 
 def test_a_photo_of_negligible_weight_does_not_matter(head_model, paint):
     views, surface = three(head_model, paint), at(head_model, camera_at(10.0))
     little, none, some = (
-        reproject(head_model, views, blank(head_model), torch.tensor([[1.0, 0.0, share]]), surface, SETTINGS)
-        for share in (0.009, 0.0, 0.1)
+        reproject(head_model, views, blank(head_model), torch.tensor([[1.0, 0.0, weight]]), surface, SETTINGS)
+        for weight in (0.009, 0.0, 0.1)
     )
     assert all(torch.equal(a, b) for a, b in zip(little, none, strict=True))
     assert (some.colour - none.colour).abs().max() > 0.05
@@ -375,10 +379,10 @@ def test_with_room_for_two_photos_the_two_that_count_most_are_looked_up(head_mod
     assert sizes.short()
 
 
-def test_people_and_frames_of_a_batch_do_not_see_each_other(head_model, paint):
+def test_subjects_and_frames_of_a_batch_do_not_see_each_other(head_model, paint):
     cameras, frames = [camera_at(0.0), camera_at(30.0)], [camera_at(20.0), camera_at(-10.0)]
     alone = [
-        shown(head_model, photo(head_model, p, c), c) for p, c in zip((paint, paint.flip(1)), cameras, strict=True)
+        prepared(head_model, photo(head_model, p, c), c) for p, c in zip((paint, paint.flip(1)), cameras, strict=True)
     ]
     both = Sources(*(torch.cat(x) for x in zip(*alone, strict=True)))
     fill = filled(head_model, both, torch.ones(2, 1), SETTINGS)
@@ -420,7 +424,7 @@ def usual(head_model, paint):
     pictures = [(photo(head_model, lit(head_model, paint, c, light), c), c) for c in (camera_at(25.0), camera_at(0.0))]
 
     def made(settings) -> Reprojection:
-        views = together(*(shown(head_model, picture, camera, settings=settings) for picture, camera in pictures))
+        views = together(*(prepared(head_model, picture, camera, settings=settings) for picture, camera in pictures))
         fill = filled(head_model, views, torch.ones(1, 2), settings)
         return reproject(head_model, views, fill, torch.tensor([[1.0, 0.05]]), surface, settings)
 
@@ -437,15 +441,17 @@ def test_every_setting_changes_something(usual, name):
 @pytest.mark.parametrize("size", [16, 100, 150])
 def test_frames_of_any_size(head_model, paint, size):
     surface = at(head_model, camera_at(15.0), size=size)
-    first = shown(head_model, photo(head_model, paint))
+    first = prepared(head_model, photo(head_model, paint))
     looks = reproject(head_model, first, filled(head_model, first, ONE, SETTINGS), ONE, surface, SETTINGS)
     assert all(x.shape[-2:] == (size, size) and x.isfinite().all() for x in looks)
 
 
 def test_of_no_photos_nothing_is_seen_and_all_colours_are_those_of_the_tri_plane(head_model, paint):
     surface = at(head_model, camera_at(15.0))
-    looks = nothing_shown(surface, torch.full((1, 3, SIZE // 4, SIZE // 4), 0.3))
-    some = reproject(head_model, shown(head_model, photo(head_model, paint)), blank(head_model), ONE, surface, SETTINGS)
+    looks = empty_reprojection(surface, torch.full((1, 3, SIZE // 4, SIZE // 4), 0.3))
+    some = reproject(
+        head_model, prepared(head_model, photo(head_model, paint)), blank(head_model), ONE, surface, SETTINGS
+    )
     assert [x.shape for x in looks] == [x.shape for x in some]
     assert looks.seen.max() == looks.matte.max() == looks.inside.max() == looks.mirrored_seen.max() == 0
     for colour in (looks.colour, looks.mirrored, looks.fill):

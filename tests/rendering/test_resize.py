@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres
-from invertavatar.rendering.resize import halved, looked_up, resize
+from invertavatar.rendering.resize import halved, resample, resize
 
 
 @pytest.fixture
@@ -22,24 +22,24 @@ def grid(size, shift=0.0):
     return torch.stack(torch.broadcast_tensors(right + shift, -up), -1)[None]
 
 
-def fine_band(picture):
+def high_pass_detail(picture):
     return (picture[..., 1:-1, 2:] + picture[..., 1:-1, :-2] - 2 * picture[..., 1:-1, 1:-1]).abs().mean()
 
 
-def test_there_and_back_by_half_a_pixel_a_photo_keeps_most_of_its_fine_band(photo):
+def test_there_and_back_by_half_a_pixel_a_photo_keeps_most_of_its_high_pass_detail(photo):
     there, back = grid(64, 1 / 64), grid(64, -1 / 64)
-    cubic = looked_up(looked_up(photo, there), back)
+    cubic = resample(resample(photo, there), back)
     linear = F.grid_sample(F.grid_sample(photo, there, align_corners=False), back, align_corners=False)
-    assert fine_band(cubic) > 0.8 * fine_band(photo)
-    assert fine_band(linear) < 0.7 * fine_band(photo)
+    assert high_pass_detail(cubic) > 0.8 * high_pass_detail(photo)
+    assert high_pass_detail(linear) < 0.7 * high_pass_detail(photo)
 
 
 def test_at_its_own_pixels_a_photo_is_looked_up_as_it_is(photo):
-    torch.testing.assert_close(looked_up(photo, grid(64)), photo, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resample(photo, grid(64)), photo, atol=1e-5, rtol=0)
 
 
 def test_a_coarser_grid_averages(photo):
-    torch.testing.assert_close(looked_up(photo, grid(32)), F.avg_pool2d(photo, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(resample(photo, grid(32)), F.avg_pool2d(photo, 2), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("size", "left"), [(64, 64), (48, 64), (32, 32), (20, 32), (1, 1)])

@@ -16,9 +16,9 @@ from invertavatar.rendering.source_views import (
     from_bytes,
     front_picture,
     joined,
-    most_shown,
-    nearness,
+    num_blended,
     source_view,
+    view_weights,
     weighed,
 )
 
@@ -30,12 +30,14 @@ def picture(channels, value):
     return torch.as_tensor(value, dtype=torch.float32).expand(1, channels, SIZE, SIZE)
 
 
-def photo(colour=0.0, yaw=0.0, matte=1.0, inside=1.0, weight=1.0, even=False, posture=None, size=SIZE) -> SourceViews:
+def photo(
+    colour=0.0, yaw=0.0, matte=1.0, inside=1.0, weight=1.0, even=False, torso_pose=None, size=SIZE
+) -> SourceViews:
     """A photo of one colour from one side; its head lies at its yaw."""
     looks = picture(3, colour), picture(1, matte), picture(1, inside)
     skin = torch.full((1, VERTICES, 3), yaw)
-    posture = None if posture is None else torch.full((1, 12), posture)
-    head = DrivenHead(torch.zeros(1, 478, 3), torch.zeros(478, 3), skin, skin, posture=posture)
+    torso_pose = None if torso_pose is None else torch.full((1, 12), torso_pose)
+    head = DrivenHead(torch.zeros(1, 478, 3), torch.zeros(478, 3), skin, skin, torso_pose=torso_pose)
     view = View(*looks, rotation_from_angles(yaw)[None], skin, head)
     return source_view(view, front_picture(*looks), torch.tensor([weight]), even, size)
 
@@ -48,7 +50,7 @@ def album(*photos: SourceViews) -> SourceViews:
 
 
 def seen(views: SourceViews, yaw: float):
-    return blended(views.front, nearness(views, rotation_from_angles(yaw)[None], None, SETTINGS))
+    return blended(views.front, view_weights(views, rotation_from_angles(yaw)[None], None, SETTINGS))
 
 
 def test_a_frame_in_the_pose_of_a_photo_is_that_photo():
@@ -57,17 +59,20 @@ def test_a_frame_in_the_pose_of_a_photo_is_that_photo():
         assert (seen(views, yaw) - colour).abs().max() < 0.01
 
 
-def test_of_two_photos_in_a_pose_the_one_in_the_frame_s_posture_counts():
-    views, frontal = album(photo(posture=-0.03), photo(posture=0.03), photo(yaw=25.0, posture=0.03)), torch.eye(3)[None]
-    share = nearness(views, frontal, torch.full((1, 12), 0.03), SETTINGS)[0]
-    assert share[1] == 1 and share[0] < 0.05 and share[2] < 0.01  # a turn still counts for more
-    torch.testing.assert_close(nearness(views, frontal, None, SETTINGS)[0, :2], torch.ones(2))
+def test_of_two_photos_in_a_pose_the_one_in_the_frame_s_torso_pose_counts():
+    views, frontal = (
+        album(photo(torso_pose=-0.03), photo(torso_pose=0.03), photo(yaw=25.0, torso_pose=0.03)),
+        torch.eye(3)[None],
+    )
+    weights = view_weights(views, frontal, torch.full((1, 12), 0.03), SETTINGS)[0]
+    assert weights[1] == 1 and weights[0] < 0.05 and weights[2] < 0.01  # a turn still counts for more
+    torch.testing.assert_close(view_weights(views, frontal, None, SETTINGS)[0, :2], torch.ones(2))
 
 
-def test_photos_that_count_alike_do_so_in_any_posture():
-    views = album(photo(even=True, posture=0.05), photo(even=True, posture=-0.05))
+def test_photos_that_count_alike_do_so_in_any_torso_pose():
+    views = album(photo(even=True, torso_pose=0.05), photo(even=True, torso_pose=-0.05))
     torch.testing.assert_close(
-        nearness(views, torch.eye(3)[None], torch.full((1, 12), 0.05), SETTINGS), torch.ones(1, 2)
+        view_weights(views, torch.eye(3)[None], torch.full((1, 12), 0.05), SETTINGS), torch.ones(1, 2)
     )
 
 
@@ -148,9 +153,9 @@ def test_the_first_photo_stays_whatever_comes_near_it():
 
 
 def test_a_jump_from_one_photo_to_another_is_spread_over_the_frames_of_the_crossfade():
-    share = torch.zeros(40, 2)
-    share[:20, 0] = share[20:, 1] = 1
-    faded = crossfaded(share, 10)
+    weights = torch.zeros(40, 2)
+    weights[:20, 0] = weights[20:, 1] = 1
+    faded = crossfaded(weights, 10)
     second = (faded / faded.sum(1, keepdim=True))[:, 1]
     assert (second.diff() >= -1e-6).all() and second[0] < 1e-3 and second[-1] > 0.999
     assert 8 <= ((second > 0.1) & (second < 0.9)).sum() <= 11
@@ -158,13 +163,13 @@ def test_a_jump_from_one_photo_to_another_is_spread_over_the_frames_of_the_cross
 
 
 def test_without_a_crossfade_or_in_a_still_the_shares_stay():
-    share = torch.rand(5, 3)
-    assert crossfaded(share, 0) is share
-    assert crossfaded(share[:1], 10).shape == (1, 3)
-    assert torch.equal(crossfaded(share[:1], 10), share[:1])
+    weights = torch.rand(5, 3)
+    assert crossfaded(weights, 0) is weights
+    assert crossfaded(weights[:1], 10).shape == (1, 3)
+    assert torch.equal(crossfaded(weights[:1], 10), weights[:1])
 
 
-def test_people_of_a_batch_drop_photos_of_their_own():
+def test_subjects_of_a_batch_drop_photos_of_their_own():
     def both(*pair):
         return SourceViews(*(torch.cat(x) for x in zip(*pair, strict=True)))
 
@@ -198,9 +203,9 @@ def test_a_photo_is_kept_no_finer_than_asked_for_and_never_than_it_is(size, kept
     assert (from_bytes(views.picture)[:, 0, :3] - 0.5).abs().max() < 0.01
 
 
-def test_of_a_photo_without_posture_the_average_one_is_kept():
-    assert torch.equal(photo().posture, torch.zeros(1, 1, 12))
-    assert torch.equal(photo(posture=0.1).posture, torch.full((1, 1, 12), 0.1))
+def test_of_a_photo_without_torso_pose_the_average_one_is_kept():
+    assert torch.equal(photo().torso_pose, torch.zeros(1, 1, 12))
+    assert torch.equal(photo(torso_pose=0.1).torso_pose, torch.full((1, 1, 12), 0.1))
 
 
 def test_a_frame_is_as_far_from_its_photos_as_it_takes_of_them():
@@ -211,7 +216,7 @@ def test_a_frame_is_as_far_from_its_photos_as_it_takes_of_them():
 
 
 def test_the_frame_that_is_made_of_the_most_photos_says_how_many_are_to_be_ready():
-    assert most_shown(torch.tensor([[1.0, 0.001, 0.5], [1.0, 0.2, 0.3], [0.002, 1.0, 0.0]]), 0.01) == 3
+    assert num_blended(torch.tensor([[1.0, 0.001, 0.5], [1.0, 0.2, 0.3], [0.002, 1.0, 0.0]]), 0.01) == 3
 
 
 CHANGED = {
@@ -232,12 +237,12 @@ def test_every_setting_changes_how_photos_count(name):
     rows = torch.full((SIZE, SIZE), -0.2)
     rows[::2] = 0.2
 
-    def share(settings):
-        first, second = photo(0.0, 0.0, posture=0.0), photo(rows + middle, 8.0, posture=0.05)
+    def weights(settings):
+        first, second = photo(0.0, 0.0, torso_pose=0.0), photo(rows + middle, 8.0, torso_pose=0.05)
         views = joined(first, weighed(first, second, settings))
-        return nearness(views, rotation_from_angles(5.0)[None], torch.full((1, 12), 0.02), settings)
+        return view_weights(views, rotation_from_angles(5.0)[None], torch.full((1, 12), 0.02), settings)
 
-    before, after = share(SETTINGS), share(SETTINGS._replace(**{name: CHANGED[name]}))
+    before, after = weights(SETTINGS), weights(SETTINGS._replace(**{name: CHANGED[name]}))
     assert (before - after).abs().max() > 1e-3 * before.min()
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from invertavatar.camera import pixel_centres
 from invertavatar.head.head_model import LABELS
-from invertavatar.head.rest_pose import CHIN
+from invertavatar.head.rest_pose import CHIN_HEIGHT
 from invertavatar.rendering.surface import GROUPS, HeadSurface, head_surface, vertex_groups, vertex_normals
 from tests.heads import camera_at, mean_head
 from tests.landmarks import mean_landmarks
@@ -41,7 +41,7 @@ def test_the_head_is_where_its_landmarks_are_and_leaves_the_picture_s_upper_corn
 
 
 def test_each_pixel_sees_the_place_that_projects_to_it(seen):
-    place = camera_at(*YAWS).project(seen.rest.flatten(2).mT)
+    place = camera_at(*YAWS).project(seen.rest_position.flatten(2).mT)
     right, up = pixel_centres(SIZE)
     expected = torch.stack([right.expand_as(seen.mask), -up.expand_as(seen.mask), seen.depth], -1).view(4, -1, 3)
     hit = seen.mask.view(4, -1) > 0
@@ -53,7 +53,7 @@ def test_zoom_and_perspective_are_the_camera_s(head_model, camera):
     camera = camera_at(20.0, **camera)
     surface = head_surface(head_model, mean_head(head_model, camera), camera, SIZE)
     right, up = pixel_centres(SIZE)
-    place = camera.project(surface.rest.flatten(2).mT).view(SIZE, SIZE, 3)
+    place = camera.project(surface.rest_position.flatten(2).mT).view(SIZE, SIZE, 3)
     away = torch.maximum((place[..., 0] - right).abs(), (place[..., 1] + up).abs())
     assert away[surface.mask[0, 0] > 0].max() < 2 / SIZE  # within a triangle perspective is not minded
 
@@ -86,10 +86,10 @@ def test_groups_say_what_a_pixel_sees(head_model, seen):
     assert seen.groups[at(NOSE)].sum() == 0
     assert seen.groups[at(UPPER_LIP)][group("lips")] > 0.5
     assert seen.groups[FRONT, :, -1, SIZE // 2][[group("neck"), group("torso")]].sum() > 0.99
-    share = seen.groups.sum((2, 3)) / seen.mask.sum((2, 3))
-    assert share[BEHIND, group("scalp")] > 2 * share[FRONT, group("scalp")] > 0.2
-    assert share[SIDE, group("ear")] > 1.5 * share[FRONT, group("ear")] > 0
-    assert share[BEHIND, [group("eye"), group("lips"), group("teeth")]].max() == 0
+    fraction = seen.groups.sum((2, 3)) / seen.mask.sum((2, 3))
+    assert fraction[BEHIND, group("scalp")] > 2 * fraction[FRONT, group("scalp")] > 0.2
+    assert fraction[SIDE, group("ear")] > 1.5 * fraction[FRONT, group("ear")] > 0
+    assert fraction[BEHIND, [group("eye"), group("lips"), group("teeth")]].max() == 0
     assert seen.groups.min() >= 0 and seen.groups.sum(1).max() <= 1 + 1e-5
 
 
@@ -109,13 +109,13 @@ def test_of_a_turned_head_only_neck_and_body_are_seen_elsewhere_than_at_rest(hea
     surface = head_surface(head_model, mean_head(head_model, camera, turned=True), camera, SIZE)
     straight = head_surface(head_model, mean_head(head_model, camera), camera, SIZE)
     right, up = pixel_centres(SIZE)
-    x, y, _ = camera.project(surface.rest.flatten(2).mT).view(SIZE, SIZE, 3).unbind(-1)
+    x, y, _ = camera.project(surface.rest_position.flatten(2).mT).view(SIZE, SIZE, 3).unbind(-1)
     away = torch.maximum((x - right).abs(), (y + up).abs()) * surface.mask[0, 0]
     body = surface.groups[0, [group("neck"), group("torso")]].sum(0)
     # The nape is no neck yet and goes along a little.
     assert away[body == 0].quantile(0.99) < 0.02 < 0.05 < away[body > 0.9].median()
-    face = (straight.rest[0, 1] > CHIN) & (straight.groups[0].sum(0) == 0) & (straight.mask[0, 0] > 0)
-    assert (surface.rest - straight.rest)[0, :, face].abs().quantile(0.99) < 0.02
+    face = (straight.rest_position[0, 1] > CHIN_HEIGHT) & (straight.groups[0].sum(0) == 0) & (straight.mask[0, 0] > 0)
+    assert (surface.rest_position - straight.rest_position)[0, :, face].abs().quantile(0.99) < 0.02
 
 
 def test_heads_of_a_batch_are_seen_as_each_alone(head_model, seen):

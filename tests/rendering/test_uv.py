@@ -9,7 +9,7 @@ from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.head.landmark_topology import INNER_LIPS, LEFT_EYE_PATCH, MOUTH, RIGHT_EYE_PATCH, SKIN
 from invertavatar.raster.rasterizer import interpolate, rasterize
 from invertavatar.rendering.uv import (
-    continued,
+    extend_border,
     fill_unseen,
     layered,
     mirror_texture,
@@ -44,7 +44,7 @@ def colours_of(points):
 
 def photograph(head_model, vertices, rotation):
     """The mesh painted with `colours_of`, [B, 3, SIZE, SIZE], and the closed mesh."""
-    closed = head_model.chart.close(vertices, mean_landmarks(head_model))
+    closed = head_model.chart.closed_vertices(vertices, mean_landmarks(head_model))
     drawn = rasterize(layered(project(closed, rotation), head_model.chart), head_model.chart.triangles, SIZE)
     points = interpolate(closed, drawn, head_model.chart.triangles).permute(0, 2, 3, 1)
     return (colours_of(points) * drawn.mask[..., None]).permute(0, 3, 1, 2), closed
@@ -120,7 +120,7 @@ def test_the_mirrored_eye_chart_is_that_of_the_other_eye(atlas):
 
 
 def test_facing_is_the_cosine_between_the_skin_s_normal_and_the_view(head_model):
-    closed = head_model.chart.close(mean_landmarks(head_model)[None], mean_landmarks(head_model))
+    closed = head_model.chart.closed_vertices(mean_landmarks(head_model)[None], mean_landmarks(head_model))
     turned = rotation_from_angles(40.0)[None]
     front, side = (vertex_facing(closed, r, head_model.chart)[0] for r in (torch.eye(3)[None], turned))
     assert front[:468].abs().max() <= 1 + 1e-5
@@ -136,7 +136,7 @@ def test_facing_is_the_cosine_between_the_skin_s_normal_and_the_view(head_model)
 @pytest.mark.parametrize(("yaw", "pitch"), [(0.0, 0.0), (35.0, 0.0), (-35.0, 10.0), (10.0, -20.0)])
 def test_where_a_texel_is_seen_it_has_the_colour_of_its_point_on_the_face(head_model, atlas, yaw, pitch):
     colour, visibility = seen_from(head_model, atlas, yaw, pitch)
-    closed = head_model.chart.close(driven(head_model), mean_landmarks(head_model))
+    closed = head_model.chart.closed_vertices(driven(head_model), mean_landmarks(head_model))
     truth = colours_of(interpolate(closed, atlas.fragments, head_model.chart.triangles).permute(0, 2, 3, 1))
     error = (colour - truth.permute(0, 3, 1, 2)).abs().amax(1)
     seen = (visibility[:, 0] > 0.3) & (atlas.region == SKIN)
@@ -156,7 +156,7 @@ def test_a_cheek_that_is_turned_away_is_not_seen_and_the_other_one_is(head_model
 
 def test_the_nose_hides_the_cheek_behind_it_though_that_faces_the_viewer(head_model, atlas):
     chart, turned = head_model.chart, rotation_from_angles(50.0)[None]
-    closed = chart.close(driven(head_model), mean_landmarks(head_model))
+    closed = chart.closed_vertices(driven(head_model), mean_landmarks(head_model))
     _, visibility = seen_from(head_model, atlas, yaw=50.0)
     facing = interpolate(vertex_facing(closed, turned, chart)[..., None], atlas.fragments, chart.triangles)
     hidden = (facing > 0.3) & (visibility < 0.05) & (atlas.region == SKIN)[:, None]
@@ -204,7 +204,7 @@ def test_pixels_that_do_not_belong_to_the_person_are_not_seen(head_model, atlas)
 
 def test_what_lies_outside_of_the_picture_is_not_seen(head_model, atlas):
     grown = 2.2 * driven(head_model)  # the cheeks and the chin leave the picture
-    closed, rotation = head_model.chart.close(grown, 2.2 * mean_landmarks(head_model)), torch.eye(3)[None]
+    closed, rotation = head_model.chart.closed_vertices(grown, 2.2 * mean_landmarks(head_model)), torch.eye(3)[None]
     picture, valid = torch.zeros(1, 3, SIZE, SIZE), torch.ones(1, 1, SIZE, SIZE)
     openness = head_model.chart.openness(grown)
     _, visibility = unproject(picture, valid, closed, rotation, openness, atlas, head_model.chart)
@@ -266,7 +266,7 @@ def test_a_map_of_any_size_goes_on_beyond_its_mask(size):
     right, up = pixel_centres(size)
     mask = (right < 0).float()[None, None]
     inside = mask[0, 0] > 0
-    whole = continued(torch.where(mask > 0, torch.stack([up, torch.full_like(up, 0.4)]), 9.0), mask, 64)[0]
+    whole = extend_border(torch.where(mask > 0, torch.stack([up, torch.full_like(up, 0.4)]), 9.0), mask, 64)[0]
     assert torch.equal(whole[0, inside], up[inside])
     torch.testing.assert_close(whole[1], torch.full_like(up, 0.4))
     beside = ~inside & (right < 4 / size)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from invertavatar.camera import Camera, pixel_centres, rotation_from_angles
-from invertavatar.head.rest_pose import to_rest
+from invertavatar.head.rest_pose import to_rest_pose
 from invertavatar.rendering.surface import GROUPS, HeadSurface
 from invertavatar.rendering.volume_renderer import OPTICAL_DEPTH, Planes, VolumeRenderer, importance, march
 
@@ -168,13 +168,16 @@ def test_zoom_enlarges_the_picture():
 
 
 def test_the_body_of_a_turned_head_is_drawn_where_it_lies_at_rest():
-    planes, (turn, posture) = slab(silhouette=0.0), (rotation_from_angles(30.0)[None], torch.full((1, 12), 0.05))
+    planes, (head_to_torso, torso_pose) = (
+        slab(silhouette=0.0),
+        (rotation_from_angles(30.0)[None], torch.full((1, 12), 0.05)),
+    )
     planes.static[0, :2] = torch.stack(pixel_centres(128))  # colours say where a place lies at rest
-    drawn = renderer(200)(planes, FRONTAL, 32, turn=turn, posture=posture)
+    drawn = renderer(200)(planes, FRONTAL, 32, head_to_torso=head_to_torso, torso_pose=torso_pose)
     place = (drawn.features[0, :2] / drawn.opacity[0]).permute(1, 2, 0)
     right, up = pixel_centres(32)
     seen = torch.stack([right, up, (drawn.depth / drawn.opacity)[0, 0]], -1)
-    expected = to_rest(seen.view(1, -1, 3), turn, posture).view(32, 32, 3)[..., :2]
+    expected = to_rest_pose(seen.view(1, -1, 3), head_to_torso, torso_pose).view(32, 32, 3)[..., :2]
     within = (expected.abs() < 0.95).all(-1)
     assert ((place - expected).abs().amax(-1) * within).max() < 0.05
     body, face = (up < -0.9) & within, (right.abs() < 0.3) & (up.abs() < 0.3)
@@ -207,13 +210,19 @@ def test_a_half_soft_window_is_laid_half_over_the_static_plane():
 # A surface
 
 
-def surface(rest, mask=1.0):
+def surface(rest_position, mask=1.0):
     """What pixels [3, H, H] see, of a head whose depth is its height."""
-    size = rest.shape[-1]
+    size = rest_position.shape[-1]
     mask = torch.as_tensor(mask).expand(1, 1, size, size)
     groups = torch.zeros(1, len(GROUPS), size, size)
     return HeadSurface(
-        None, mask, rest[None], torch.zeros(1, 3, size, size), rest[None, 2:], torch.ones(1, 1, size, size), groups
+        None,
+        mask,
+        rest_position[None],
+        torch.zeros(1, 3, size, size),
+        rest_position[None, 2:],
+        torch.ones(1, 1, size, size),
+        groups,
     )
 
 
@@ -240,13 +249,13 @@ def test_beside_a_surface_there_is_nothing():
     assert all(x[..., 8:].abs().max() == 0 and x[..., :8].abs().min() > 0 for x in (drawn.features[:, :1], drawn.depth))
 
 
-@pytest.mark.parametrize(("z", "share"), [(-0.2, 0.0), (-0.4, 0.5), (-0.6, 1.0)])
-def test_what_does_not_show_from_the_front_has_the_hidden_colours_and_no_other_feature_changes(z, share):
+@pytest.mark.parametrize(("z", "weight"), [(-0.2, 0.0), (-0.4, 0.5), (-0.6, 1.0)])
+def test_what_does_not_show_from_the_front_has_the_hidden_colours_and_no_other_feature_changes(z, weight):
     made, planes = renderer(gain=1.0), slab()
     open_, given = (
         made.on_surface(planes, surface(plane_at(z)), hidden) for hidden in (None, torch.ones(1, 3, 16, 16))
     )
-    torch.testing.assert_close(given.features[:, :3], open_.features[:, :3] * (1 - share) + share, atol=1e-4, rtol=0)
+    torch.testing.assert_close(given.features[:, :3], open_.features[:, :3] * (1 - weight) + weight, atol=1e-4, rtol=0)
     assert torch.equal(given.features[:, 3:], open_.features[:, 3:])
 
 

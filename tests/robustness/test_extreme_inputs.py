@@ -87,7 +87,7 @@ def test_many_photos_make_an_avatar_no_larger_than_eight_do_but_for_thumbnails(t
     assert avatar.num_images == avatar.texture_state.count == len(avatar.thumbnails) == 24
     still(tiny_pipeline, avatar)
     one = fused(tiny_pipeline, four[:1])
-    for name in ("ws", "rest_sum", "crown"):
+    for name in ("ws", "neutral_sum", "crown"):
         assert getattr(avatar, name).shape == getattr(one, name).shape
     assert (
         apart(tiny_pipeline, avatar, fused(tiny_pipeline, four)) < 0.01
@@ -119,7 +119,7 @@ def test_a_face_at_the_end_of_its_range_is_animated(tiny_pipeline, portrait, exp
     scores = torch.tensor([[float(expression.get(name, 0)) for name in ARKIT_NAMES]])
     photo = portrait("anna_1")
     model = tiny_pipeline.head_model
-    vertices = model.at_rest(photo.vertices, photo.expression) + model.moved_landmarks(scores)
+    vertices = model.without_expression(photo.vertices, photo.expression) + model.moved_landmarks(scores)
     avatar = fused(tiny_pipeline, [photo._replace(vertices=vertices, expression=scores)])
     still(tiny_pipeline, avatar)
     still(tiny_pipeline, avatar, expression={})
@@ -128,8 +128,8 @@ def test_a_face_at_the_end_of_its_range_is_animated(tiny_pipeline, portrait, exp
 def test_a_profile_is_an_avatar_or_a_sentence(tiny_pipeline, face_tracker, example):
     # The half of the face that a turned head hides, hidden from the tracker.
     photo = example("ben_3").copy()
-    for share in (0.4, 0.55, 0.7):
-        photo[:, : int(share * photo.shape[1])] = 127
+    for fraction in (0.4, 0.55, 0.7):
+        photo[:, : int(fraction * photo.shape[1])] = 127
         try:
             avatar = fused(tiny_pipeline, [prepare_portrait(photo, face_tracker, "profile")])
         except NoFaceError as error:

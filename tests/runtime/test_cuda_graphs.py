@@ -111,7 +111,7 @@ def test_an_avatar_of_replayed_photos_is_the_same(tiny_pipeline, tiny_avatar, po
     frames(tiny_pipeline, avatar)
     assert len(recordings) == 2  # of photos and of frames
     assert avatar.triplane_state.count == 3 and avatar.photos == expected.photos
-    for name in ("ws", "texture_sum", "rest_sum"):
+    for name in ("ws", "texture_sum", "neutral_sum"):
         torch.testing.assert_close(getattr(avatar, name), getattr(expected, name), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(avatar.views.front, expected.views.front, atol=1e-4, rtol=1e-3)
     assert (avatar.views.picture.int() - expected.views.picture.int()).abs().max() <= 1
@@ -268,9 +268,14 @@ def test_a_frame_is_rendered_where_its_avatar_is_and_never_looks_at_a_value(
 
     features = tree_map(away, tiny_pipeline.canonical_features(person, 64))
     avatar = replace(person, **{name: tree_map(away, getattr(person, name)) for name in ("ws", "shape")})
-    numbers = {"expression": (52,), "residual": person.rest.residual.shape[1:], "rotation": (3, 3), "turn": (3, 3)}
+    numbers = {
+        "expression": (52,),
+        "residual": person.rest.residual.shape[1:],
+        "rotation": (3, 3),
+        "head_to_torso": (3, 3),
+    }
     clip = Drive(
-        **{name: torch.empty(2, *shape, device="meta") for name, shape in (numbers | {"posture": (12,)}).items()}
+        **{name: torch.empty(2, *shape, device="meta") for name, shape in (numbers | {"torso_pose": (12,)}).items()}
     )
     with torch.no_grad(), fixed_sizes(FixedSizes()) as sizes, Watched():
         layers = pipe.render_frames(avatar, features, clip, {"field_of_view": None, "zoom": 1.0}, 64)

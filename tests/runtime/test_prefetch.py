@@ -7,7 +7,7 @@ from itertools import count, islice
 import pytest
 import torch
 
-from invertavatar.runtime.prefetch import ahead, workers_for
+from invertavatar.runtime.prefetch import prefetch, workers_for
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def two_threads():
 
 
 def workers():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
@@ -30,7 +30,7 @@ def test_results_come_in_order_whichever_is_ready_first(num_workers):
         time.sleep(0.02 * (3 - k % 4))
         return k
 
-    assert list(ahead(late_first, range(9), num_workers)) == list(range(9))
+    assert list(prefetch(late_first, range(9), num_workers)) == list(range(9))
 
 
 def test_no_more_is_read_than_what_is_asked_for_and_the_workers_next():
@@ -41,7 +41,7 @@ def test_no_more_is_read_than_what_is_asked_for_and_the_workers_next():
             read.append(k)
             yield k
 
-    stream = ahead(lambda k: k, items(), 2)
+    stream = prefetch(lambda k: k, items(), 2)
     assert list(islice(stream, 10)) == list(range(10))
     assert len(read) == 10 + 2
     stream.close()
@@ -54,12 +54,12 @@ def test_several_are_made_at_once_by_threads_that_share_the_callers():
         met.wait(timeout=20)  # raises where nobody else comes
         return torch.get_num_threads(), torch.is_grad_enabled()
 
-    assert list(ahead(meet, range(4), 2)) == [(1, False)] * 4
+    assert list(prefetch(meet, range(4), 2)) == [(1, False)] * 4
 
 
 def test_a_thread_started_later_has_the_number_of_threads_it_would_have_had():
     found = []
-    stream = ahead(lambda k: k, range(9), 2)
+    stream = prefetch(lambda k: k, range(9), 2)
     next(stream)
     later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     later.start()
@@ -77,14 +77,14 @@ def test_an_error_comes_in_its_turn(num_workers):
 
     got = []
     with pytest.raises(ValueError, match="three"):
-        for k in ahead(fragile, range(9), num_workers):
+        for k in prefetch(fragile, range(9), num_workers):
             got.append(k)
     assert got == [0, 1, 2]
 
 
 def test_a_stream_closed_half_way_drops_what_has_not_begun():
     made = []
-    stream = ahead(lambda k: made.append(k), count(), 2)
+    stream = prefetch(lambda k: made.append(k), count(), 2)
     next(stream)
     stream.close()
     assert len(made) <= 3 and not workers()

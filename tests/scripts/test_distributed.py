@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from invertavatar.scripts import cli, console
-from invertavatar.scripts.distributed import Team, gathered
+from invertavatar.scripts.distributed import ProcessGroup, process_group
 from invertavatar.tracking.motion import Motion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,24 +19,24 @@ FRAMES = np.arange(7 * 4 * 4 * 3, dtype=np.uint8).reshape(7, 4, 4, 3)
 
 @pytest.fixture
 def member(monkeypatch, tmp_path):
-    """`member(rank, size)`: a process of a team that never has to wait."""
-    monkeypatch.setattr(Team, "wait", lambda self: None)
+    """`member(rank, size)`: a process of a group that never has to wait."""
+    monkeypatch.setattr(ProcessGroup, "wait", lambda self: None)
 
     def make(rank, size):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", str(size))
-        return Team(tmp_path)
+        return ProcessGroup(tmp_path)
 
     return make
 
 
-def test_alone_a_process_is_a_team_of_one_and_leaves_nothing_behind(monkeypatch):
+def test_alone_a_process_is_a_group_of_one_and_leaves_nothing_behind(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with gathered("cpu") as team:
-        assert team.leads
-        assert team.folder is None
-        assert team.share("x", lambda: 5, None, None) == 5
-        np.testing.assert_array_equal(list(team.render("frames", lambda part: iter(FRAMES[part]), 7)), FRAMES)
+    with process_group("cpu") as group:
+        assert group.is_main_process
+        assert group.folder is None
+        assert group.broadcast("x", lambda: 5, None, None) == 5
+        np.testing.assert_array_equal(list(group.render("frames", lambda part: iter(FRAMES[part]), 7)), FRAMES)
 
 
 @pytest.mark.parametrize("size", [2, 3, 9])
@@ -50,17 +50,19 @@ def test_each_frame_is_rendered_once_and_the_first_process_gets_all_in_order(mem
 
     for rank in reversed(range(1, size)):
         assert list(member(rank, size).render("frames", stream, 7)) == []
-    lead = member(0, size)
-    np.testing.assert_array_equal(list(lead.render("frames", stream, 7)), FRAMES)
+    main = member(0, size)
+    np.testing.assert_array_equal(list(main.render("frames", stream, 7)), FRAMES)
     assert sorted(rendered) == list(range(7))
-    assert list((lead.folder / "frames").iterdir()) == []
+    assert list((main.folder / "frames").iterdir()) == []
 
 
 def test_only_the_first_process_makes_what_all_need(member):
     made = []
 
-    def shared(team):
-        return team.share("note", lambda: made.append(1) or "note", lambda v, path: path.write_text(v), Path.read_text)
+    def shared(group):
+        return group.broadcast(
+            "note", lambda: made.append(1) or "note", lambda v, path: path.write_text(v), Path.read_text
+        )
 
     assert [shared(member(rank, 3)) for rank in range(3)] == ["note"] * 3
     assert made == [1]

@@ -66,9 +66,9 @@ def test_views_are_where_they_were_asked_for_and_necks_bend_no_further_than_they
     np.testing.assert_allclose(np.cos(np.radians(angles[:, 0] - yaws)), 1, atol=1e-6)
     np.testing.assert_allclose(angles[:, 1:] % 360, 0, atol=1e-3)
     for view in random_views(np.random.default_rng(1), 100) + views:
-        turn = angles_from_rotation(torch.from_numpy(view.turn)).numpy()
-        assert (np.abs(turn) <= np.array(MOST_TURN) + 1e-3).all()
-        np.testing.assert_allclose(view.body @ view.turn, view.rotation, atol=1e-6)
+        head_to_torso = angles_from_rotation(torch.from_numpy(view.head_to_torso)).numpy()
+        assert (np.abs(head_to_torso) <= np.array(MOST_TURN) + 1e-3).all()
+        np.testing.assert_allclose(view.body @ view.head_to_torso, view.rotation, atol=1e-6)
 
 
 def test_backdrops_differ_and_are_pictures():

@@ -97,7 +97,7 @@ def test_a_residual_solved_frame_by_frame_is_the_one_beyond_the_neutral_of_the_w
         torch.from_numpy(np.stack([getattr(track, name) for track in clip])) for name in ("vertices", "rotation")
     )
     vertices = head_model.unbiased(vertices, turns)
-    neutral = head_model.shape(head_model.at_rest(vertices, expression).sum(0), FRAMES).landmarks
+    neutral = head_model.shape(head_model.without_expression(vertices, expression).sum(0), FRAMES).landmarks
     expected = head_model.residual(vertices, neutral, expression)
     torch.testing.assert_close(capture(clip, head_model).residual, expected, atol=1e-4, rtol=0)
 
@@ -140,15 +140,15 @@ def test_a_video_without_frames_is_an_error_too(head_model):
         capture([], head_model)
 
 
-def test_the_posture_is_that_of_the_tracks_without_their_trembling(head_model, person, expression):
+def test_the_torso_pose_is_that_of_the_tracks_without_their_trembling(head_model, person, expression):
     generator = torch.Generator().manual_seed(0)
     seen = 0.06 + 0.003 * torch.randn(FRAMES, 12, generator=generator)
     clip = [
-        replace(track, posture=numbers)
+        replace(track, torso_pose=numbers)
         for track, numbers in zip(tracks(head_model, person, expression), seen.numpy(), strict=True)
     ]
-    posture = capture([None, *clip], head_model).posture
-    assert posture.shape == (FRAMES + 1, 12)
-    assert (posture - 0.06).abs().max() < 0.01
-    assert posture[1:].diff(n=2, dim=0).abs().mean() < 0.7 * seen.diff(n=2, dim=0).abs().mean()
-    assert capture(tracks(head_model, person, expression), head_model).posture.shape == (FRAMES, 0)
+    torso_pose = capture([None, *clip], head_model).torso_pose
+    assert torso_pose.shape == (FRAMES + 1, 12)
+    assert (torso_pose - 0.06).abs().max() < 0.01
+    assert torso_pose[1:].diff(n=2, dim=0).abs().mean() < 0.7 * seen.diff(n=2, dim=0).abs().mean()
+    assert capture(tracks(head_model, person, expression), head_model).torso_pose.shape == (FRAMES, 0)

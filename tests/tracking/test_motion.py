@@ -10,12 +10,12 @@ import torch
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
-from invertavatar.head.rest_pose import LARGEST_POSTURE
+from invertavatar.head.rest_pose import LARGEST_TORSO_POSE
 from invertavatar.tracking.motion import Motion, hold_missing, smooth_motion
 from invertavatar.tracking.retargeting import EXPRESSION_RANGE, retarget
 
 REGION = ("eyes", "lip", "lip", "other")  # of the four residual coefficients in these tests
-LARGEST = torch.tensor(LARGEST_POSTURE)
+LARGEST = torch.tensor(LARGEST_TORSO_POSE)
 SMILE, JAW = ARKIT_NAMES.index("mouthSmileLeft"), ARKIT_NAMES.index("jawOpen")
 
 
@@ -30,7 +30,7 @@ def random_motion(num_frames=12, seed=0, **changes) -> Motion:
         "expression": uniform(num_frames, 52) * 0.8,
         "residual": uniform(num_frames, 4) - 0.5,
         "residual_region": REGION,
-        "posture": uniform(num_frames, 12) * 0.1 - 0.05,
+        "torso_pose": uniform(num_frames, 12) * 0.1 - 0.05,
         "translation": uniform(num_frames, 2) - 0.5,
         "scale": uniform(num_frames) + 0.5,
         "fps": Fraction(30000, 1001),
@@ -57,7 +57,7 @@ def close(a, b):
 
 def test_what_is_not_given_is_a_still_head_that_was_found():
     motion = Motion(rotation=torch.eye(3).repeat(2, 1, 1), expression=np.zeros((2, 52)), fps=25)
-    assert motion.residual.shape == motion.posture.shape == (2, 0)
+    assert motion.residual.shape == motion.torso_pose.shape == (2, 0)
     assert motion.translation.tolist() == [[0, 0], [0, 0]]
     assert motion.scale.tolist() == [1, 1]
     assert motion.found.tolist() == [True, True]
@@ -157,7 +157,7 @@ def test_zero_is_neutral_in_tables_and_sliders_so_what_is_held_shows(rest, tmp_p
 def test_a_chosen_frame_is_neutral_in_every_field(driver, rest, frame, index):
     chosen = driver.with_neutral_frame(frame)
     out = retarget(chosen, rest, follow_translation=True, motion_scale=1.7)
-    for name in ("rotation", "expression", "residual", "posture"):
+    for name in ("rotation", "expression", "residual", "torso_pose"):
         close(getattr(out, name)[index], getattr(rest, name)[0])
     assert out.translation[index].abs().max() == 0 and out.scale[index] == 1
     close(retarget(chosen[4:], rest).expression, retarget(chosen, rest).expression[4:])
@@ -182,7 +182,7 @@ def test_a_frame_that_cannot_be_neutral_is_a_sentence(frame, sentence):
 
 
 def test_a_neutral_has_the_fields_of_its_motion(driver):
-    for wrong in (driver, random_motion(1, posture=None), random_motion(1, residual=None, residual_region=())):
+    for wrong in (driver, random_motion(1, torso_pose=None), random_motion(1, residual=None, residual_region=())):
         with pytest.raises(MotionError, match="neutral of a motion"):
             random_motion(known_neutral=wrong)
     with pytest.raises(MotionError, match="different neutral faces"):
@@ -296,29 +296,29 @@ def test_left_drives_left_and_the_mirrored_driver_drives_the_mirrored_axis():
     assert two.expression.nonzero().tolist() == [[4, ARKIT_NAMES.index("mouthSmileRight")]]
 
 
-def test_an_absolute_posture_is_the_driver_s_and_a_relative_one_its_change(driver, rest):
-    close(retarget(driver, rest, relative_motion=False).posture, driver.posture)
-    expected = (rest.posture + 0.5 * (driver.posture - driver.neutral.posture)).clamp(-LARGEST, LARGEST)
-    close(retarget(driver, rest, motion_scale=0.5).posture, expected)
+def test_an_absolute_torso_pose_is_the_driver_s_and_a_relative_one_its_change(driver, rest):
+    close(retarget(driver, rest, relative_motion=False).torso_pose, driver.torso_pose)
+    expected = (rest.torso_pose + 0.5 * (driver.torso_pose - driver.neutral.torso_pose)).clamp(-LARGEST, LARGEST)
+    close(retarget(driver, rest, motion_scale=0.5).torso_pose, expected)
 
 
 @pytest.mark.parametrize("region", ["exp", "lip", "eyes"])
-def test_a_posture_is_moved_with_the_pose_only(driver, rest, region):
-    close(retarget(driver, rest, animation_region=region).posture, rest.posture.repeat(12, 1))
-    assert not torch.equal(retarget(driver, rest, animation_region="pose").posture, rest.posture.repeat(12, 1))
+def test_a_torso_pose_is_moved_with_the_pose_only(driver, rest, region):
+    close(retarget(driver, rest, animation_region=region).torso_pose, rest.torso_pose.repeat(12, 1))
+    assert not torch.equal(retarget(driver, rest, animation_region="pose").torso_pose, rest.torso_pose.repeat(12, 1))
 
 
-def test_a_driver_of_unknown_posture_leaves_the_avatar_its_own(driver, rest):
-    unknown = random_motion(posture=None)
-    close(retarget(unknown, rest, relative_motion=False).posture, rest.posture.repeat(12, 1))
-    assert retarget(driver, random_motion(1, posture=None)).posture.shape == (12, 0)
-    with pytest.raises(MotionError, match="posture"):
+def test_a_driver_of_unknown_torso_pose_leaves_the_avatar_its_own(driver, rest):
+    unknown = random_motion(torso_pose=None)
+    close(retarget(unknown, rest, relative_motion=False).torso_pose, rest.torso_pose.repeat(12, 1))
+    assert retarget(driver, random_motion(1, torso_pose=None)).torso_pose.shape == (12, 0)
+    with pytest.raises(MotionError, match="torso pose"):
         Motion.concatenate([driver, unknown])
 
 
-def test_no_posture_goes_beyond_what_a_network_can_read(rest):
-    wild = random_motion(posture=torch.full((12, 12), 3.0))
-    close(retarget(wild, rest, relative_motion=False).posture, LARGEST.repeat(12, 1))
+def test_no_torso_pose_goes_beyond_what_a_network_can_read(rest):
+    wild = random_motion(torso_pose=torch.full((12, 12), 3.0))
+    close(retarget(wild, rest, relative_motion=False).torso_pose, LARGEST.repeat(12, 1))
 
 
 def test_head_translation_is_followed_on_request_only(driver, rest):

@@ -31,7 +31,7 @@ def motion():
         expression=torch.rand(6, 52, generator=generator),
         residual=torch.randn(6, 2, generator=generator),
         residual_region=("eyes", "lip"),
-        posture=torch.randn(6, 12, generator=generator),
+        torso_pose=torch.randn(6, 12, generator=generator),
         translation=torch.randn(6, 2, generator=generator),
         scale=torch.rand(6, generator=generator) + 0.5,
         found=[True, True, False, True, True, True],
@@ -160,9 +160,9 @@ def test_a_damaged_neutral_is_a_sentence(motion, tmp_path, changes):
         Motion.load(path)
 
 
-def test_a_motion_of_before_there_were_postures_is_read_without_one(motion, tmp_path):
-    old = Motion.load(saved_with(motion, tmp_path / "old.safetensors", {"version": "1"}, {"posture": None}))
-    assert old.posture.shape == (6, 0) and torch.equal(old.residual, motion.residual)
+def test_a_motion_of_before_there_were_torso_poses_is_read_without_one(motion, tmp_path):
+    old = Motion.load(saved_with(motion, tmp_path / "old.safetensors", {"version": "1"}, {"torso_pose": None}))
+    assert old.torso_pose.shape == (6, 0) and torch.equal(old.residual, motion.residual)
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "missing.csv", "talk.mp4"])

@@ -50,8 +50,8 @@ def smpte(i, base=30, separator=":"):
 
 
 def clock(seconds, digits=6):
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes // 60:02.0f}:{minutes % 60:02.0f}:{rest:0{digits + 2 + (digits > 0)}.{digits}f}"
+    minutes, seconds_left = divmod(seconds, 60)
+    return f"{minutes // 60:02.0f}:{minutes % 60:02.0f}:{seconds_left:0{digits + 2 + (digits > 0)}.{digits}f}"
 
 
 SPELLINGS = {

@@ -11,7 +11,7 @@ from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURES
 from invertavatar.training import looks
 from invertavatar.training.episodes import Episodes, EpisodeSizes
-from invertavatar.training.looks import WHOLE, LooksFolder, looks_of, make_looks
+from invertavatar.training.looks import WHOLE_EVERY, LooksFolder, looks_of, make_looks
 from invertavatar.training.losses import LossWeights
 from invertavatar.training.reconstruction import Reconstruction, repeat, truth
 from invertavatar.training.shards import Shards
@@ -68,7 +68,7 @@ def test_what_is_made_already_is_not_made_again(networks, episodes, folder):
 def test_steps_see_parts_of_frames_and_some_see_whole_ones(folder, monkeypatch):
     monkeypatch.setattr(looks, "PART", 32)
     steps = LooksFolder(folder, 6)
-    part, whole = steps[1], steps[WHOLE]
+    part, whole = steps[1], steps[WHOLE_EVERY]
     assert part.layers.shape[::2] == (6, 32) and whole.layers.shape[::2] == (2, SIZE)
     assert part.features.shape[-1] * SIZE == 32 * whole.features.shape[-1]
     assert torch.equal(steps[1].layers, part.layers)  # a step is a function of its number
@@ -87,7 +87,7 @@ def test_a_part_lies_at_one_place_in_all_layers(networks, folder, monkeypatch):
 def test_the_compositor_learns_and_nothing_else(networks, folder):
     settings = replace(STAGES["compositor"], weights=LossWeights(l1=1.0, matte=1.0))
     stage = CompositorStage(networks, settings, None, None)
-    output = stage(LooksFolder(folder, 3)[WHOLE], False)
+    output = stage(LooksFolder(folder, 3)[WHOLE_EVERY], False)
     settings.weights.total(output.terms).backward()
     learned = {name for name, p in stage.networks.named_parameters() if p.grad is not None and p.grad.any()}
     assert learned and all(name.startswith("generator.compositor.") for name in learned)

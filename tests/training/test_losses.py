@@ -7,11 +7,11 @@ from invertavatar.camera import rotation_from_angles
 from invertavatar.head.driven_head import driven_head
 from invertavatar.inversion import Networks
 from invertavatar.metrics.aligned_face import face_crop
-from invertavatar.training.adversarial import Critic
+from invertavatar.training.adversarial import Discriminator
 from invertavatar.training.losses import (
     LossWeights,
-    critic_loss,
-    fooling_loss,
+    discriminator_loss,
+    generator_loss,
     masked_l1,
     perceptual,
     pyramid_l1,
@@ -64,24 +64,24 @@ def test_the_face_crop_is_upright_and_holds_all_landmarks_whatever_the_roll(head
     assert (high >= points.amax(0)).all()
 
 
-def test_an_undecided_critic_costs_log_two_for_each_side():
+def test_an_undecided_discriminator_costs_log_two_for_each_side():
     zero = torch.zeros(4, 1)
-    assert fooling_loss(zero).item() == pytest.approx(math.log(2))
-    assert critic_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
+    assert generator_loss(zero).item() == pytest.approx(math.log(2))
+    assert discriminator_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
 
 
-def test_r1_of_a_linear_critic_is_the_squared_length_of_its_weights():
+def test_r1_of_a_linear_discriminator_is_the_squared_length_of_its_weights():
     weight = torch.tensor([3.0, 4.0])
     inputs = torch.randn(5, 2, requires_grad=True)
     assert r1_penalty(inputs @ weight, inputs).item() == pytest.approx(25)
 
 
 def test_to_be_judged_gives_the_picture_a_gradient_and_the_discriminator_none():
-    critic = Critic.latent(8)
+    discriminator = Discriminator.latent(8)
     codes = torch.randn(2, 3, 8, requires_grad=True)
-    fooling_loss(critic.judge((codes,))).backward()
+    generator_loss(discriminator.score((codes,))).backward()
     assert codes.grad.abs().sum() > 0
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in critic.parameters())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in discriminator.parameters())
 
 
 def test_layers_of_w_plus_that_agree_do_not_deviate():
@@ -126,10 +126,10 @@ def test_the_fitted_mapping_draws_people_like_those_it_was_fitted_to_in_every_po
 def test_mixed_precision_leaves_geometry_alone_and_changes_pictures_by_little(head_model):
     plain, mixed = (Networks(**tiny_networks(output_gain=0.1), head_model=head_model) for _ in range(2))
     use_mixed_precision(mixed, torch.device("cpu"), torch.bfloat16)
-    turn = rotation_from_angles(torch.tensor([15.0]))
+    head_to_torso = rotation_from_angles(torch.tensor([15.0]))
     none = head_model.stand_off(head_model.displacement.no_evidence())
     still = torch.zeros(1, 52), torch.zeros(1, len(head_model.residual_region))
-    head = driven_head(head_model, mean_person(head_model), none, *still, turn, turn)
+    head = driven_head(head_model, mean_person(head_model), none, *still, head_to_torso, head_to_torso)
     ws = torch.zeros(1, plain.generator.num_ws, 16)
     with torch.no_grad():
         expected, drawn = (Reconstruction(n).coarse(ws, head, 64) for n in (plain, mixed))

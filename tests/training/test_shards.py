@@ -165,12 +165,12 @@ def test_the_neutral_face_after_each_photo_is_the_one_the_pipeline_finds(shards,
     episode = Episodes(shards, head_model, EpisodeSizes(1, (3, 3)))[0]
     assert episode.neutrals.shape == (1, 3, 478, 3)
     faces = [np.abs(shards.vertices.astype(np.float32) - v.numpy()).sum((1, 2)).argmin() for v in episode.landmarks[0]]
-    rest_sum = torch.zeros(478, 3)
+    neutral_sum = torch.zeros(478, 3)
     for count, face in enumerate(faces, 1):
         scores = torch.from_numpy(shards.expression[face] / 255).float()[None]
         tracked, rotation = (torch.from_numpy(x[face]).float()[None] for x in (shards.vertices, shards.rotation))
-        rest_sum = rest_sum + head_model.at_rest(head_model.unbiased(tracked, rotation), scores)[0]
-        torch.testing.assert_close(episode.neutrals[0, count - 1], head_model.shape(rest_sum, count).landmarks)
+        neutral_sum = neutral_sum + head_model.without_expression(head_model.unbiased(tracked, rotation), scores)[0]
+        torch.testing.assert_close(episode.neutrals[0, count - 1], head_model.shape(neutral_sum, count).landmarks)
 
 
 @pytest.mark.parametrize(("platform", "method"), [("linux", "fork"), ("darwin", "spawn"), ("win32", "spawn")])

@@ -102,11 +102,13 @@ def test_nothing_is_black_and_a_face_looks_like_skin(shards):
 def test_a_body_that_does_not_turn_with_the_head_stays_where_it_was(studio):
     person = SyntheticPerson.random(studio, np.random.default_rng(7))
     neutral, angle = np.zeros(52, np.float32), np.radians(40)
-    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], np.float32)
-    ahead, turned = person.posed(neutral, np.eye(3, dtype=np.float32)), person.posed(neutral, turn)
+    head_to_torso = np.array(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], np.float32
+    )
+    ahead, turned = person.posed(neutral, np.eye(3, dtype=np.float32)), person.posed(neutral, head_to_torso)
     np.testing.assert_allclose(ahead.landmarks[:468], turned.landmarks[:468], atol=1e-6)  # head space is the head's
     torso = studio.topology.skin_weights[:, 0] > 0.9999
-    about_the_neck = turned.mesh[torso] @ turn.T - ahead.mesh[torso]
+    about_the_neck = turned.mesh[torso] @ head_to_torso.T - ahead.mesh[torso]
     spread = np.abs(about_the_neck - about_the_neck.mean(0)).max()
     assert spread < 0.004  # the neck bends in the scene, which lies within a degree of head space
     assert np.abs(about_the_neck).max() < 0.6

@@ -11,7 +11,7 @@ import torch
 
 from invertavatar.errors import InvertAvatarError
 from invertavatar.head.head_model import HeadModel
-from invertavatar.inversion import Networks, posture_of
+from invertavatar.inversion import Networks, torso_pose_of
 from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA, InvertAvatarPipeline
 from invertavatar.rendering.drive import Drive
 from invertavatar.scripts.prepare_dataset import prepare
@@ -178,11 +178,11 @@ def test_training_draws_the_very_picture_that_the_pipeline_draws(networks, head_
         track = (episode.landmarks[:, i], scores, crop.rotation)
         avatar = pipe.add_portrait(avatar, Portrait("", *crop[:3], *track, scale, thumbnail))
     with torch.no_grad():
-        turn = episode.target_rotations[0]
-        tracked = head_model.unbiased(episode.tracked[0], turn)
+        head_to_torso = episode.target_rotations[0]
+        tracked = head_model.unbiased(episode.tracked[0], head_to_torso)
         residual = head_model.residual(tracked, avatar.shape.landmarks, scores)
-        posture = posture_of(networks, *target_crops(episode))
-        clip = Drive(scores, residual, turn, turn, posture=posture)
+        torso_pose = torso_pose_of(networks, *target_crops(episode))
+        clip = Drive(scores, residual, head_to_torso, head_to_torso, torso_pose=torso_pose)
         expected = pipe.render_frames(avatar, pipe.canonical_features(avatar, size), clip, OWN_CAMERA, size)
         state, head = (
             reconstruction.fuse(reconstruction.views(episode), episode.sharpness),
@@ -283,8 +283,8 @@ def test_a_run_that_gets_worse_goes_back_to_its_best_checkpoint_and_ends_with_it
     run = RunSettings(tmp_path, 40, interval=1, workers=0, warmup=1, ema_decay=0.0, validation_steps=1)
     before = {name: tensor.clone() for name, tensor in networks.trainable.state_dict().items()}
     shards = Shards([shard_folder])
-    share = next(x / 1000 for x in range(1000) if sum(held_out(who, x / 1000) for who in shards.people) == 1)
-    train_stage("latent", settings, networks, shards, 1, run, held_out=share, on_cpu=True)
+    fraction = next(x / 1000 for x in range(1000) if sum(held_out(who, x / 1000) for who in shards.people) == 1)
+    train_stage("latent", settings, networks, shards, 1, run, held_out=fraction, on_cpu=True)
     lines = list(read_log(tmp_path / "metrics_latent.csv"))
     assert [line["verdict"] for line in lines] == ["lost"] * 3 + ["hopeless"]
     rates = [float(line["learning_rate"]) for line in lines]

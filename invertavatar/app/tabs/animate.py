@@ -31,7 +31,7 @@ def animate(ticket, request: FilmRequest):
             for report in job:
                 frame = frame if report.frame is None else films.opaque(report.frame)
                 preview = gr.skip() if report.frame is None else frame
-                yield preview, status(f"{name}: {report.text}", report.share), gr.skip(), gr.skip()
+                yield preview, status(f"{name}: {report.text}", report.fraction), gr.skip(), gr.skip()
             file, note = job.result
             results.append(str(file))
             notes.append(note)

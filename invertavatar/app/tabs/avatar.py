@@ -51,7 +51,7 @@ def joined(ticket, person, photos, face_index):
     files, _, face, longest = chosen(photos, face_index)
     job = Job(building.join(person, files, face, longest))
     for report in job:
-        yield same, same, status(report.text, report.share), same, same
+        yield same, same, status(report.text, report.fraction), same, same
     person, comparison, left_out = job.result
     note = " ".join([f"{person.title}, in {time.perf_counter() - start:.1f} s.", *left_out])
     done = (visitors.VISITORS.keep(person, ticket), banner(person), status(note), comparison)

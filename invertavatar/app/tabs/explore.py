@@ -56,7 +56,7 @@ def orbit(ticket, expression=None, background="gray", size=settings.LIVE_SIZE, m
     with workspace() as folder:
         job = Job(films.orbit(person, Path(folder), scores, behind, side, mark))
         for report in job:
-            yield gr.skip(), status(report.text, report.share)
+            yield gr.skip(), status(report.text, report.fraction)
         yield str(job.result), status("Finished.")
 
 
@@ -166,16 +166,18 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     seen = [show, background, together, turn_body, *camera, *faces]
     live: dict[str, Any] = {"trigger_mode": "always_last", **STILL, **OWN}
     listen([s.input for s in camera + faces], slide, [ticket, settled, *seen], [picture, expression], **live)
-    rest: dict[str, Any] = {"inputs": [ticket, *seen], "outputs": [picture, expression, settled], **live}
+    settling: dict[str, Any] = {"inputs": [ticket, *seen], "outputs": [picture, expression, settled], **live}
     listen(
-        [s.release for s in camera + faces] + [c.input for c in (show, background, together, turn_body)], settle, **rest
+        [s.release for s in camera + faces] + [c.input for c in (show, background, together, turn_body)],
+        settle,
+        **settling,
     )
     for change in changes:
-        listen(change.success, settle, **rest)
+        listen(change.success, settle, **settling)
     listen(together.input, sides, together, faces, queue=False, **OWN)
     for button, name in zip(presets, sliders.PRESETS, strict=True):
         chosen = button.click(functools.partial(preset, name), None, [together, *faces], api_name="preset", **OWN)
-        looked = listen(chosen.then, settle, **rest)
+        looked = listen(chosen.then, settle, **settling)
         listen(looked.then, sides, together, faces, queue=False, **OWN)
 
     size, endpoint = gr.Number(settings.STILL_SIZE, visible=False), gr.Button(visible=False)

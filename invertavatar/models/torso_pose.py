@@ -1,10 +1,10 @@
-"""Posture: how shoulders and hair lie in a picture, beside where the pose of the head alone would put them.
+"""Torso pose: how shoulders and hair lie in a picture, beside where the pose of the head alone would put them.
 
 Shapes: B batch, S side of the crop, h w frontal plane.
 
 Shoulders rise and turn by themselves, hair swings, and no tracker of the face knows. What is learned here from pairs of
 pictures of one person are the twelve numbers whose difference brings shoulders and hair of the one onto the other
-(`rest_pose.POSTURE_NAMES`). They are read from a single picture, so that a driver's can move an avatar.
+(`rest_pose.TORSO_POSE_NAMES`). They are read from a single picture, so that a driver's can move an avatar.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..head.rest_pose import LARGEST_POSTURE, POSTURE_NAMES
+from ..head.rest_pose import LARGEST_TORSO_POSE, TORSO_POSE_NAMES
 from ..rendering.frontal_plane import canonicalize
 from ..rendering.resize import resize
 from .recurrent_unet import ResidualBlock
 from .stylegan2 import LEAKY_SLOPE, init_scaled
 
-PLANE_SIZE = 96  # h = w of what the network looks at
+READ_SIZE = 96  # h = w of what the network looks at
 
 
-class PostureNetwork(nn.Module):
+class TorsoPoseNetwork(nn.Module):
     """Convolutions over the frontal plane, halving it each time, and two layers that see all places.
 
     Args:
@@ -36,12 +36,12 @@ class PostureNetwork(nn.Module):
         super().__init__()
         self.conv_in = init_scaled(nn.Conv2d(6, channels[0], 3, padding=1))
         self.blocks = nn.Sequential(*(ResidualBlock(a, b, down=True) for a, b in pairwise(channels)))
-        size = PLANE_SIZE >> (len(channels) - 1)
+        size = READ_SIZE >> (len(channels) - 1)
         self.gather = init_scaled(nn.Linear(channels[-1] * size**2 + 9, hidden_channels))
-        self.out = init_scaled(nn.Linear(hidden_channels, len(POSTURE_NAMES)), 0.1)
+        self.out = init_scaled(nn.Linear(hidden_channels, len(TORSO_POSE_NAMES)), 0.1)
 
     def forward(self, photo: Tensor, matte: Tensor, inside: Tensor, rotation: Tensor, head_height: Tensor) -> Tensor:
-        """The posture in a picture.
+        """The torso pose in a picture.
 
         Args:
             photo: [B, 3, S, S] in -1..1, normalized crop.
@@ -53,12 +53,12 @@ class PostureNetwork(nn.Module):
         Returns:
             [B, 12].
         """
-        photo, matte, inside = (resize(x, min(x.shape[-1], 2 * PLANE_SIZE)) for x in (photo, matte, inside))
-        heights = resize(head_height, PLANE_SIZE).expand(len(photo), -1, -1, -1)
+        photo, matte, inside = (resize(x, min(x.shape[-1], 2 * READ_SIZE)) for x in (photo, matte, inside))
+        heights = resize(head_height, READ_SIZE).expand(len(photo), -1, -1, -1)
         front, person, facing = canonicalize(torch.cat([photo, inside], 1), matte, heights, rotation)
-        colours, shown = front.split([3, 1], 1)
+        colours, inside_front = front.split([3, 1], 1)
         dtype = self.out.weight.dtype
-        x = self.conv_in(torch.cat([colours * person, person, shown, facing], 1).to(dtype))
+        x = self.conv_in(torch.cat([colours * person, person, inside_front, facing], 1).to(dtype))
         x = F.leaky_relu(self.blocks(x), LEAKY_SLOPE).flatten(1)
         x = F.leaky_relu(self.gather(torch.cat([x, rotation.flatten(1).to(dtype)], 1)), LEAKY_SLOPE)
-        return self.out(x).float().tanh() * rotation.new_tensor(LARGEST_POSTURE)
+        return self.out(x).float().tanh() * rotation.new_tensor(LARGEST_TORSO_POSE)
