@@ -16,7 +16,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from .avatar_format.file import JSON_FILE, TENSOR_FILE, check_description, read_description, read_header, unpacked
-from .avatar_format.layout import Layout, check_counts, check_numbers, described
+from .avatar_format.layout import Layout, check_counts, check_numbers, described, field_name, stored_name
 from .errors import AvatarError
 from .head.displacement import Evidence
 from .head.head_model import HeadShape
@@ -197,13 +197,15 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
     for name in ("shape", "displacement", "views"):
         if (part := getattr(avatar, name)) is not None:
             named |= {f"{name}.{key}": value for key, value in part._asdict().items()}
-    return named | {
-        f"rest.{key}": getattr(avatar.rest, key) for key in ("rotation", "expression", "residual", "posture")
-    }
+    for key in ("rotation", "expression", "residual", "torso_pose"):
+        named[f"rest.{key}"] = getattr(avatar.rest, key)
+    return {stored_name(name): value for name, value in named.items()}
 
 
 def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: tuple[str, ...]) -> dict:
     """The inverse of `_tensors`: field name -> value."""
+
+    tensors = {field_name(stored): value for stored, value in tensors.items()}
 
     def group(prefix):
         return {k.removeprefix(prefix + "."): v for k, v in tensors.items() if k.startswith(prefix + ".")}

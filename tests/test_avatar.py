@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from invertavatar.avatar import JSON_FILE, TENSOR_FILE, Avatar, _tensors
+from invertavatar.avatar_format.layout import field_name
 from invertavatar.errors import AvatarError
 from invertavatar.media.packed import thinned
 from invertavatar.models.presets import build_networks
@@ -52,7 +53,7 @@ def test_a_saved_avatar_comes_back_bit_for_bit(tiny_avatar, folder):
 
 
 def test_every_field_is_saved(tiny_avatar):
-    stored = {name.split(".")[0] for name in _tensors(tiny_avatar)} | {"photos", "model"}
+    stored = {field_name(name).split(".")[0] for name in _tensors(tiny_avatar)} | {"photos", "model"}
     assert stored == {field.name for field in fields(Avatar)}
 
 

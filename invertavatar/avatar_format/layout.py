@@ -77,6 +77,7 @@ VIEWS = {
     "views.picture": Field((1, "views", 5, "detail", "detail"), bytes=True),
 }
 STATES = ("texture_state", "triplane_state")
+STORED = {"neutral_sum": "rest_sum", "torso_pose": "posture"}  # fields of `Avatar` that a file names differently
 
 
 @dataclass(frozen=True)
@@ -223,3 +224,15 @@ def _binds(sizes: dict[str, int], word: int | str, size: int) -> bool:
         return size == sizes.get(word, word)
     sizes[word] = size
     return (word not in MAY_BE_NONE) <= size <= MAX_SIZE
+
+
+def stored_name(field: str) -> str:
+    """What a file calls a field of `Avatar`, or of a part of it after a dot: see `STORED`."""
+    group, dot, last = field.rpartition(".")
+    return group + dot + STORED.get(last, last)
+
+
+def field_name(stored: str) -> str:
+    """The inverse of `stored_name`."""
+    group, dot, last = stored.rpartition(".")
+    return group + dot + {name: field for field, name in STORED.items()}.get(last, last)

@@ -39,6 +39,8 @@ SMALLEST = 128  # side of a texture, a power of two
 BIAS_TERMS = 7  # of `head_model.bias_terms`
 CLEARANCE = 1.02  # radii of an eyeball that lids stay away from its middle
 EXTRAS = "invertavatar"  # under which a file holds what a mesh does not
+# What of `Motion` a file holds of the first photo: its name there -> the field
+REST = {"rotation": "rotation", "expression": "expression", "posture": "torso_pose"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,7 @@ class BakedAvatar:
         Raises:
             MediaError: Another ending, or the place cannot be written to.
         """
-        rest = {name: getattr(self.rest, name)[0].tolist() for name in ("rotation", "expression", "posture")}
+        rest = {name: getattr(self.rest, field)[0].tolist() for name, field in REST.items()}
         light = {"light": np.asarray(self.light, float).tolist(), "most": self.most}
         extras = {"rest": rest, **light, "field_of_view": self.field_of_view, "unit": self.mesh.metres_per_unit}
         extras |= {"window": list(self.window), "slack": list(self.slack)}
@@ -98,7 +100,7 @@ class BakedAvatar:
         read = read_glb(path)
         try:
             extras = read.extras[EXTRAS]
-            rest = {key: torch.tensor(extras["rest"][key])[None] for key in ("rotation", "expression", "posture")}
+            rest = {field: torch.tensor(extras["rest"][name])[None] for name, field in REST.items()}
             mesh = read.mesh(float(extras["unit"]))
             light, most = np.array(extras["light"], np.float32), float(extras["most"])
             window, slack = (Window(*map(float, extras[name])) for name in ("window", "slack"))
@@ -110,7 +112,7 @@ class BakedAvatar:
             further = {"window": window, "slack": slack}
             if "bias" in extras:
                 bias = np.array(extras["bias"], np.float32).reshape(7, 20, 3)
-                further |= {"bias": bias, "reach": tuple(map(float, extras["reach"]))}
+                further |= {"bias": bias, "bias_reach": tuple(map(float, extras["reach"]))}
             return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:
             raise MediaError(

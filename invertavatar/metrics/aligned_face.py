@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CROP_SIZE = 112
+RECOGNITION_SIZE = 112
 # Where an upright face has its eyes (the person's right one first), nose tip and mouth corners, pixels of the crop.
 TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-RIGHT_EYE, LEFT_EYE, NOSE_TIP, MOUTH_CORNERS = (33, 133), (362, 263), 1, (61, 291)  # landmarks
+RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, NOSE_TIP, MOUTH_CORNERS = (33, 133), (362, 263), 1, (61, 291)  # landmarks
 FACE_MARGIN = 1.15  # of a face crop, relative to the landmarks' extent
 FACE_SIZE = 128  # pixels
 
@@ -23,7 +23,7 @@ def aligned_face(picture: Tensor, landmarks: Tensor) -> Tensor:
         landmarks: [B, V, 2] x right, y down in -1..1 over the picture.
     """
     points = torch.stack([*_eyes(landmarks), *(landmarks[:, i] for i in (NOSE_TIP, *MOUTH_CORNERS))], 1)  # [B, 5, 2]
-    template = (points.new_tensor(TEMPLATE) + 0.5) * (2 / CROP_SIZE) - 1
+    template = (points.new_tensor(TEMPLATE) + 0.5) * (2 / RECOGNITION_SIZE) - 1
     # The similarity that carries the template to the points: in the complex plane its factor is a quotient.
     x, y = (template - template.mean(0)).unbind(-1)
     u, v = (points - points.mean(1, keepdim=True)).unbind(-1)
@@ -32,7 +32,7 @@ def aligned_face(picture: Tensor, landmarks: Tensor) -> Tensor:
     similarity = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], 1)  # [B, 2, 2]
     offset = points.mean(1) - similarity @ template.mean(0)
     theta = torch.cat([similarity, offset[..., None]], -1)
-    return _carried(picture, theta, CROP_SIZE)
+    return _carried(picture, theta, RECOGNITION_SIZE)
 
 
 def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tensor:
@@ -61,7 +61,7 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
 
 
 def _eyes(landmarks: Tensor) -> list[Tensor]:
-    return [landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE, LEFT_EYE)]
+    return [landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
 
 
 def _carried(picture: Tensor, theta: Tensor, size: int) -> Tensor:

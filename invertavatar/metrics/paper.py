@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InvertAvatarError
 from ..tracking.tracker import Track
 from . import identity
-from .aligned_face import LEFT_EYE, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE
+from .aligned_face import LEFT_EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE_CORNERS
 from .auxiliary import find_auxiliary
 
 
@@ -68,7 +68,7 @@ def five_points(landmarks: np.ndarray) -> np.ndarray:
     An eye's point is the middle of its corners, which neither gaze nor a blink moves.
     """
     points = landmarks[:, :2]
-    eyes = [points[list(eye)].mean(0) for eye in (RIGHT_EYE, LEFT_EYE)]
+    eyes = [points[list(eye)].mean(0) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
     return np.stack([*eyes, points[NOSE_TIP], *points[list(MOUTH_CORNERS)]])
 
 

@@ -49,7 +49,7 @@ class Capture:
     def __init__(self, head_model: HeadModel, fps: Fraction | float = 25, name: str = "the driving video"):
         self.head_model, self.fps, self.name = head_model, fps, name
         self._mean = head_model.landmarks(head_model.mean)
-        self._found, self._frames, self._rest_sum = [], [], torch.zeros_like(self._mean)
+        self._found, self._frames, self._neutral_sum = [], [], torch.zeros_like(self._mean)
 
     def add(self, track: Track | None) -> None:
         """Take the next frame's track, None where there is no face."""
@@ -60,7 +60,7 @@ class Capture:
         landmarks, rotation = (torch.from_numpy(x).to(device)[None] for x in (track.vertices, track.rotation))
         landmarks = head_model.unbiased(landmarks, rotation)
         expression = torch.from_numpy(track.expression).to(device)[None]
-        self._rest_sum += head_model.without_expression(landmarks, expression)[0]
+        self._neutral_sum += head_model.without_expression(landmarks, expression)[0]
         residual = head_model.residual(landmarks, self._mean, expression)[0].cpu()
         torso_pose = np.zeros(0, np.float32) if track.torso_pose is None else track.torso_pose
         self._frames.append((track.rotation, track.expression, residual, torso_pose, track.centre, track.scale))
@@ -83,7 +83,7 @@ class Capture:
         columns = (torch.from_numpy(np.stack(x)) for x in zip(*self._frames, strict=True))
         rotation, expression, residual, torso_pose, centre, scale = columns
         # The residual is linear in the face, so the person's own share of it can be taken off afterwards.
-        neutral = head_model.neutral_landmarks(self._rest_sum[None], self._rest_sum.new_tensor([count]))
+        neutral = head_model.neutral_landmarks(self._neutral_sum[None], self._neutral_sum.new_tensor([count]))
         unmoved = torch.zeros_like(expression[:1]).to(self._mean.device)
         residual = residual - head_model.residual(neutral, self._mean, unmoved).cpu()
         middle = scale.median()

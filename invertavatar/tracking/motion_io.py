@@ -29,10 +29,10 @@ from invertavatar.tracking.table_columns import ANGLES
 
 FORMAT = "invertavatar_motion"
 VERSION, READABLE = "3", ("1", "2", "3")
-SINCE_2 = "posture"  # the field that version 1 lacks
+TORSO_POSE = "posture"  # what files name `Motion.torso_pose`, which version 1 lacks
 NEUTRAL = "neutral."  # before the fields of a neutral frame that is known; since version 3
 TENSORS = {
-    name: torch.float32 for name in ("rotation", "expression", "residual", "posture", "translation", "scale")
+    name: torch.float32 for name in ("rotation", "expression", "residual", TORSO_POSE, "translation", "scale")
 } | {"found": torch.bool}
 MAX_FRAMES = 1_000_000  # four and a half hours at 60 fps; a wrong time stamp must not ask for all memory
 
@@ -55,9 +55,9 @@ def write_motion_file(
         "expression_names": json.dumps(ARKIT_NAMES),
         "residual_region": json.dumps(residual_region),
     }
-    stored = {name: tensors[name].clone() for name in TENSORS}
+    stored = {name: tensors[_field(name)].clone() for name in TENSORS}
     if neutral is not None:
-        stored |= {NEUTRAL + name: neutral[name].clone() for name in TENSORS}
+        stored |= {NEUTRAL + name: neutral[_field(name)].clone() for name in TENSORS}
     with writing(path) as partial:
         save_file(stored, partial, metadata)
 
@@ -79,7 +79,7 @@ def read_motion_file(path: Path) -> dict:
                     f"{path.name} is a motion of version {metadata.get('version', '?')[:20]} and this package reads "
                     f"version {VERSION}. Track the video again or update the package."
                 )
-            names = set(TENSORS) - ({SINCE_2} if metadata["version"] == "1" else set())
+            names = set(TENSORS) - ({TORSO_POSE} if metadata["version"] == "1" else set())
             stored = set(file.keys())
             if stored not in (names, names | {NEUTRAL + name for name in names}):
                 raise MotionError(f"{path.name} does not hold the fields of a motion; track the video again.")
@@ -89,7 +89,12 @@ def read_motion_file(path: Path) -> dict:
     wrong = [name for name in fields if fields[name].dtype != TENSORS[name.removeprefix(NEUTRAL)]]
     if wrong:
         raise MotionError(f"{path.name} stores {', '.join(wrong)} as the wrong kind of number; track the video again.")
-    return fields | _read_metadata(path, metadata)
+    return {_field(name): value for name, value in fields.items()} | _read_metadata(path, metadata)
+
+
+def _field(stored: str) -> str:
+    """The field of a motion, or of its neutral frame, that a file names so."""
+    return stored.replace(TORSO_POSE, "torso_pose")
 
 
 def _read_metadata(path: Path, metadata: dict[str, str]) -> dict:

@@ -104,7 +104,8 @@ def saved_with(motion, path, metadata=(), tensors=()):
         "residual_region": json.dumps(motion.residual_region),
     }
     changed = {k: v for k, v in (good | dict(metadata)).items() if v is not None}
-    save_file({k: v for k, v in (motion._tensors() | dict(tensors)).items() if v is not None}, path, changed)
+    stored = {k.replace("torso_pose", "posture"): v for k, v in (motion._tensors() | dict(tensors)).items()}
+    save_file({k: v for k, v in stored.items() if v is not None}, path, changed)
     return path
 
 
