@@ -20,7 +20,8 @@ from invertavatar.training.losses import (
 from invertavatar.training.precision import use_mixed_precision
 from invertavatar.training.prior_fit import fit_mapping
 from invertavatar.training.reconstruction import Reconstruction
-from invertavatar.training.stages import STAGES, deviation
+from invertavatar.training.stages import STAGES
+from invertavatar.training.stages.base import deviation
 from tests.landmarks import mean_landmarks, mean_person
 from tests.tiny import tiny_networks
 
