@@ -54,7 +54,8 @@ from invertavatar.steps.frames import Sight, blend_of_photos, composed_frames, f
 from invertavatar.steps.photos import inversion_of, with_photo
 from invertavatar.steps.prior import sample_avatar
 from invertavatar.tracking.driver_reader import DriverReader
-from invertavatar.tracking.motion import Motion, check_neutral_frame
+from invertavatar.tracking.motion import Motion
+from invertavatar.tracking.neutral_frame import check_neutral_frame
 from invertavatar.tracking.portrait import Portrait, prepare_portrait
 from invertavatar.tracking.recorder import Recorder
 from invertavatar.tracking.retargeting import check_retargeting, named_scores, retarget

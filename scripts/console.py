@@ -94,7 +94,7 @@ def describe(error: OSError) -> str:
 def check_neutral(frame: str | None) -> None:
     """Refuse what names no frame, before anything slow begins."""
     if frame is not None:
-        from invertavatar.tracking.motion import check_neutral_frame
+        from invertavatar.tracking.neutral_frame import check_neutral_frame
 
         check_neutral_frame(frame)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from ..errors import InvertAvatarError
 from ..rendering.framing import FRAMINGS
-from ..tracking.motion import ANIMATION_REGIONS, check_neutral_frame
+from ..tracking.motion import ANIMATION_REGIONS
+from ..tracking.neutral_frame import check_neutral_frame
 from . import arguments, settings, uploads, views
 from .films import Film
 from .people import Person

@@ -20,9 +20,11 @@ from torch import Tensor
 from ..camera import Camera, angles_from_rotation, rotation_from_angles
 from ..errors import InvertAvatarError, MediaError
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import JOINTS, bent_neck, bias_terms, capped
+from ..head.fitting import bias_terms, capped
+from ..head.neck import bent_neck
 from ..head.rest_pose import TORSO_POSE_NAMES, displacement
 from ..head.skinning import skinned
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..rendering.background import resolve_background
 from ..rendering.drive import standing
 from ..rendering.framing import ENDLESS, WHOLE, Framing, Window, framed, placed

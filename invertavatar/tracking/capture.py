@@ -15,7 +15,8 @@ from ..errors import NoFaceError
 from ..head.head_model import HeadModel
 from ..head.rest_pose import LARGEST_TORSO_POSE
 from . import smoothing
-from .motion import Motion, hold_missing
+from .motion import Motion
+from .steadying import hold_missing
 from .tracker import Track
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import endings
+from ..errors import MotionError
 from ..media import VideoReader, check_driver, load_images, probe
 from .capture import Capture
-from .motion import Motion, check_neutral_frame, load_motion
+from .motion import Motion
+from .neutral_frame import check_neutral_frame
 from .recorder import Recorder
 from .tracker import Track
 
@@ -120,3 +122,27 @@ class DriverReader:
             return self._motion
         motion = self._capture.motion()
         return motion if self._neutral_frame is None else motion.with_neutral_frame(self._neutral_frame)
+
+
+def load_motion(
+    path: str | Path, fps: float | Fraction | None = None, neutral_frame: int | float | str | None = None
+) -> Motion:
+    """A motion from a file, by its ending: `.safetensors` (`Motion.load`), or a table (`Motion.from_arkit_csv`).
+
+    Args:
+        path: The file.
+        fps: Frames per second to resample it to; of a table without times it states the rate.
+        neutral_frame: See `Motion.with_neutral_frame`; counted in the frames of the result.
+
+    Raises:
+        MotionError: Another ending, or whatever the reader finds.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in endings.MOTIONS:
+        raise MotionError(
+            f"{Path(path).name} is no motion; use a saved .safetensors motion or a table of ARKit scores "
+            f"({', '.join(endings.SCORE_TABLES)})."
+        )
+    motion = Motion.from_arkit_csv(path, fps=fps) if suffix in endings.SCORE_TABLES else Motion.load(path)
+    motion = motion if fps is None else motion.resampled(fps)
+    return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
