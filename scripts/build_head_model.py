@@ -74,7 +74,7 @@ def build_head_model(
         from invertavatar.head_building.pose_template import learn_template as learned_template
         from invertavatar.head_building.random_heads import RandomHeads
         from invertavatar.media import load_image
-        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.pipelines.pipeline_loading import DEFAULT_CHECKPOINT
         from invertavatar.training.checkpoint import renew_weights_id
         from invertavatar.training.head_tracks import outlined_people, tracked_people
         from invertavatar.training.shards import Shards

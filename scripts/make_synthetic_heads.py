@@ -101,7 +101,7 @@ def _studio(data: Path, size: int):
 
         from invertavatar.head.head_model import HeadModel
         from invertavatar.head.pose import read_template
-        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.pipelines.pipeline_loading import DEFAULT_CHECKPOINT
         from invertavatar.synthetic.studio import Studio
 
         torch.set_num_threads(1)  # people are drawn beside each other, and sums must not depend on the machine

@@ -38,7 +38,7 @@ def measure_head_model(
         from invertavatar import FaceTracker, HeadModel
         from invertavatar.evaluation.head_fit import STICKS_OUT, crown_outside, fit_person, turned_errors
         from invertavatar.head.landmark_topology import build_topology
-        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.pipelines.pipeline_loading import DEFAULT_CHECKPOINT
         from invertavatar.training.head_tracks import tracked_people
         from invertavatar.training.shards import Shards
 
