@@ -140,7 +140,7 @@ def train(
         from invertavatar.metrics.identity import SFace
         from invertavatar.metrics.perceptual import LPIPS
         from invertavatar.training.checkpoint import fresh_networks, load_networks
-        from invertavatar.training.runs import fit_prior, train_stage
+        from invertavatar.training.runs import StageOptions, fit_prior, train_stage
         from invertavatar.training.shards import Shards
         from invertavatar.training.stages import STAGES
         from invertavatar.training.trainer import RunSettings
@@ -181,13 +181,7 @@ def train(
         if stage == "prior" and learning.prior_mode == "fit":
             fit_prior(networks, data, learning.batch_size, run_settings)
             return
-        train_stage(
-            stage,
-            settings,
-            networks,
-            data,
-            learning.batch_size,
-            run_settings,
+        options = StageOptions(
             LPIPS.from_file(losses.lpips) if losses.perceptual else None,
             learning.held_out,
             process.device == "cpu",
@@ -195,6 +189,7 @@ def train(
             SFace.from_file(losses.sface) if losses.identity or losses.across else None,
             learning.looks,
         )
+        train_stage(stage, settings, networks, data, learning.batch_size, run_settings, options)
 
 
 if __name__ == "__main__":
