@@ -15,7 +15,6 @@ from ..camera import project
 from ..head.arkit import ARKIT_NAMES
 from ..head.driven_head import driven_head
 from ..inversion import Networks
-from ..media import contact_sheet
 from ..metrics.angles import BUCKETS, angles_between, bucket
 from .episodes import Episode
 from .reconstruction import Reconstruction, repeat, truth
@@ -125,6 +124,7 @@ def landmark_dots(picture: np.ndarray, vertices: np.ndarray, rotation: np.ndarra
 
 
 def _sheet(pictures: Tensor) -> Image.Image:
-    """Pictures [rows, columns, 3, S, S] in -1..1 -> one picture."""
-    cells = ((pictures + 1) * 127.5).clamp(0, 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1)
-    return Image.fromarray(contact_sheet(list(cells.numpy()), pictures.shape[1], size=pictures.shape[-1]))
+    """Pictures [rows, columns, 3, S, S] in -1..1 -> one picture. Training needs no PyAV, so nothing of `media`."""
+    rows, columns, _, height, width = pictures.shape
+    table = pictures.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
+    return Image.fromarray(((table + 1) * 127.5).clamp(0, 255).round().byte().numpy().astype(np.uint8))
