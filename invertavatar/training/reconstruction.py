@@ -3,7 +3,7 @@
 Shapes: B subjects, N source photos, T targets, V vertices of the head model, J joints, S side of a picture.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from ..rendering.uv import UVAtlas, uv_atlas
 from ..rendering.volume_renderer import Rendering
 from ..tracking.portrait import FEATHER
 from .episodes import Episode, real_pixels
+
+Repeated = TypeVar("Repeated")
 
 
 class Crop(NamedTuple):
@@ -181,8 +183,8 @@ def as_colour(picture: Tensor) -> Tensor:
     return picture.float() / 127.5 - 1
 
 
-def repeat(x, times: int):
-    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them."""
+def repeat(x: Repeated, times: int) -> Repeated:
+    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them; None stays."""
     if x is None or times == 1:
         return x
     if isinstance(x, Tensor):
