@@ -4,6 +4,7 @@ Shapes: B batch, V vertices and F triangles of the head model, H side of a pictu
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ def head_surfaces(
         [normals, head.rest_vertices, projected[..., 2:], frontal, groups.expand(len(vertices), -1, -1)], -1
     )
 
-    def surface(size):
+    def surface(size: int) -> HeadSurface:
         (fragments, mask, normal), drawn = _drawn(projected, table, triangles, size)
         rest_position, depth, frontal, groups = drawn.split([3, 1, 1, len(GROUPS)], 1)
         return HeadSurface(fragments, mask, rest_position, normal, depth, frontal, groups)
@@ -68,7 +69,7 @@ def bare_surface(head_model: HeadModel, head: DrivenHead, camera: Camera, size: 
     return _drawn(camera.project(head.vertices), normals, head_model.triangles, size)[0]
 
 
-def _seen_normals(head_model, head, camera):
+def _seen_normals(head_model: HeadModel, head: DrivenHead, camera: Camera) -> Tensor:  # [B, V, 3]
     return vertex_normals(head.vertices, head_model.triangles) @ camera.rotation.mT
 
 
@@ -96,7 +97,7 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
 def vertex_groups(head_model: HeadModel) -> Tensor:
     """[V, len(GROUPS)] share of each group of labels in the triangles around a vertex."""
     label, triangles = head_model.label, head_model.triangles.long()
-    member = [sum((label == LABELS.index(name)) for name in group).float() for group in GROUPS]
+    member = [reduce(torch.add, ((label == LABELS.index(name)).float() for name in group)) for group in GROUPS]
     counted = torch.stack([*member, torch.ones_like(member[0])], 1)  # [F, len(GROUPS) + 1]
     table = counted.new_zeros(len(head_model.mean), counted.shape[1])
     table.index_add_(0, triangles.T.flatten(), counted.repeat(3, 1))
