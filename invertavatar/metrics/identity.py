@@ -103,7 +103,7 @@ def aligned(picture: Tensor, landmarks: Tensor) -> Tensor:
     similarity = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], 1)  # [B, 2, 2]
     offset = points.mean(1) - similarity @ template.mean(0)
     theta = torch.cat([similarity, offset[..., None]], -1)
-    grid = F.affine_grid(theta, (len(picture), 3, FACE_SIZE, FACE_SIZE), align_corners=False)
+    grid = F.affine_grid(theta, [len(picture), 3, FACE_SIZE, FACE_SIZE], align_corners=False)
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..rendering.reprojection import Reprojection
 from ..rendering.resize import resize
-from ..rendering.surface import GROUPS, HeadSurface
+from ..rendering.surface import GROUPS, HeadSurface, ShownSurface
 from .recurrent_unet import RecurrentUNet
 
 LARGEST_LOGIT = 20.0  # of the network, either way
@@ -58,7 +58,7 @@ class Look(NamedTuple):
     """What frames are made of."""
 
     reprojection: Reprojection  # what the photos say, S pixels, or H beside a closer look
-    surface: HeadSurface  # the head, likewise
+    surface: HeadSurface | ShownSurface  # the head, likewise
     features: Tensor  # [B, D, h, w] of the tri-plane
     angle: Tensor  # [B] degrees between the head in the frame and in the photos
     closer: Closer | None = None

@@ -31,6 +31,15 @@ class HeadSurface(NamedTuple):
     groups: Tensor  # [B, len(GROUPS), H, H] share of each group of labels
 
 
+class ShownSurface(NamedTuple):
+    """As much of a surface as the compositor looks at."""
+
+    mask: Tensor  # [B, 1, H, H] 1 on the head
+    normal: Tensor  # [B, 3, H, H] in camera space, 0 beside the head
+    depth: Tensor  # [B, 1, H, H] z in camera space, 0 beside the head
+    groups: Tensor  # [B, len(GROUPS), H, H] share of each group of labels
+
+
 class BareSurface(NamedTuple):
     """As much of a surface as photos are looked up by."""
 

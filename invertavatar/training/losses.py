@@ -8,12 +8,13 @@ no real pixels (`valid`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..metrics.identity import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
+from ..metrics.identity import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, SFace
 
 FACE_MARGIN = 1.15  # of the aligned face, relative to the landmarks' extent
 FACE_SIZE = 128  # pixels
@@ -44,7 +45,7 @@ class LossWeights:
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""
-        return sum(getattr(self, name) * value for name, value in terms.items())
+        return reduce(torch.add, (getattr(self, name) * value for name, value in terms.items()))
 
 
 def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ def perceptual(network: nn.Module, prediction: Tensor, target: Tensor, valid: Te
 
 
 def identity_distance(
-    network: nn.Module,
+    network: SFace,
     prediction: Tensor,
     target: Tensor,
     landmarks: Tensor,
@@ -107,7 +108,7 @@ def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tens
     half = (high - low).amax(-1, keepdim=True)[..., None] / 2 * FACE_MARGIN  # [B, 1, 1]
     centre = axes @ ((low + high) / 2)[..., None]  # [B, 2, 1]
     theta = torch.cat([axes * half, centre], -1)
-    grid = F.affine_grid(theta, (len(picture), 3, size, size), align_corners=False)
+    grid = F.affine_grid(theta, [len(picture), 3, size, size], align_corners=False)
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
