@@ -108,11 +108,11 @@ def load_networks(folder: str | Path) -> Networks:
 def _load(kind: type[Part], folder: Path) -> Part:
     """A component from its folder, in float32; diffusers leaves what a file lacks without values."""
     # A run that goes on writes into the folder that it was read from.
-    asked = {"output_loading_info": True, "disable_mmap": True}
-    part, about = kind.from_pretrained(folder, **asked)  # pyright: ignore[reportGeneralTypeIssues]  diffusers: a pair
+    loaded = kind.from_pretrained(folder, output_loading_info=True, disable_mmap=True)
+    part, about = loaded  # pyright: ignore[reportGeneralTypeIssues]  a pair, of which diffusers' types know nothing
     if about["missing_keys"]:
         fresh = kind.from_config(part.config)
-        fresh = fresh.state_dict()  # pyright: ignore[reportAttributeAccessIssue]  diffusers: a pair only if asked for
+        fresh = fresh.state_dict()  # pyright: ignore[reportAttributeAccessIssue]  a pair only where one asks for it
         part.load_state_dict({name: fresh[name] for name in about["missing_keys"]}, strict=False, assign=True)
     return part.float()
 
