@@ -54,7 +54,7 @@ class OneEuro(ABC, Generic[Value]):
     def __call__(self, sample: Value, dt: float) -> Value:
         """Takes the next measurement, `dt` seconds after the one before, and returns the filtered value."""
         if self.estimate is None:
-            self.estimate, self.velocity = sample, 0.0
+            self.estimate = sample
         else:
             velocity = self.difference(self.sample, sample) / dt
             self.velocity = self.velocity + _weight(DERIVATIVE_CUTOFF, dt) * (velocity - self.velocity)
