@@ -9,6 +9,8 @@ say is a sum of normal equations, so that one photo more never needs the others 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -86,9 +88,10 @@ class Displacement(nn.Module):
 
     def solve(self, evidence: Evidence) -> Tensor:
         """The control points [C] in head units, by the photos and by how people are."""
-        believed = torch.cholesky_inverse(self.spread) * self.noise**2
-        # Which does not have the host wait for the device, to say whether there is a solution; here there always is.
-        return torch.linalg.solve_ex(evidence.gram + believed, evidence.target + believed @ self.mean).result
+        with _one_thread():  # several round otherwise, by 1e-5 head units, and pictures differ where hair ends
+            believed = torch.cholesky_inverse(self.spread) * self.noise**2
+            # Which does not have the host wait for the device, to say whether there is a solution; there always is.
+            return torch.linalg.solve_ex(evidence.gram + believed, evidence.target + believed @ self.mean).result
 
     def of_vertices(self, evidence: Evidence, mean_head: Tensor) -> Tensor:
         """How far vertices stand off their skin: [V] head units; the mean head is [V, 3]."""
@@ -144,6 +147,20 @@ class Displacement(nn.Module):
             sticks_out = weight @ self.solve(evidence) > bound + self.step / 2
             pushed = torch.where(sticks_out, share**2, pushed)
         return evidence
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What torch computes in here, this thread computes alone."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _first(hit: Tensor) -> tuple[Tensor, Tensor]:

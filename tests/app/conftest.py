@@ -57,10 +57,17 @@ class Server(str):
         return server
 
 
+@pytest.fixture(scope="session")
+def programmatic(server, tmp_path_factory):
+    """What knows the app's endpoints, which takes long to read."""
+    return Client(str(server), verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
 @pytest.fixture
-def client(server, tmp_path):
+def client(programmatic):
     """A visitor without a browser."""
-    return Client(str(server), verbose=False, download_files=str(tmp_path))
+    programmatic.reset_session()
+    return programmatic
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +15,10 @@ from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks, torso_pose_of
 from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA, InvertAvatarPipeline
 from invertavatar.rendering.drive import Drive
+from invertavatar.scripts import console
 from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
-from invertavatar.scripts.train import StageName
+from invertavatar.scripts.train import StageName, train
 from invertavatar.tracking.portrait import Portrait
 from invertavatar.training.checkpoint import load_networks, renew_weights_id, save_pipeline
 from invertavatar.training.episodes import Episodes, EpisodeSizes
@@ -268,11 +270,13 @@ def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, ne
     assert line["identity"] != line["across"]
 
 
-def test_annealing_needs_an_end(shard_folder, tmp_path):
-    command = [sys.executable, "scripts/train.py", "joint", str(shard_folder), "-o", str(tmp_path), "--anneal", "5"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0
-    assert "--anneal counts back from the last step: give --steps too." in " ".join(done.stderr.split())
+def test_annealing_needs_an_end(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    app = console.new_app()
+    app.command()(train)
+    with pytest.raises(SystemExit, match="2"):
+        console.run(app, ["joint", str(tmp_path), "-o", str(tmp_path), "--anneal", "5"])
+    assert "--anneal counts back from the last step: give --steps too." in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_run_that_gets_worse_goes_back_to_its_best_checkpoint_and_ends_with_it(
