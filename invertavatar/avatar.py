@@ -19,7 +19,7 @@ from .avatar_format.file import JSON_FILE, TENSOR_FILE, check_description, read_
 from .avatar_format.layout import Layout, check_counts, check_numbers, described, field_name, stored_name
 from .errors import AvatarError
 from .head.displacement import Evidence
-from .head.head_model import HeadShape
+from .head.fitting import HeadShape
 from .media.files import written_whole
 from .media.packed import packed
 from .media.packed import unpacked as unpacked_pictures

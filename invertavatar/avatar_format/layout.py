@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import JOINTS
 from ..head.pose import NUM_LANDMARKS
 from ..head.rest_pose import TORSO_POSE_NAMES
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..inversion import Networks
 from ..models.recurrent_unet import FusionState
 from ..rendering.source_views import LIMIT

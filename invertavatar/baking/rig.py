@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import JOINTS, LABELS, HeadModel, HeadShape, irises
+from ..head.eyeballs import irises
+from ..head.fitting import HeadShape
+from ..head.head_model import LABELS, HeadModel
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..head.topology import JOINT_PARENTS
 from .rigged_mesh import RiggedMesh
 

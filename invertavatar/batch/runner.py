@@ -21,7 +21,7 @@ from ..errors import InvertAvatarError, NoFaceError
 from ..media import load_images
 from ..pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from ..runtime.devices import best_device
-from ..steps.movie import motion_of, save_movie, shot
+from ..steps.movie import About, motion_of, save_movie, shot
 from ..tracking.likeness import likeness
 from ..tracking.motion import Motion
 from ..tracking.portrait import Portrait, prepare_portrait
@@ -164,19 +164,15 @@ class Runner:
             follow_translation=options["follow"],
             **{name: files.get(name, value) for name, value in options.items() if name in RENDERED},
         )
-        saved = save_movie(
-            folder / ("frames" if self.settings.kind == "png" else f"movie.{self.settings.kind}"),
-            taken,
-            taken.stream(slice(0, taken.num_frames)),
+        about = About(
             files.get("driver") or files["speech"],
             files.get("speech"),
             files.get("audio"),
-            options["no_audio"],
-            options["max_frames"],
             beside=prepared.first_photo,
-            side_by_side=options["side_by_side"],
-            mark=options["mark"],
+            **{name: options[name] for name in ("no_audio", "max_frames", "side_by_side", "mark")},
         )
+        path = folder / ("frames" if self.settings.kind == "png" else f"movie.{self.settings.kind}")
+        saved = save_movie(path, taken, taken.stream(slice(0, taken.num_frames)), about)
         return {"frames": saved.num_frames, "similarity": alike}
 
     def _one_thread_each(self) -> None:

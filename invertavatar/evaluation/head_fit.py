@@ -12,7 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import HeadModel, HeadShape
+from ..head.fitting import HeadShape
+from ..head.head_model import HeadModel
 from ..head.landmark_topology import LID_GAPS
 from ..head_building.building import FRONTAL, tracker_bias
 from ..head_building.tracked_person import TrackedPerson

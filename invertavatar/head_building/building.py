@@ -20,10 +20,12 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 
 from ..head.arkit import ARKIT_NAMES, mirrored
-from ..head.head_model import JOINTS, NUM_SURFACE_LANDMARKS, HeadModel
+from ..head.eyeballs import NUM_SURFACE_LANDMARKS
+from ..head.head_model import HeadModel
 from ..head.landmark_topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS, Topology
 from ..head.makehuman import MakeHuman
 from ..head.pose import NUM_LANDMARKS, PoseTemplate, procrustes
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..head.topology import PART_NAMES, HeadTopology
 from .atlas import build_atlas
 from .chart_building import chart_arrays

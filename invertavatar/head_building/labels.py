@@ -5,8 +5,9 @@ Shapes: V vertices, F triangles, L 478 landmarks.
 
 import numpy as np
 
-from ..head.head_model import JOINTS, LABELS
+from ..head.head_model import LABELS
 from ..head.makehuman import MakeHuman
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..head.topology import PART_NAMES, HeadTopology, texture_islands
 
 # Rings of landmarks.

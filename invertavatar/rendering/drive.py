@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..head.head_model import JOINTS, bent_neck
+from ..head.neck import bent_neck
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..tracking.motion import Motion
 from .background import shifts
 

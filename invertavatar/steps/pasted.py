@@ -36,9 +36,10 @@ from ..rendering.source_views import SourceViews, side_by_side, view_weights
 from ..rendering.surface import GROUPS, bare_surface, vertex_groups
 from ..rendering.uv import extend_border
 from ..tracking.crop import Crop
-from ..tracking.motion import Motion, as_rotations
+from ..tracking.motion import Motion
 from ..tracking.portrait import feathered, portrait_of
 from ..tracking.retargeting import driven_axes, retarget
+from ..tracking.rotations import as_rotations
 from ..tracking.tracker import Track
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from ..head.head_model import LABELS, HeadShape
+from ..head.fitting import HeadShape
+from ..head.head_model import LABELS
 from ..head.makehuman import Surface
 from ..head.pose import procrustes
 from ..head.skinning import skinned

@@ -14,7 +14,9 @@ from torch import Tensor
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS
 from invertavatar.head.rest_pose import LARGEST_TORSO_POSE
-from invertavatar.tracking.motion import ANIMATION_REGIONS, Motion, as_rotations, check_smooth, smooth_motion
+from invertavatar.tracking.motion import ANIMATION_REGIONS, Motion
+from invertavatar.tracking.rotations import as_rotations
+from invertavatar.tracking.steadying import check_smooth, smooth_motion
 
 logger = logging.getLogger(__name__)
 

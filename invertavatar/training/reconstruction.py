@@ -195,7 +195,7 @@ def repeat(x: Tensor, times: int) -> Tensor: ...
 @overload
 def repeat(x: Group, times: int) -> Group: ...
 def repeat(x: Any, times: int) -> Any:
-    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them."""
+    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them; None stays."""
     if x is None or times == 1:
         return x
     if isinstance(x, Tensor):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import app
-from invertavatar.app import model
+from invertavatar.app import model, settings
 from invertavatar.media import probe
 from invertavatar.web import modules_installed
 from tests.app.conftest import EXAMPLES
@@ -55,7 +54,7 @@ def still(page, path, unlike: np.ndarray | None = None) -> np.ndarray:
         if shown.count():
             path.write_bytes(page.request.get(shown.first.get_attribute("src")).body())
             picture = np.asarray(Image.open(path).convert("RGB")).astype(float)
-            if picture.shape[0] == app.STILL_SIZE and (unlike is None or not np.array_equal(picture, unlike)):
+            if picture.shape[0] == settings.STILL_SIZE and (unlike is None or not np.array_equal(picture, unlike)):
                 return picture
         page.wait_for_timeout(100)
     raise AssertionError("The picture did not change.")

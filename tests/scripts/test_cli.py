@@ -56,7 +56,7 @@ def test_help_imports_neither_torch_nor_the_library():
     assert "typer" in modules
     assert {"torch", "numpy", "cv2", "diffusers", "mediapipe"}.isdisjoint(modules)
     library = {name for name in modules if re.match(r"invertavatar\.(?!scripts\b)", name)}
-    assert library == {"invertavatar.endings"}  # which imports nothing
+    assert library == {"invertavatar.endings", "invertavatar.flattened"}  # which import nothing large
 
 
 @pytest.mark.parametrize("name", ["animate.py", "track.py"])
@@ -399,7 +399,8 @@ def test_track_reports_and_saves_a_motion_and_draws_a_preview(invertavatar, tmp_
 
 
 def test_a_tracked_video_becomes_a_live_link_face_table_and_a_motion_again(invertavatar, tmp_path):
-    from invertavatar.tracking.motion import Motion, load_motion
+    from invertavatar.tracking.driver_reader import load_motion
+    from invertavatar.tracking.motion import Motion
 
     table, motion = tmp_path / "talk.csv", tmp_path / "talk.safetensors"
     assert invertavatar("track", VIDEO, "-o", motion, "--max-frames", 4)[0] == 0
