@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from ..rendering.background import resolve_background
 from ..rendering.drive import standing
 from ..rendering.framing import ENDLESS, WHOLE, Framing, Window, framed, placed
 from ..tracking.motion import Motion
-from ..tracking.retargeting import named_scores, retarget
+from ..tracking.retargeting import Retargeting, named_scores, retarget
 from . import fast_numba
 from .gltf_reader import read_glb
 from .rigged_mesh import RiggedMesh
@@ -111,11 +112,12 @@ class BakedAvatar:
                 raise ValueError
             if light.shape != (3,) or tuple(mesh.joint_names) != JOINTS or tuple(mesh.morphs) != ARKIT_NAMES:
                 raise ValueError
-            further = {"window": window, "slack": slack}
-            if "bias" in extras:
-                bias = np.array(extras["bias"], np.float32).reshape(7, 20, 3)
-                further |= {"bias": bias, "bias_reach": tuple(map(float, extras["reach"]))}
-            return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
+            motion = Motion(rest["rotation"], rest["expression"], torso_pose=rest["torso_pose"])
+            avatar = cls(mesh, light, most, motion, float(extras["field_of_view"]), window=window, slack=slack)
+            if "bias" not in extras:
+                return avatar
+            bias, (yaw, pitch) = np.array(extras["bias"], np.float32).reshape(7, 20, 3), extras["reach"]
+            return replace(avatar, bias=bias, bias_reach=(float(yaw), float(pitch)))
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:
             raise MediaError(
                 f"{name} is no baked avatar of this version; write it anew with `invertavatar export`."
@@ -135,7 +137,7 @@ class BakedAvatar:
         zoom: float = 1.0,
         framing: str = "photo",
         frames: slice = slice(None),
-        **retargeting,
+        **retargeting: Unpack[Retargeting],
     ) -> Iterator[np.ndarray]:
         """Draw frame after frame of a motion, as `InvertAvatarPipeline.animate_stream` does.
 

@@ -32,7 +32,7 @@ from .results import Results
 logger = logging.getLogger(__name__)
 
 VOICE = ("language", "speech_model", "head_motion", "blinks", "seed")
-RENDERED = {"relative", "region", "motion_scale", "smooth", "yaw", "pitch", "roll", "width", "framing", "background"}
+RENDERED = {"relative", "region", "motion_scale", "smooth", "yaw", "pitch", "roll", "width", "framing"}
 COMPARED_SIZE = 512  # px of the picture that is compared with the photos
 
 
@@ -160,9 +160,10 @@ class Runner:
             files["photo 0"] if job.into == "photo" else files.get("into"),
             spoken=job.speech is not None,
             driven=job.driver is not None,
+            background=files.get("background", options["background"]),
             height=options["size"],
             follow_translation=options["follow"],
-            **{name: files.get(name, value) for name, value in options.items() if name in RENDERED},
+            **{name: value for name, value in options.items() if name in RENDERED},
         )
         about = About(
             files.get("driver") or files["speech"],

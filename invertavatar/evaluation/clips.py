@@ -79,9 +79,15 @@ class Clip:
             pictures = {
                 number: picture for number, picture in enumerate(islice(video, max(wanted) + 1)) if number in wanted
             }
-        return {number: cut(picture, self.tracks[number], self._valid(number)) for number, picture in pictures.items()}
+        return {number: cut(picture, self.track(number), self._valid(number)) for number, picture in pictures.items()}
 
-    def _valid(self, frame: int):
+    def track(self, frame: int) -> Track:
+        """What was found in a frame of `tracked`; ValueError for another."""
+        if (track := self.tracks[frame]) is None:
+            raise ValueError(f"Frame {frame} of {self.path.name} shows no face.")
+        return track
+
+    def _valid(self, frame: int) -> tuple[float, float, float, float] | None:
         return self.valid[min(frame, len(self.valid) - 1)] if self.valid else None
 
 

@@ -8,10 +8,10 @@ as they are. Where the truth has no real pixels both are grey. A frame where no 
 for PSNR, L1 and LPIPS, not for what needs landmarks (CSIM, AKD and the rest), and is counted as missed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -47,7 +47,29 @@ ABLATIONS: dict[str, tuple[str, dict]] = {
     "torso_pose": ("triplane_encoder", {"posture_channels": ()}),
 }
 
+FUSIONS: tuple[FusionMode, ...] = ("gru", "mean", "first")
+
 Scores = dict[str, float]
+Item = TypeVar("Item")
+
+
+class Animator(Protocol):
+    """Draws avatars: a pipeline, or what takes its place."""
+
+    def animate_stream(
+        self,
+        avatar: Avatar,
+        *,
+        motion: Motion,
+        relative_motion: bool,
+        height: int,
+        framing: str,
+        background: str,
+        batch_size: int,
+        crossfade: float,
+    ) -> Iterator[np.ndarray]:
+        """Frame after frame, [S, S, 3] uint8, of height S."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,11 @@ class Face:
     picture: np.ndarray  # [S, S, 3] uint8 RGB
     track: Track | None  # None: no face found
     identity: np.ndarray | None  # [128] SFace
+
+    @property
+    def found(self) -> tuple[Track, np.ndarray] | None:
+        """Track and identity, where there is a face."""
+        return None if self.track is None or self.identity is None else (self.track, self.identity)
 
 
 @dataclass(frozen=True)
@@ -106,9 +133,9 @@ class Judge:
             "l1": float(metrics.l1(x, y)),
             "lpips": float(self.lpips(2 * x - 1, 2 * y - 1)),
         }
-        if prediction.track and truth.track:
-            scores["csim"] = metrics.csim(prediction.identity, truth.identity)
-            scores["akd"] = metrics.akd(prediction.track.landmarks, truth.track.landmarks, SIZE)
+        if (own := prediction.found) and (true := truth.found):
+            scores["csim"] = metrics.csim(own[1], true[1])
+            scores["akd"] = metrics.akd(own[0].landmarks, true[0].landmarks, SIZE)
         return scores
 
     def compare_across(self, prediction: Face, photo: Face, driver: Face) -> Scores:
@@ -116,14 +143,15 @@ class Judge:
         that brings the landmarks nearest to each other, `pose` in degrees and `expression` as the mean difference of
         the 52 scores.
         """
-        if not (prediction.track and photo.track and driver.track):
+        own, source, moved = prediction.found, photo.found, driver.track
+        if own is None or source is None or moved is None:
             return {}
-        landmarks, target = prediction.track.landmarks, driver.track.landmarks
+        track, identity = own
         return {
-            "csim": metrics.csim(prediction.identity, photo.identity),
-            "akd": metrics.akd(metrics.aligned(landmarks, target), target, SIZE),
-            "pose": metrics.pose_error(prediction.track, driver.track),
-            "expression": metrics.expression_error(prediction.track, driver.track),
+            "csim": metrics.csim(identity, source[1]),
+            "akd": metrics.akd(metrics.aligned(track.landmarks, moved.landmarks), moved.landmarks, SIZE),
+            "pose": metrics.pose_error(track, moved),
+            "expression": metrics.expression_error(track, moved),
         }
 
     def _tensor(self, picture: np.ndarray) -> torch.Tensor:
@@ -155,13 +183,11 @@ class Evaluation:
 
     def same_identity(self, num_photos: Sequence[int] = (1, 2, 4, 8)) -> Outcome:
         """Photos evenly spaced over the first half of each clip, compared with frames of the second half."""
-        cases = {str(count): (self.pipe, count, "gru") for count in num_photos}
-        return self._same_identity(cases, "Same identity")
+        return self._same_identity({str(count): (self.pipe, count, "gru") for count in num_photos}, "Same identity")
 
     def fusion(self) -> Outcome:
         """The GRU against the two baselines, from 4 photos."""
-        cases = {mode: (self.pipe, FUSION_PHOTOS, mode) for mode in ("gru", "mean", "first")}
-        return self._same_identity(cases, "Fusion")
+        return self._same_identity({mode: (self.pipe, FUSION_PHOTOS, mode) for mode in FUSIONS}, "Fusion")
 
     def ablations(self) -> Outcome:
         """Each addition switched off in the same weights, from 1 photo: nothing is trained anew without it."""
@@ -193,9 +219,12 @@ class Evaluation:
         for clip in self.progress(self.clips, "Jitter"):
             targets = self.targets(clip, clip.test_run(JITTER_FRAMES))
             pictures = self.render(self.pipe, self._reconstruct(self.pipe, clip, 1), targets)
-            pairs = [(self.judge.look(picture), target.face) for picture, target in zip(pictures, targets, strict=True)]
-            if len(pairs) > 2 and all(face.track and truth.track for face, truth in pairs):
-                landmarks = np.array([[face.track.landmarks, truth.track.landmarks] for face, truth in pairs])
+            tracks = [
+                (self.judge.look(picture).track, target.face.track)
+                for picture, target in zip(pictures, targets, strict=True)
+            ]
+            landmarks = np.array([[own.landmarks, true.landmarks] for own, true in tracks if own and true])
+            if len(landmarks) == len(tracks) > 2:
                 output, driver = (metrics.jitter(landmarks[:, side], SIZE) for side in (0, 1))
                 rows.append({"output": output, "driver": driver, "ratio": output / driver})
             else:
@@ -241,20 +270,22 @@ class Evaluation:
                 self._portraits[clip.name, frame] = prepare_portrait(picture, self.judge.tracker, name)
         return [self._portraits[clip.name, frame] for frame in frames]
 
-    def render(self, pipe, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
+    def render(self, pipe: Animator, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
         """The avatar as in the targets: [S, S, 3] uint8 each, grey where the target has no pixels."""
         return [
             np.where(target.inside[..., None], picture, np.uint8(GREY))
             for picture, target in zip(self._frames(pipe, avatar, targets, SIZE), targets, strict=True)
         ]
 
-    def progress(self, items: Sequence, title: str):
+    def progress(self, items: Sequence[Item], title: str) -> Iterable[Item]:
         """Items to go through, with a progress bar."""
         bar = self.pipe.progress_bar(items)
         bar.set_description(title)
         return bar
 
-    def _same_identity(self, cases: dict[str, tuple["InvertAvatarPipeline", int, FusionMode]], title: str) -> Outcome:
+    def _same_identity(
+        self, cases: Mapping[str, tuple["InvertAvatarPipeline", int, FusionMode]], title: str
+    ) -> Outcome:
         outcome, rows = Outcome(columns=["photo", "truth", *cases]), {name: [] for name in cases}
         for clip in self.progress(self.clips, title):
             targets = self.targets(clip, clip.test_frames(self.num_frames))
@@ -270,13 +301,14 @@ class Evaluation:
         outcome.scores = {name: average(scores, SAME_METRICS) for name, scores in rows.items()}
         return outcome
 
-    def _reconstruct(self, pipe, clip: Clip, count: int, fusion: FusionMode = "gru") -> Avatar:
-        avatar = None
-        for portrait in self.portraits(clip, clip.photo_frames(count)):
+    def _reconstruct(self, pipe: "InvertAvatarPipeline", clip: Clip, count: int, fusion: FusionMode = "gru") -> Avatar:
+        first, *others = self.portraits(clip, clip.photo_frames(count))
+        avatar = pipe.add_portrait(None, first, fusion)
+        for portrait in others:
             avatar = pipe.add_portrait(avatar, portrait, fusion)
         return avatar
 
-    def _frames(self, pipe, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:
+    def _frames(self, pipe: Animator, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(targets), BATCH_SIZE):
             motion = Motion.concatenate([target.motion for target in targets[start : start + BATCH_SIZE]])
             yield from pipe.animate_stream(
@@ -306,11 +338,12 @@ def face_region(portrait: Portrait) -> np.ndarray:
 
 def average(rows: Sequence[Scores], names: Sequence[str]) -> Scores:
     """The mean of each metric over the rows that have it, with the `count` of rows and of those that `missed` one."""
-    scores = {}
+    scores: Scores = {}
     for name in names:
         if values := [row[name] for row in rows if name in row]:
             scores[name] = float(np.mean(values))
-    return scores | {"count": len(rows), "missed": sum(not row.keys() >= set(names) for row in rows)}
+    scores["count"], scores["missed"] = len(rows), sum(not row.keys() >= set(names) for row in rows)
+    return scores
 
 
 def without(pipe: "InvertAvatarPipeline", addition: str) -> "InvertAvatarPipeline":

@@ -49,6 +49,12 @@ class Displacement(nn.Module):
         own_outline: Head units that a vertex may lie within the mesh's own outline and still be taken for part of it.
     """
 
+    direction: Tensor  # [V, 3]
+    share: Tensor  # [V] in 0..1 how far a vertex may stand off; 0 on the face
+    control: Tensor  # [C, 3] places of the control points in the mean head
+    mean: Tensor  # [C]
+    spread: Tensor  # [C, C] lower triangular: covariance = spread @ spread.T
+
     def __init__(
         self,
         num_vertices: int,
@@ -65,10 +71,10 @@ class Displacement(nn.Module):
         self.length_scale, self.noise, self.largest, self.inward = length_scale, noise, largest, inward
         self.step, self.rim_power, self.own_outline = step, rim_power, own_outline
         self.register_buffer("direction", torch.zeros(num_vertices, 3))
-        self.register_buffer("share", torch.zeros(num_vertices))  # 0..1 how far a vertex may stand off; 0 on the face
-        self.register_buffer("control", torch.zeros(controls, 3))  # places of the control points in the mean head
+        self.register_buffer("share", torch.zeros(num_vertices))
+        self.register_buffer("control", torch.zeros(controls, 3))
         self.register_buffer("mean", torch.zeros(controls))
-        self.register_buffer("spread", torch.eye(controls))  # lower triangular: covariance = spread @ spread.T
+        self.register_buffer("spread", torch.eye(controls))
 
     def weight(self, mean_head: Tensor) -> Tensor:
         """How far each vertex of the mean head [V, 3] goes along with each control point: [V, C]."""
@@ -120,7 +126,7 @@ class Displacement(nn.Module):
         grid = torch.stack([places[..., 0], -places[..., 1]], -1)[None]
         drawn = rasterize(project(vertices[None], rotation[None]), triangles, OUTLINE_SIZE).mask[:, None]
 
-        def look(picture):
+        def look(picture: Tensor) -> Tensor:  # [V, M]
             return F.grid_sample(picture, grid, align_corners=False)[0, 0]
 
         outside = look(matte) < 0.5

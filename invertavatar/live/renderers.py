@@ -99,5 +99,6 @@ class FullRenderer:
             clip = clip._replace(stay=frame.held(stay))
         camera = {"field_of_view": None, "zoom": zoom}
         layers = self.pipe.render_frames(self.avatar, self._features, clip, camera, frame.side, frame)[:2]
-        frame = compose(*map(frame.cut, layers), self._behind)[0]
-        return (frame * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        colour, opacity = map(frame.cut, layers)
+        picture = compose(colour, opacity, self._behind)[0]
+        return (picture * 255).round().byte().permute(1, 2, 0).cpu().numpy()

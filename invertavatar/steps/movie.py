@@ -8,12 +8,13 @@ from fractions import Fraction
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import endings
 from ..avatar import Avatar
+from ..errors import InvertAvatarError
 from ..media import VideoReader, VideoWriter, is_photo, load_image, mark_synthetic, save_image, side_by_side
 from ..media.sound_length import frames_of_sound, sound_seconds
 from ..speech.blending import over_photo, with_speech
@@ -64,7 +65,7 @@ def motion_of(
     fps: float | None = None,
     max_frames: int | None = None,
     neutral_frame: str | None = None,
-    **voice,
+    **voice: Any,
 ) -> Motion:
     """The motion of a driver, of a speech, or of both.
 
@@ -80,16 +81,18 @@ def motion_of(
         **voice: Further arguments of `speak`.
 
     Raises:
-        InvertAvatarError: As `track` and `speak` raise them.
+        InvertAvatarError: Neither is given; and as `track` and `speak` raise them.
     """
     driven = None
     if driver is not None:
         options = {"fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
         driven = pipe.track(driver, face_index=face_index, **options)
-    if speech is None:
-        return driven
-    spoken = pipe.speak(speech, fps or (driven.fps if driven else 25), max_frames=max_frames, **voice)
-    return with_speech(driven, spoken, region) if driven else spoken
+    if speech is not None:
+        spoken = pipe.speak(speech, fps or (driven.fps if driven else 25), max_frames=max_frames, **voice)
+        return with_speech(driven, spoken, region) if driven else spoken
+    if driven is None:
+        raise InvertAvatarError("Nothing moves the head; give a driver, a speech, or both.")
+    return driven
 
 
 def shot(
@@ -101,7 +104,7 @@ def shot(
     driven: bool = True,
     relative: bool = True,
     region: str = "all",
-    **options,
+    **options: Any,
 ) -> Shot:
     """A person in motion, to be rendered when asked for.
 

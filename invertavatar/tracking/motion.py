@@ -25,7 +25,7 @@ ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # what is taken over 
 PLAIN = ("residual_region", "fps", "known_neutral")  # the fields that are no tensors
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Motion:
     """The movement of one head, frame by frame, free of whose head it is.
 
@@ -54,32 +54,43 @@ class Motion:
 
     rotation: Tensor
     expression: Tensor
-    residual: Tensor | None = None
-    residual_region: tuple[str, ...] = ()
-    torso_pose: Tensor | None = None
-    translation: Tensor | None = None
-    scale: Tensor | None = None
-    found: Tensor | None = None
-    fps: Fraction | float = Fraction(25)
-    known_neutral: "Motion | None" = None
+    residual: Tensor
+    residual_region: tuple[str, ...]
+    torso_pose: Tensor
+    translation: Tensor
+    scale: Tensor
+    found: Tensor
+    fps: Fraction
+    known_neutral: "Motion | None"
 
-    def __post_init__(self):
-        num_frames, num_residual = (*np.shape(self.rotation), 0)[0], len(self.residual_region)
-        num_torso_pose = 0 if np.shape(self.torso_pose)[1:] in ((), (0,)) else len(TORSO_POSE_NAMES)
-        shapes = {
-            "rotation": (num_frames, 3, 3),
-            "expression": (num_frames, len(ARKIT_NAMES)),
-            "residual": (num_frames, num_residual),
-            "torso_pose": (num_frames, num_torso_pose),
-            "translation": (num_frames, 2),
-            "scale": (num_frames,),
-            "found": (num_frames,),
+    def __init__(
+        self,
+        rotation: Tensor | np.ndarray,
+        expression: Tensor | np.ndarray,
+        residual: Tensor | np.ndarray | None = None,
+        residual_region: Sequence[str] = (),
+        torso_pose: Tensor | np.ndarray | None = None,
+        translation: Tensor | np.ndarray | None = None,
+        scale: Tensor | np.ndarray | None = None,
+        found: Tensor | np.ndarray | None = None,
+        fps: Fraction | float = Fraction(25),
+        known_neutral: "Motion | None" = None,
+    ):
+        num_frames, num_residual = (*np.shape(rotation), 0)[0], len(residual_region)
+        no_torso_pose = torso_pose is None or np.shape(torso_pose)[1:] in ((), (0,))
+        given = {
+            "rotation": (rotation, (num_frames, 3, 3)),
+            "expression": (expression, (num_frames, len(ARKIT_NAMES))),
+            "residual": (residual, (num_frames, num_residual)),
+            "torso_pose": (torso_pose, (num_frames, 0 if no_torso_pose else len(TORSO_POSE_NAMES))),
+            "translation": (translation, (num_frames, 2)),
+            "scale": (scale, (num_frames,)),
+            "found": (found, (num_frames,)),
         }
         if num_frames == 0:
             raise MotionError("This motion has no frames; it needs at least one.")
-        for name, shape in shapes.items():
+        for name, (value, shape) in given.items():
             dtype, default = (torch.bool, True) if name == "found" else (torch.float32, float(name == "scale"))
-            value = getattr(self, name)
             value = torch.full(shape, default) if value is None else torch.as_tensor(value)
             value = value.to("cpu", dtype)
             if value.shape != shape:
@@ -92,11 +103,12 @@ class Motion:
             raise MotionError("The rotation of this motion holds matrices that are no rotations; track it again.")
         if (self.scale <= 0).any():
             raise MotionError("The scale of a motion must be above 0.")
-        if not set(self.residual_region) <= set(REGIONS):
-            raise MotionError(f"The residual regions of a motion are {', '.join(REGIONS)}, not {self.residual_region}.")
-        object.__setattr__(self, "residual_region", tuple(self.residual_region))
-        object.__setattr__(self, "fps", motion_io.frame_rate(self.fps))
-        neutral = self.known_neutral
+        if not set(residual_region) <= set(REGIONS):
+            raise MotionError(f"The residual regions of a motion are {', '.join(REGIONS)}, not {residual_region}.")
+        object.__setattr__(self, "residual_region", tuple(residual_region))
+        object.__setattr__(self, "fps", motion_io.frame_rate(fps))
+        object.__setattr__(self, "known_neutral", known_neutral)
+        neutral = known_neutral
         alike = neutral is None or all(
             getattr(neutral, name).shape[1:] == getattr(self, name).shape[1:] for name in ("residual", "torso_pose")
         )
@@ -230,7 +242,7 @@ class Motion:
         parts = [motion.tensors() for motion in motions]
         return replace(first, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
-    def save(self, path: str | Path):
+    def save(self, path: str | Path) -> None:
         """Writes a file by its ending.
 
         - `.safetensors`: `Motion.load` reads it back bit for bit, the frame rate exactly.

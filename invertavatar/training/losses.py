@@ -8,10 +8,13 @@ no real pixels (`valid`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..metrics.identity import SFace
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class LossWeights:
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""
-        return sum(getattr(self, name) * value for name, value in terms.items())
+        return reduce(torch.add, (getattr(self, name) * value for name, value in terms.items()))
 
 
 def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -65,7 +68,7 @@ def perceptual(network: nn.Module, prediction: Tensor, target: Tensor, valid: Te
 
 
 def identity_distance(
-    network: nn.Module,
+    network: SFace,
     prediction: Tensor,
     target: Tensor,
     landmarks: Tensor,

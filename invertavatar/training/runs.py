@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, KwargsHandler
 from torch import nn
 
 from ..inversion import Networks
@@ -65,7 +65,7 @@ def train_stage(
         InvertAvatarError: See `Episodes`, `Trainer.resume` and `Trainer.run`.
     """
     # Steps differ in what they use: the prior's has no photo for E_latent's losses, a discriminator joins late.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    handlers: list[KwargsHandler] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     untried = torch.backends.mps.is_available()  # accelerate would take Apple's GPU, where no gradient was ever tried
     accelerator = Accelerator(cpu=options.on_cpu or untried, kwargs_handlers=handlers)
     head_model = copy.deepcopy(networks.head_model)  # episodes are made on the CPU
@@ -73,7 +73,8 @@ def train_stage(
     sizes = EpisodeSizes(subjects, settings.photos, settings.targets)
     process = (accelerator.process_index, accelerator.num_processes)
     held_out = options.held_out
-    training = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
+    training: Episodes | LooksFolder
+    training = episodes = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
     validation = Episodes(shards, head_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
 
     size = shards.picture_size
@@ -87,8 +88,10 @@ def train_stage(
     for part in networks:
         part.to(accelerator.device)
     if name == "compositor":
-        folder, networks = run.output / "looks", Networks(*(part.eval() for part in networks))
-        make_looks(Reconstruction(networks), training, options.looks, folder, run.workers)
+        folder = run.output / "looks"
+        for part in networks:
+            part.eval()
+        make_looks(Reconstruction(networks), episodes, options.looks, folder, run.workers)
         accelerator.wait_for_everyone()
         training = LooksFolder(folder, batch_size, run.seed, process)
     lpips, recognizer = (network and network.to(accelerator.device) for network in (options.lpips, options.recognizer))
