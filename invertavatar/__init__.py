@@ -25,7 +25,7 @@ _HOMES = {
 __all__ = [name for name in _HOMES if name != "ModelMixin"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> type:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'invertavatar' has no attribute '{name}'")

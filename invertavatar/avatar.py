@@ -7,7 +7,7 @@ An avatar file is biometric data of a person: treat it as you would their photos
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from .avatar_format.file import JSON_FILE, TENSOR_FILE, check_description, read_
 from .avatar_format.layout import Layout, check_counts, check_numbers, described, field_name, stored_name
 from .errors import AvatarError
 from .head.displacement import Evidence
-from .head.head_model import HeadShape
+from .head.fitting import HeadShape
 from .media.files import written_whole
 from .media.packed import packed
 from .media.packed import unpacked as unpacked_pictures
@@ -172,7 +172,7 @@ def unpack_pictures(tensors: dict[str, Tensor], largest: int) -> dict[str, Tenso
     """The inverse of `pack_pictures`; ValueError where a photo has more than `largest` pixels on a side."""
     tensors = dict(tensors)
 
-    def pictures(name, count, channels, most):
+    def pictures(name: str, count: int, channels: int, most: int) -> Tensor:  # [count, channels, r, r]
         content = tensors.pop(name).numpy().tobytes()
         return torch.from_numpy(unpacked_pictures(content, count, channels, most)).permute(0, 3, 1, 2)
 
@@ -202,34 +202,46 @@ def _tensors(avatar: Avatar) -> dict[str, Tensor]:
     return {stored_name(name): value for name, value in named.items()}
 
 
-def _parts(tensors: dict[str, Tensor], counts: dict[str, int], residual_region: tuple[str, ...]) -> dict:
-    """The inverse of `_tensors`: field name -> value."""
-
+def _built(
+    tensors: dict[str, Tensor],
+    texture_count: int,
+    triplane_count: int,
+    residual_region: tuple[str, ...],
+    photos: tuple[PhotoRecord, ...],
+    model: str,
+) -> Avatar:
+    """The inverse of `_tensors`, with what an avatar has beside them."""
     tensors = {field_name(stored): value for stored, value in tensors.items()}
 
-    def group(prefix):
+    def group(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix + "."): v for k, v in tensors.items() if k.startswith(prefix + ".")}
 
-    parts = {name: value for name, value in tensors.items() if "." not in name}
-    for name, count in counts.items():
+    def state(name: str, count: int) -> FusionState:
         hidden = group(name)
-        parts[name] = FusionState([hidden[str(i)] for i in range(len(hidden))], count)
-    views = group("views")
-    parts["shape"] = HeadShape(**group("shape"))
-    parts["displacement"] = Evidence(**group("displacement"))
-    parts["views"] = SourceViews(**views) if views else None
-    parts["rest"] = Motion(**group("rest"), residual_region=residual_region)
-    return parts
+        return FusionState([hidden[str(i)] for i in range(len(hidden))], count)
+
+    views, rest = group("views"), group("rest")
+    return Avatar(
+        texture_state=state("texture_state", texture_count),
+        triplane_state=state("triplane_state", triplane_count),
+        views=SourceViews(**views) if views else None,
+        shape=HeadShape(**group("shape")),
+        displacement=Evidence(**group("displacement")),
+        rest=Motion(rest["rotation"], rest["expression"], rest["residual"], residual_region, rest["torso_pose"]),
+        photos=photos,
+        model=model,
+        **{name: value for name, value in tensors.items() if "." not in name},
+    )
 
 
 def _from_tensors(tensors: dict[str, Tensor], avatar: Avatar) -> Avatar:
-    counts = {name: getattr(avatar, name).count for name in ("texture_state", "triplane_state")}
-    return replace(avatar, **_parts(tensors, counts, avatar.rest.residual_region))
+    counts = avatar.texture_state.count, avatar.triplane_state.count
+    return _built(tensors, *counts, avatar.rest.residual_region, avatar.photos, avatar.model)
 
 
 def _assemble(tensors: dict[str, Tensor], description: dict) -> Avatar:
-    counts = {f"{name}_state": description[f"{name}_count"] for name in ("texture", "triplane")}
-    parts = _parts(tensors, counts, tuple(description["residual_region"]))
+    counts = description["texture_count"], description["triplane_count"]
     photos = tuple(PhotoRecord(**photo) for photo in description["photos"])
-    check_counts(len(photos), parts["texture_state"], parts["triplane_state"])
-    return Avatar(photos=photos, model=description["model"], **parts)
+    avatar = _built(tensors, *counts, tuple(description["residual_region"]), photos, description["model"])
+    check_counts(len(photos), avatar.texture_state, avatar.triplane_state)
+    return avatar

@@ -56,7 +56,7 @@ def rotation_from_angles(yaw: Tensor | float, pitch: Tensor | float = 0.0, roll:
     (sy, sp, sr), (cy, cp, cr) = ([f(a * (math.pi / 180)) for a in angles] for f in (torch.sin, torch.cos))
     zero, one = torch.zeros_like(sy), torch.ones_like(sy)
 
-    def matrix(*rows):
+    def matrix(*rows: Tensor) -> Tensor:  # [...] each -> [..., 3, 3]
         return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
     about_y = matrix(cy, zero, sy, zero, one, zero, -sy, zero, cy)

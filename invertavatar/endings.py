@@ -1,8 +1,10 @@
-"""The endings of files, in one table; nothing is imported here, so that a command's `--help` comes at once.
+"""The endings of files, in one table; nothing large is imported here, so that a command's `--help` comes at once.
 
 What is read is told by its content where it can be (`media.kinds`): these endings say which files a folder offers and a
 dialog shows, and how something new is written.
 """
+
+from pathlib import Path
 
 # Read
 PHOTOS = (
@@ -27,3 +29,8 @@ MOVIES_WITH_SOUND = (".mp4", ".mov", ".webm")
 TRANSPARENT_MOVIES = (".webm", ".png", ".webp")
 WRITTEN_MOTIONS = (SAVED_MOTION, ".csv")
 MESHES = (".glb", ".obj", ".ply")
+
+
+def is_motion(path: str | Path) -> bool:
+    """Whether a file is a recorded motion, or a table of scores, rather than pictures."""
+    return Path(path).suffix.lower() in MOTIONS

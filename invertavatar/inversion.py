@@ -147,7 +147,7 @@ def invert_step(
     texture = texture_sum(maps, fused.even_visibility if even else fused.visibility)
     weight = view.photo.new_ones(len(view.photo)) if photo_weight is None else photo_weight
     views = source_view(view, front, weight, even, config.detail_resolution)
-    if state is not None and state.texture_state.count:
+    if state is not None and state.views is not None:
         if fusion == "first":
             return state._replace(texture_state=texture_state, triplane_state=triplane_state), maps
         texture = state.texture_sum + texture
@@ -217,7 +217,7 @@ def canonical_features(
         size: Pixels of the frames, as fine as which the photos have to be.
     """
     ws = state.ws.to(networks.generator.dtype)
-    if not state.texture_state.count:  # a sampled person, of whom w+ is all there is
+    if state.views is None:  # a sampled person, of whom w+ is all there is
         return networks.generator.canonical(ws)
     photos = None
     if networks.generator.config.surface_rendering and networks.generator.config.reproject_photos:
@@ -280,7 +280,7 @@ def render_frame(
     ws, (head, window, face) = ws.to(generator.dtype), driven_face(networks, ws, features, head, camera)
     rendering = generator.render(features, face, window, None, head, camera, jitter=jitter)
     colour = resize(rendering.features[:, :3].float(), size) + generator.upsample(rendering, ws, size)
-    return Frame(colour, *(resize(x, size) for x in rendering[1:]), rendering)
+    return Frame(colour, resize(rendering.opacity, size), resize(rendering.depth, size), rendering)
 
 
 def look_at(
@@ -296,16 +296,16 @@ def look_at(
     head, window, face = driven_face(networks, ws, features, head, camera)
     sizes = (config.image_resolution, config.neural_resolution)
     surface, rough = head_surfaces(head_model, head, camera, sizes)
+    views, photos, fill, blend = features.views, features.sources, features.fill, head.blend
     reprojection = hidden = closer = None
-    if features.sources is not None:
-        photos = (features.sources, features.fill, head.blend)
-        reprojection = reproject(head_model, *photos, surface, generator.reprojection)
+    if views is not None and photos is not None and fill is not None and blend is not None:
+        reprojection = reproject(head_model, photos, fill, blend, surface, generator.reprojection)
         hidden = resize(reprojection.fill, config.neural_resolution)
         if size > config.image_resolution:
             bare = bare_surface(head_model, head, camera, size)
-            seen = looked_closer(head_model, features.sources, head.blend, bare, generator.reprojection)
+            seen = looked_closer(head_model, photos, blend, bare, generator.reprojection)
             closer = Closer(*seen, bare.mask)
-        angle = angle_between(features.views, head.blend, camera.rotation)
+        angle = angle_between(views, blend, camera.rotation)
     rendering = generator.render(features, face, window, rough, head, camera, hidden=hidden)
     if reprojection is None:
         reprojection = empty_reprojection(surface, rendering.features[:, :3])

@@ -3,49 +3,31 @@
 Shapes: B batch of frames, N photos, T driving frames, V 478 landmarks, S side of the output.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from itertools import islice
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
-from safetensors import SafetensorError
 from torch import Tensor
 
-import invertavatar
-from invertavatar import endings
 from invertavatar.avatar import Avatar
-from invertavatar.avatar_format.layout import Layout, layout_of, shortened
+from invertavatar.avatar_format.layout import shortened
 from invertavatar.baking.bake import baked
 from invertavatar.baking.baked_avatar import BakedAvatar
 from invertavatar.baking.rigged_mesh import RiggedMesh
-from invertavatar.camera import Camera
-from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
-from invertavatar.head.driven_head import driven_head
+from invertavatar.errors import AvatarError, InvertAvatarError
 from invertavatar.head.head_model import HeadModel
-from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
-from invertavatar.media import VideoReader, check_driver, load_images
-from invertavatar.models.generator import AvatarGenerator, CanonicalFeatures
+from invertavatar.media import load_images
+from invertavatar.models.generator import AvatarGenerator
 from invertavatar.models.latent_encoder import LatentEncoder
 from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
-from invertavatar.raster import rasterizer_nvdiffrast
 from invertavatar.rendering.background import compose, resolve_background
-from invertavatar.rendering.drive import Drive
-from invertavatar.rendering.framing import Framing, check_framing, framing_of
-from invertavatar.rendering.uv import uv_atlas
-from invertavatar.runtime.cuda_graphs import Pending, Recordings
-from invertavatar.runtime.devices import best_device
-from invertavatar.runtime.fixed_sizes import FixedSizes
-from invertavatar.runtime.half_precision import finite
+from invertavatar.rendering.framing import check_framing
 from invertavatar.runtime.prefetch import prefetch
 from invertavatar.speech.blending import over_photo
 from invertavatar.speech.listening import Audio, num_pieces
@@ -53,31 +35,22 @@ from invertavatar.speech.recognisers import recogniser_for
 from invertavatar.speech.speaking import joined, speak_stream
 from invertavatar.steps import pasted
 from invertavatar.steps.frames import Sight, blend_of_photos, composed_frames, finished_pictures, rendered_layers
-from invertavatar.steps.photos import inversion_of, with_photo
 from invertavatar.steps.prior import sample_avatar
-from invertavatar.tracking.capture import capture
-from invertavatar.tracking.motion import Motion, check_neutral_frame, load_motion
+from invertavatar.tracking.driver_reader import DriverReader
+from invertavatar.tracking.motion import Motion
+from invertavatar.tracking.neutral_frame import check_neutral_frame
 from invertavatar.tracking.portrait import Portrait, prepare_portrait
-from invertavatar.tracking.recorder import Recorder
 from invertavatar.tracking.retargeting import check_retargeting, named_scores, retarget
 from invertavatar.tracking.tracker import FaceTracker
 
 from .pipeline_inputs import check_frames, check_mesh, check_output_type, posed_expression, rotations
 from .pipeline_output import FrameStream, InvertAvatarPipelineOutput, as_output_type
-
-# With these entries `model_index.json` names each component ["invertavatar", class], which diffusers then finds from
-# the Hub too, and the tracker, which is no ModelMixin, is saved and loaded like the networks.
-LOADABLE_CLASSES["invertavatar"] = {"FaceTracker": ["save_pretrained", "from_pretrained"]}
-ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["invertavatar"])
+from .pipeline_parts import PipelineParts
 
 OWN_CAMERA = {"field_of_view": None, "zoom": 1.0}
-DEFAULT_CHECKPOINT = Path(invertavatar.__file__).parent / "checkpoints"
-
-# What diffusers lets through where the JSON or the weights of a model are not what they should be.
-DAMAGE = (TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SafetensorError)
 
 
-class InvertAvatarPipeline(DiffusionPipeline):
+class InvertAvatarPipeline(PipelineParts):
     """One to N photos of a person in, an animatable 3D head avatar out.
 
     .. note:: **Steps.** A step is one photo fused or one frame rendered. `callback_on_step_end` is called after each as
@@ -124,63 +97,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
             head_model=head_model,
             face_tracker=face_tracker,
         )
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs):
-        """As in diffusers, from safetensors only; without a name it loads the weights shipped with the package.
-
-        Raises:
-            OSError, ValueError: As diffusers raises them.
-            InvertAvatarError: A file of the model holds something else than it should, or pickled weights are wanted.
-        """
-        folder = pretrained_model_name_or_path or DEFAULT_CHECKPOINT
-        if kwargs.pop("use_safetensors", None) is False:
-            raise InvertAvatarError(
-                f"The model {folder} is read from safetensors only, as other weight files may run code: leave "
-                "use_safetensors=False out."
-            )
-        if kwargs.get("device_map") == "balanced":
-            kwargs["device_map"] = best_device()
-        try:
-            pipe = super().from_pretrained(folder, use_safetensors=True, **kwargs)
-        except DAMAGE as error:
-            reason = str(error).strip().split("\n")[0]
-            raise InvertAvatarError(
-                f"The model {folder} cannot be loaded ({reason}): one of its files is damaged or of another version. "
-                "Download it again."
-            ) from error
-        for name, part in pipe.components.items():
-            # What a file lacks diffusers leaves without memory, and says so in a log only.
-            if isinstance(part, torch.nn.Module) and any(p.is_meta for p in part.parameters()):
-                raise InvertAvatarError(
-                    f"The model {folder} is of another version: its {name} lacks weights that this version needs. "
-                    "Take the weights that belong to it, or train on from them (docs/training.md)."
-                )
-        return pipe
-
-    def to(self, *args, **kwargs):
-        """As in diffusers; what was recorded of a GPU's work (`recordings`) is given back."""
-        self.__dict__.pop("_recorded_calls", None)
-        return super().to(*args, **kwargs)
-
-    def enable_ray_tiling(self, rays_per_tile: int = 2048) -> None:
-        """Trace the rays of a frame in tiles: less memory for large presets, the same pictures to rounding.
-
-        Models with `surface_rendering`, as the shipped one, march no rays and have no need of it.
-
-        Args:
-            rays_per_tile: How many rays at a time; a frame has `neural_resolution` squared.
-
-        Raises:
-            InvertAvatarError: Less than one ray at a time.
-        """
-        if rays_per_tile < 1:
-            raise InvertAvatarError(f"A tile needs 1 ray or more, not {rays_per_tile}.")
-        self.generator.renderer.rays_per_tile = rays_per_tile
-
-    def disable_ray_tiling(self) -> None:
-        """Trace all rays of a frame at once again."""
-        self.generator.renderer.rays_per_tile = None
 
     # 1. Photos -> avatar
 
@@ -262,21 +178,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
         finally:
             self.maybe_free_model_hooks()
 
-    def _with_portrait(self, avatar, portrait, fusion):
-        atlas, device = self._atlas(self.texture_encoder.config.resolution), self._execution_device
-        avatar = avatar and avatar.to(device)
-        photo, model = portrait.to(device), self.fingerprint
-        return with_photo(self._networks(), avatar, photo, atlas, fusion, model, self._invert_step)
-
-    def _invert_step(self, networks, state, view, atlas, weight, fusion):
-        """`invert_step`, recorded on CUDA."""
-
-        def step(state, view, weight):
-            return invert_step(networks, state, view, atlas, weight, fusion)
-
-        room = FixedSizes(scale=2)  # faces are drawn larger than in frames
-        return self._recorded(step, ("photo", fusion), room)(state, view, weight).result()
-
     @torch.no_grad()
     def sample(self, seed: int = 0, truncation_psi: float = 1.0, generator: torch.Generator | None = None) -> Avatar:
         """Draw a person who does not exist; all other calls take the avatar like one made of photos.
@@ -328,13 +229,20 @@ class InvertAvatarPipeline(DiffusionPipeline):
         """
         if max_frames is not None and max_frames < 1:
             raise InvertAvatarError(f"max_frames must be 1 or more, not {max_frames}.")
-        if neutral_frame is not None:
-            check_neutral_frame(neutral_frame)
-        suffix = Path(driving).suffix.lower() if isinstance(driving, (str, Path)) else ""
-        if suffix in endings.MOTIONS:
-            return load_motion(driving, fps, neutral_frame)[:max_frames]
-        motion = self._captured(driving, suffix, face_index, fps, max_frames)
-        return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
+        reader = DriverReader(
+            driving,
+            lambda: self.recorder._replace(tracker=self._tracker()),
+            face_index=face_index,
+            fps=fps,
+            max_frames=max_frames,
+            neutral_frame=neutral_frame,
+        )
+        try:
+            for _ in self._with_progress(reader, reader.num_frames, "Tracking"):
+                pass
+            return reader.motion()
+        finally:
+            self.maybe_free_model_hooks()
 
     def speak(
         self,
@@ -369,25 +277,6 @@ class InvertAvatarPipeline(DiffusionPipeline):
         parts = speak_stream(audio, recognise, fps, head_motion, blinks, seed)
         motion = joined(self._with_progress(parts, num_pieces(audio), "Listening"), max_frames)
         return motion if avatar is None else over_photo(motion, avatar.rest)
-
-    def _captured(self, driving, suffix, face_index, fps, max_frames) -> Motion:
-        recorder = self.recorder._replace(tracker=self._tracker())
-        try:
-            # As a photo an animation is its first frame, as a driver all of them.
-            if isinstance(driving, (str, Path)) and check_driver(driving) in ("video", "animation"):
-                name = Path(driving).name
-                with VideoReader(driving, fps=fps) as video:
-                    total = min(video.num_frames, max_frames or video.num_frames)
-                    tracks = recorder.detect_video(islice(video, max_frames), float(video.fps), face_index, name)
-                    return capture(self._with_progress(tracks, total, "Tracking"), self.head_model, video.fps, name)
-            frames, names = load_images(driving)
-            if len(frames) == 1:
-                tracks = [recorder.detect(frames[0], names[0], face_index)]
-            else:
-                tracks = recorder.detect_video(frames[:max_frames], fps or 25.0, face_index)
-            return capture(tracks, self.head_model, fps or 25, names[0])
-        finally:
-            self.maybe_free_model_hooks()
 
     # 3. Avatar and motion -> pictures
 
@@ -579,9 +468,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
         Raises:
             InvertAvatarError: An input cannot be used, such as an expression without such an axis.
         """
+        # 1. All that can be wrong is said first.
         self._check_avatar(avatar)
         check_frames(field_of_view, zoom, height, batch_size, output_type)
         check_framing(framing, width)
+
+        # 2. A motion of as many frames as there are angles: the head's, or with the body nobody's.
         rotation = rotations(yaw, pitch, roll).reshape(-1, 3, 3)
         scores, residual = posed_expression(avatar, expression)
         still = torch.eye(3).expand_as(rotation)
@@ -592,9 +484,13 @@ class InvertAvatarPipeline(DiffusionPipeline):
             residual_region=avatar.rest.residual_region,
             torso_pose=avatar.rest.torso_pose.expand(len(rotation), -1),
         )
+
+        # 3. What is seen of the person, before what.
         avatar = avatar.to(self._execution_device)
         frame = self.framing_of(avatar, framing, height, width)
         behind = resolve_background(background, avatar.backdrop, frame)
+
+        # 4. Frames, batch after batch, over the background.
         sight = Sight(rotation if turn_body else still, field_of_view, zoom, frame)
         frames, depths = [], []
         for colour, opacity, depth in rendered_layers(self, avatar, motion, sight, batch_size):
@@ -690,6 +586,7 @@ class InvertAvatarPipeline(DiffusionPipeline):
             callback_on_step_end_tensor_inputs: See the class.
             **kwargs: The further arguments of `animate_stream`.
         """
+        # 1. All that can be wrong is said first.
         if image is None and avatar is None:
             raise AvatarError("Give photos of a person as image, or an avatar built before.")
         drivers = {"driving_video": driving_video, "driving_image": driving_image, "motion": motion}
@@ -698,186 +595,12 @@ class InvertAvatarPipeline(DiffusionPipeline):
             "callback_on_step_end": callback_on_step_end,
             "callback_on_step_end_tensor_inputs": callback_on_step_end_tensor_inputs,
         }
+
+        # 2. Photos -> avatar; further photos refine the one that is given.
         if image is not None:
             photos = {"face_index": face_index, "fusion": fusion, **callback}
             avatar = self.reconstruct(image, **photos) if avatar is None else self.update(avatar, image, **photos)
+
+        # 3. Avatar and driver -> frames.
         output = self.animate(avatar, output_type, **drivers, **callback, **kwargs)
         return output if return_dict else output.to_tuple()
-
-    # 4. The parts of a frame
-
-    def canonical_features(self, avatar: Avatar, height: int) -> CanonicalFeatures:
-        """What all frames of an avatar share: F_tex and F_tri, hair and clothes, and photos for frames of `height`."""
-        atlas, off = self._atlas(avatar.texture_sum.shape[-1]), self.head_model.stand_off(avatar.displacement)
-        person = off, avatar.shape.joints, height
-        state = inversion_of(avatar)
-        if state.views is not None:  # how high the skull is a later photo may have told
-            skin = self.head_model.with_skull(state.views.skin, avatar.shape.vertices)
-            state = state._replace(views=state.views._replace(skin=skin))
-        features = canonical_features(self._networks(), state, atlas, *person)
-        self._check_finite(features._replace(views=None))
-        return features._replace(off=off)
-
-    def framing_of(self, avatar: Avatar, framing: str, height: int, width: int | None = None) -> Framing:
-        """How frames of an avatar are cut out of its crop; for the arguments see `animate_stream`."""
-        head_model, off = self.head_model, self.head_model.stand_off(avatar.displacement)
-        rest = head_model.dressed(head_model(avatar.shape, avatar.rest.expression.to(avatar.device)), off)[0]
-        return framing_of(framing, self.generator.framing, head_model, rest, avatar.views, height, width)
-
-    def render_frames(
-        self,
-        avatar: Avatar,
-        features: CanonicalFeatures,
-        clip: Drive,
-        camera: Mapping[str, float],
-        height: int,
-        framing: Framing | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Render frames of one avatar over nothing, of the whole crop.
-
-        Args:
-            avatar: On the pipeline's device.
-            features: From `canonical_features`.
-            clip: What moves B frames.
-            camera: "field_of_view" in degrees, None for the model's own, and "zoom": see `animate_stream`.
-            height: S.
-            framing: See `render_frame`.
-
-        Returns:
-            [B, 3, S, S] colours in -1..1, premultiplied by opacity, [B, 1, S, S] opacity, and [B, 1, S, S] depth, which
-            is z in camera space, premultiplied too.
-        """
-        driven = clip.expression, clip.residual, clip.rotation, clip.head_to_torso, clip.torso_pose
-        head = driven_head(self.head_model, avatar.shape, features.off, *driven)
-        field_of_view = camera["field_of_view"]
-        if field_of_view is None:
-            field_of_view = self.generator.config.field_of_view
-        seen = Camera(clip.rotation, field_of_view, camera["zoom"], clip.stay)
-        head = head._replace(blend=clip.blend)
-        frame = render_frame(self._networks(), avatar.ws, features, head, seen, height, framing=framing)
-        return frame.colour, frame.opacity, frame.depth
-
-    # 5. Helpers
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the weights and all settings that an avatar's state belongs to, whatever their dtype and device."""
-        described = {}
-        for name, part in self._networks()._asdict().items():
-            settings = {key: value for key, value in part.config.items() if not key.startswith("_")}
-            for key, value in part.later_settings.items():
-                if settings[key] == value:
-                    del settings[key]
-            numbers = sum(value.numel() for value in part.state_dict().values())
-            described[name] = [type(part).__name__, numbers, settings]
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-        return f"{self.generator.config.weights_id}-{digest[:16]}"
-
-    @property
-    def avatar_layout(self) -> Layout:
-        """What the tensors of this pipeline's avatars are; `Avatar.from_pretrained` holds a file against it."""
-        return layout_of(self._networks(), self.fingerprint)
-
-    def check_inputs(
-        self,
-        avatar: Avatar | None,
-        driving_video,
-        driving_image,
-        motion,
-        callback_on_step_end_tensor_inputs: Sequence[str] = (),
-    ) -> None:
-        """One sentence for each rule that the avatar, the driver or the callback of a call breaks."""
-        if avatar is not None:
-            self._check_avatar(avatar)
-        drivers = [d for d in (driving_video, driving_image, motion) if d is not None]
-        if len(drivers) != 1:
-            raise MotionError(f"Give exactly one of driving_video, driving_image and motion, not {len(drivers)}.")
-        self._check_callback(callback_on_step_end_tensor_inputs)
-
-    def _check_callback(self, names: Sequence[str]) -> None:
-        unknown = [name for name in names if name not in self._callback_tensor_inputs]
-        if unknown:
-            known = self._callback_tensor_inputs
-            raise InvertAvatarError(f"callback_on_step_end_tensor_inputs has to be in {known}, but found {unknown}.")
-
-    def _at_step_end(self, callback: tuple[Callable | None, Sequence[str]], step: int, **values) -> dict:
-        """The values of a step, some of them perhaps replaced by the user's callback."""
-        function, names = callback
-        if function is None:
-            return values
-        named = {}
-        for name in names:
-            if name in values:
-                named[name] = values[name]
-        return values | (function(self, step, None, named) or {})
-
-    def _check_avatar(self, avatar: Avatar) -> None:
-        if not isinstance(avatar, Avatar):
-            raise AvatarError(f"An Avatar is needed, not a {type(avatar).__name__}; build one with reconstruct().")
-        if avatar.model != self.fingerprint:
-            raise AvatarError("This avatar was built with another model. Build it again from its photos with this one.")
-        avatar.check(self.avatar_layout)
-
-    def _check_finite(self, values: Sequence) -> None:
-        """Waits for the device; `_refuse_overflow` need not."""
-        self._refuse_overflow(finite(values))
-
-    def _refuse_overflow(self, fine: Tensor) -> None:
-        """Overflow is an error: a picture of it may look like an empty one."""
-        if not fine:
-            dtype = str(self.generator.dtype).removeprefix("torch.")
-            raise InvertAvatarError(
-                f"Numbers that are not finite came out of the networks in {dtype}: load the model with "
-                "dtype=torch.float32, and if that does not help, build the avatar again or download the model again."
-            )
-
-    @property
-    def recorder(self) -> Recorder:
-        """What drivers are read with; its tracker is None where the pipeline has none."""
-        return Recorder(self.face_tracker, self.head_model, self.triplane_encoder.torso_pose)
-
-    def _networks(self) -> Networks:
-        return Networks(*(getattr(self, name) for name in Networks._fields))
-
-    @property
-    def _recordings(self) -> Recordings | None:
-        """Of what a GPU is asked for again and again; None where there is none, or where hooks move the weights or
-        nvdiffrast draws, which asks the GPU for numbers.
-        """
-        hooked = any(hasattr(part, "_hf_hook") for part in self._networks())
-        if self._execution_device.type != "cuda" or hooked or rasterizer_nvdiffrast.is_asked_for():
-            return None
-        return self.__dict__.setdefault("_recorded_calls", Recordings())
-
-    def _recorded(self, function, key, sizes, recorded=True):
-        """See `Recordings.bound`; a function that only computes where nothing can or shall be recorded."""
-        recordings = self._recordings if recorded else None
-        if recordings is None:
-            return lambda *arguments: Pending(function(*arguments))
-        return recordings.bound(function, self._networks(), key, sizes)
-
-    def _tracker(self) -> FaceTracker:
-        if self.face_tracker is None:
-            raise AvatarError("This pipeline was loaded without a face_tracker, which photos and videos need.")
-        return self.face_tracker
-
-    def _atlas(self, size: int):
-        device = self.head_model.device
-        cache = self.__dict__.setdefault("_atlases", {})
-        if (size, device) not in cache:
-            cache[size, device] = uv_atlas(self.head_model.chart, size)
-        return cache[size, device]
-
-    def _with_progress(self, items, total, description):
-        if total < 2:
-            return list(items)
-        bar = self.progress_bar(total=total)
-        bar.set_description(description)
-
-        def advance():
-            with bar:
-                for item in items:
-                    yield item
-                    bar.update()
-
-        return advance()

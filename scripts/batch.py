@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,16 +17,10 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar.flattened import flattened
 from invertavatar.scripts.animate import BACKGROUNDS, animate, check_speech
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    QuietOption,
-    error_sentences,
-    new_app,
-    run,
-)
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import CommonOptions
 
 if TYPE_CHECKING:
     from invertavatar.batch.job import Job, Settings
@@ -45,40 +40,53 @@ class BadRowError(Exception):
     """What is wrong with a row, in a sentence."""
 
 
-def batch(
-    table: Annotated[str, typer.Argument(help="Jobs: .csv, .jsonl or .parquet; a path or an address (s3://...).")],
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder or address of the results.")],
+@dataclass(frozen=True)
+class ResultOptions:
+    """What is written of each job."""
+
     sample_avatars: Annotated[
         bool,
         typer.Option("--sample-avatars", help="Write only avatars; a row without photos is a person from the prior."),
-    ] = False,
-    save_avatars: Annotated[bool, typer.Option("--save-avatars", help="Write each avatar beside its movie.")] = False,
+    ] = False
+    save_avatars: Annotated[bool, typer.Option("--save-avatars", help="Write each avatar beside its movie.")] = False
     kind: Annotated[
         Literal["mp4", "mov", "webm", "gif", "webp", "png"], typer.Option(help="Of the movies; png is a folder.")
-    ] = "mp4",
+    ] = "mp4"
+    similarity: Annotated[
+        bool, typer.Option("--similarity/--no-similarity", help="Compare each avatar with its photos.")
+    ] = True
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who does the work."""
+
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, each with a model; as many as cores or GPUs by default.")
+    ] = None
+    cores: Annotated[float, typer.Option(min=0.1, help="CPU cores for each worker.")] = 1.0
+    gpus: Annotated[
+        float | None, typer.Option(min=0.0, help="GPUs for each worker; 0.25 lets four share one.", show_default=False)
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(help='Ray cluster: "auto", its address, or "local" to start Ray here.', show_default=False),
+    ] = None
+
+
+@flattened
+def batch(
+    table: Annotated[str, typer.Argument(help="Jobs: .csv, .jsonl or .parquet; a path or an address (s3://...).")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder or address of the results.")],
+    *,
+    wanted: ResultOptions,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE for rows without a cell in that column; repeat it.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what is done, go on with the rest.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", "-y", help="Replace earlier results.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes, each with a model; as many as cores or GPUs by default.")
-    ] = None,
-    cores: Annotated[float, typer.Option(min=0.1, help="CPU cores for each worker.")] = 1.0,
-    gpus: Annotated[
-        float | None, typer.Option(min=0.0, help="GPUs for each worker; 0.25 lets four share one.", show_default=False)
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help='Ray cluster: "auto", its address, or "local" to start Ray here.', show_default=False),
-    ] = None,
-    similarity: Annotated[
-        bool, typer.Option("--similarity/--no-similarity", help="Compare each avatar with its photos.")
-    ] = True,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    crew: WorkerOptions,
+    common: CommonOptions,
 ) -> None:
     """Make many avatars and movies from a table of jobs.
 
@@ -93,46 +101,46 @@ def batch(
     """
     if resume and overwrite:
         raise typer.TyperException("--resume keeps earlier results and --overwrite replaces them; give one of them.")
-    if sample_avatars and save_avatars:
+    if wanted.sample_avatars and wanted.save_avatars:
         raise typer.TyperException("--sample-avatars writes avatars and no movies; leave --save-avatars out.")
     general = dict(item.partition("=")[::2] for item in set_ or [])
     for name in general:
         if name not in OPTIONS:
             raise typer.TyperException(f"--set {name}: there is no such option; there are {', '.join(OPTIONS)}.")
 
-    with error_sentences(debug, quiet):
+    with error_sentences(common.debug, common.quiet):
         from tqdm import tqdm
 
         check_packages()
         from invertavatar.batch.job import Settings
         from invertavatar.batch.results import Results
 
-        jobs, records = read_jobs(table, general, sample_avatars)
+        jobs, records = read_jobs(table, general, wanted.sample_avatars)
         results = Results(output)
         if not (resume or overwrite) and results.holds_some():
             raise typer.TyperException(f"{output} holds earlier results: --resume goes on, --overwrite replaces them.")
         settings = Settings(
             folder=output if "://" in output else os.path.abspath(output),
-            model=os.path.abspath(model) if model and os.path.isdir(model) else model,
-            device=device,
-            threads=max(1, int(cores)),
-            kind=kind,
-            avatars="only" if sample_avatars else "with" if save_avatars else "none",
-            similarity=similarity,
+            model=os.path.abspath(common.model) if common.model and os.path.isdir(common.model) else common.model,
+            device=common.device,
+            threads=max(1, int(crew.cores)),
+            kind=wanted.kind,
+            avatars="only" if wanted.sample_avatars else "with" if wanted.save_avatars else "none",
+            similarity=wanted.similarity,
         )
         if resume:
             records, jobs = (
                 records | (done := finished(jobs, settings, results)),
                 [j for j in jobs if j.row not in done],
             )
-            say(quiet, f"{len(done)} jobs are done already.")
+            say(common.quiet, f"{len(done)} jobs are done already.")
         bad = sum(record["state"] == "failed" for record in records.values())
         waiting = {job.row: {"row": job.row, "id": job.id, "state": "waiting"} for job in jobs}
         started = time.perf_counter()
         try:
             if jobs:
-                made = worked(jobs, settings, address, workers, cores, gpus)
-                with closing(made), tqdm(total=len(jobs), unit="job", disable=quiet, smoothing=0.05) as bar:
+                made = worked(jobs, settings, crew.address, crew.workers, crew.cores, crew.gpus)
+                with closing(made), tqdm(total=len(jobs), unit="job", disable=common.quiet, smoothing=0.05) as bar:
                     for record in made:
                         records[record["row"]] = record
                         bad += record["state"] == "failed"
@@ -144,7 +152,10 @@ def batch(
             results.clear_unfinished()
         seconds = time.perf_counter() - started
         rate = f", {len(jobs) / seconds * 3600:.0f} jobs an hour" if jobs else ""
-        say(quiet, f"{output}: {len(records) - bad} done, {bad} failed (see manifest.parquet); {seconds:.0f} s{rate}")
+        say(
+            common.quiet,
+            f"{output}: {len(records) - bad} done, {bad} failed (see manifest.parquet); {seconds:.0f} s{rate}",
+        )
 
 
 def check_packages() -> None:

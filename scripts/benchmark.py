@@ -27,17 +27,10 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    QuietOption,
-    check_outputs,
-    error_sentences,
-    new_app,
-    run,
-)
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import check_outputs, error_sentences, new_app, run
 from invertavatar.scripts.measures import CLIP_FPS, CLIP_SECONDS, QUICK, Plan, suffix
+from invertavatar.scripts.options import CommonOptions
 from invertavatar.scripts.stored import TOLERANCES, absent, is_off
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,6 +78,23 @@ class Measurements:
         return self.about | rows(first) | {"variants": [rows(dtype) for dtype in others]}
 
 
+@dataclass(frozen=True)
+class InsteadOptions:
+    """What is done instead of measuring."""
+
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare pictures with stored ones of a CPU; exit status 1 where they differ."),
+    ] = False
+    count: Annotated[bool, typer.Option("--count", help="Count the operations of a frame and of a photo instead.")] = (
+        False
+    )
+    store: Annotated[
+        bool, typer.Option("--store", help="Write the stored photos, motion and pictures anew, with the shipped model.")
+    ] = False
+
+
+@flattened
 def benchmark(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File (.json) to store the numbers in.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few frames and runs: a minute instead of ten.")] = False,
@@ -101,20 +111,9 @@ def benchmark(
             "--stored", help="Photos and motion that are tracked already; so without MediaPipe or PyAV in any case."
         ),
     ] = False,
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Compare pictures with stored ones of a CPU; exit status 1 where they differ."),
-    ] = False,
-    count: Annotated[
-        bool, typer.Option("--count", help="Count the operations of a frame and of a photo instead.")
-    ] = False,
-    store: Annotated[
-        bool, typer.Option("--store", help="Write the stored photos, motion and pictures anew, with the shipped model.")
-    ] = False,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    *,
+    instead: InsteadOptions,
+    common: CommonOptions,
 ) -> None:
     """Measure tracking, reconstruction, rendering, whole clips, memory and starts, with the bundled examples.
 
@@ -123,31 +122,32 @@ def benchmark(
 
     Example: python scripts/benchmark.py --compare main --quick
     """
-    if sum((check, count, store, compare is not None)) > 1:
+    if sum((instead.check, instead.count, instead.store, compare is not None)) > 1:
         raise typer.TyperException("Give one of --compare, --check, --count and --store at a time.")
-    if store and absent():
+    if instead.store and absent():
         raise typer.TyperException(f"--store tracks photos, for which {absent()[0]} is missing.")
     if output:
         check_outputs([output], [], overwrite=True)
+    model = common.model
     if model and Path(model).exists():
         model = str(Path(model).resolve())
-    plan = replace(QUICK if quick else Plan(), device=device, model=model)
+    plan = replace(QUICK if quick else Plan(), device=common.device, model=model)
     plan = replace(plan, repeats=repeats or plan.repeats, stored=stored or bool(absent()))
 
-    if store or check or count:
-        with error_sentences(debug, quiet):
-            if store:
+    if instead.store or instead.check or instead.count:
+        with error_sentences(common.debug, common.quiet):
+            if instead.store:
                 list(child(ROOT, replace(plan, device="cpu", model=None), "float32", "store"))
-            elif count:
+            elif instead.count:
                 print(operations(child(ROOT, plan, "float32", "operations")))
             elif any(off for _, off in checked(plan, print)):
                 raise typer.Exit(1)
         return
-    with error_sentences(debug, quiet), checked_out(compare) if compare else nullcontext() as other:
+    with error_sentences(common.debug, common.quiet), checked_out(compare) if compare else nullcontext() as other:
         trees = [ROOT, other] if other else [ROOT]
-        with progress_bar(plan, len(trees), quiet) as advance:
+        with progress_bar(plan, len(trees), common.quiet) as advance:
             found = measure(plan, trees, advance)
-        if not quiet:
+        if not common.quiet:
             print(comparison(plan, *found) if compare else table(plan, found[0]))
         if output:
             report = found[0].report()

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,34 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@dataclass(frozen=True)
+class EarOptions:
+    """Photos whose ears the model's are held against."""
+
+    profiles: Annotated[
+        Path | None, typer.Option(help="Folder of photos whose ears --ears boxes; without it ears stay MakeHuman's.")
+    ] = None
+    ears: Annotated[
+        Path, typer.Option(help="JSON of boxes of ears: name of a photo -> left, top, right, bottom in pixels.")
+    ] = ROOT / "tests" / "data" / "cfp_ears.json"
+
+
+@dataclass(frozen=True)
+class CountOptions:
+    """How much is drawn."""
+
+    heads: Annotated[int, typer.Option(min=200, help="Random heads that the identity axes are made of.")] = 2000
+    pictures: Annotated[int, typer.Option(min=2, help="Random heads that landmarks are looked for on.")] = 24
+
+
+@flattened
 def build_head_model(
     data: Annotated[Path, typer.Argument(help="Folder of MakeHuman's data.")],
     tracks: Annotated[list[Path], typer.Option(help="Shards of people to learn from (scripts/prepare_dataset.py).")],
@@ -26,14 +50,9 @@ def build_head_model(
     learn_template: Annotated[
         bool, typer.Option(help="Learn the pose template from the tracks first and write it into the face_tracker.")
     ] = False,
-    profiles: Annotated[
-        Path | None, typer.Option(help="Folder of photos whose ears --ears boxes; without it ears stay MakeHuman's.")
-    ] = None,
-    ears: Annotated[
-        Path, typer.Option(help="JSON of boxes of ears: name of a photo -> left, top, right, bottom in pixels.")
-    ] = ROOT / "tests" / "data" / "cfp_ears.json",
-    heads: Annotated[int, typer.Option(min=200, help="Random heads that the identity axes are made of.")] = 2000,
-    pictures: Annotated[int, typer.Option(min=2, help="Random heads that landmarks are looked for on.")] = 24,
+    *,
+    ear: EarOptions,
+    counts: CountOptions,
     debug: DebugOption = False,
 ) -> None:
     """Cut the head, find landmarks on it, learn axes, warp and the tracker's bias; the same input, the same bits.
@@ -55,7 +74,7 @@ def build_head_model(
         from invertavatar.head_building.pose_template import learn_template as learned_template
         from invertavatar.head_building.random_heads import RandomHeads
         from invertavatar.media import load_image
-        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.pipelines.pipeline_loading import DEFAULT_CHECKPOINT
         from invertavatar.training.checkpoint import renew_weights_id
         from invertavatar.training.head_tracks import outlined_people, tracked_people
         from invertavatar.training.shards import Shards
@@ -75,11 +94,11 @@ def build_head_model(
             people = [laid_on(person, template) for person in people]
             write_template(checkpoint / "face_tracker", template.mean, template.rigid)
         axes = learn_axes(people, mirror, template.mean)
-        embedding, allowed = embed_landmarks(source, RandomHeads(source), topology, tracker, mirror, pictures)
-        model = build(source, topology, embedding, allowed, people, template, face, axes, heads)
-        if profiles:
-            boxes = json.loads(ears.read_text(encoding="utf-8"))["boxes"]
-            turned = [tracker.detect(load_image(profiles / f"{name}.jpg"), name) for name in boxes]
+        embedding, allowed = embed_landmarks(source, RandomHeads(source), topology, tracker, mirror, counts.pictures)
+        model = build(source, topology, embedding, allowed, people, template, face, axes, counts.heads)
+        if ear.profiles:
+            boxes = json.loads(ear.ears.read_text(encoding="utf-8"))["boxes"]
+            turned = [tracker.detect(load_image(ear.profiles / f"{name}.jpg"), name) for name in boxes]
             back, up = place_ears(model, turned, list(boxes.values()))
             print(f"ears moved by {back:.3f} back and {up:.3f} up, head units")
         fill_displacement(model, outlined_people(shards))

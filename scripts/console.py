@@ -1,4 +1,4 @@
-"""What the command-line programs share: their common options, error sentences, exit statuses and output names.
+"""What the command-line programs share: their error sentences, exit statuses and output names.
 
 Nothing here imports torch until a program really starts, so that `--help` comes at once.
 """
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,24 +27,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 NAME_BYTES = 255  # that file systems allow for one name
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143  # exit statuses
-
-NeutralOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Frame (12) or time (0.5s, 0:01.5) of the driver that is neutral; its median by default, 0 in a table.",
-        show_default=False,
-    ),
-]
-ModelOption = Annotated[
-    str | None, typer.Option(help="Folder or Hub id of the model; the shipped one by default.", show_default=False)
-]
-DeviceOption = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")]
-OverwriteOption = Annotated[
-    bool,
-    typer.Option("--overwrite/--no-overwrite", "-y/-n", help="Replace outputs that exist. Inputs are never replaced."),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary, only errors.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def new_app(**settings) -> typer.Typer:
@@ -112,7 +94,7 @@ def describe(error: OSError) -> str:
 def check_neutral(frame: str | None) -> None:
     """Refuse what names no frame, before anything slow begins."""
     if frame is not None:
-        from invertavatar.tracking.motion import check_neutral_frame
+        from invertavatar.tracking.neutral_frame import check_neutral_frame
 
         check_neutral_frame(frame)
 
@@ -202,18 +184,6 @@ def numbered(output: Path, count: int) -> list[Path]:
         return [output]
     stem, separator, pattern = output.stem.partition("_%")
     return [output.with_name(f"{stem}_{k}{separator}{pattern}{output.suffix}") for k in range(1, count + 1)]
-
-
-def is_photo(path: Path) -> bool:
-    """Whether an input is a single picture, by its content."""
-    from invertavatar.media import kind_of
-
-    return not is_motion(path) and kind_of(path) == "photo"
-
-
-def is_motion(path: Path) -> bool:
-    """Whether an input is a recorded motion rather than a video."""
-    return path.suffix.lower() in endings.MOTIONS
 
 
 def is_sequence(path: Path) -> bool:

@@ -10,15 +10,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    error_sentences,
-    load_pipeline,
-    new_app,
-    run,
-)
+from invertavatar.scripts.console import error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.options import DebugOption, DeviceOption, ModelOption
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 EXPRESSIONS = {

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -13,18 +14,9 @@ from typer.core import TyperCommand
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    QuietOption,
-    check_inputs,
-    check_outputs,
-    error_sentences,
-    load_pipeline,
-    new_app,
-    run,
-)
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import check_inputs, check_outputs, error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.options import CommonOptions
 
 
 class Protocol(StrEnum):
@@ -65,6 +57,28 @@ class SpreadingCommand(TyperCommand):
         return super().parse_args(ctx, spread)
 
 
+@dataclass(frozen=True)
+class ClipOptions:
+    """Which clips, and how much of each."""
+
+    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned, baked have 14.")] = 10
+    only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = field(
+        default_factory=list
+    )
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first so many clips only.")] = None
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """Where the weights of the judging networks are."""
+
+    lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None
+    sface: Annotated[
+        Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
+    ] = None
+
+
+@flattened
 def evaluate(
     data: Annotated[
         Path,
@@ -73,18 +87,11 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for metrics.json, metrics.md and sheets.")],
     protocol: Annotated[list[Protocol], typer.Option(help="What to measure; all of clips by default.")] = OF_CLIPS,
     photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos, as in --photos 1 2 4 8.")] = [1, 2, 4, 8],  # noqa: B006
-    frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip; turned, baked have 14.")] = 10,
-    only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first so many clips only.")] = None,
+    *,
+    clip: ClipOptions,
     people: Annotated[int, typer.Option(min=2, help="samples: how many people are drawn, and photos compared.")] = 500,
-    lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
-    sface: Annotated[
-        Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
-    ] = None,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    judges: JudgeOptions,
+    common: CommonOptions,
 ) -> None:
     """Measure how well a model makes and moves avatars of people in video clips.
 
@@ -101,7 +108,7 @@ def evaluate(
         raise typer.TyperException(f"{min(of_shards)} wants a folder of shards of its own: run it by itself.")
     check_outputs([output / "metrics.json"], [], overwrite=True)
 
-    with error_sentences(debug, quiet):
+    with error_sentences(common.debug, common.quiet):
         from invertavatar import FaceTracker
         from invertavatar.evaluation.clips import find_clips
         from invertavatar.evaluation.parts import parts
@@ -116,19 +123,20 @@ def evaluate(
 
         started = time.perf_counter()
         if of_shards:
-            shards, perceptual = Shards([data]), LPIPS.from_file(lpips)
-            pipe = load_pipeline(model, device, quiet)
+            shards, perceptual = Shards([data]), LPIPS.from_file(judges.lpips)
+            pipe = load_pipeline(common.model, common.device, common.quiet)
             what = {"people": len(shards.people), "pictures": len(shards)}
             perceptual = perceptual.to(pipe.device)
             measures = {Protocol.SYNTHETIC: partial(synthetic, pipe, shards, perceptual)}
             if Protocol.SAMPLES in of_shards:
-                judge = Judge(pipe.face_tracker or FaceTracker.from_pretrained(), perceptual, FaceRecognizer(sface))
+                tracker = pipe.face_tracker or FaceTracker.from_pretrained()
+                judge = Judge(tracker, perceptual, FaceRecognizer(judges.sface))
                 measures[Protocol.SAMPLES] = partial(samples, pipe, shards, judge, people, min(people, MOVED))
         else:
-            paths = find_clips(data, only)[:limit]
-            perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
-            pipe = load_pipeline(model, device, quiet)
-            evaluation = Evaluation.of_videos(pipe, paths, perceptual, recognizer, frames)
+            paths = find_clips(data, clip.only)[: clip.limit]
+            perceptual, recognizer = LPIPS.from_file(judges.lpips), FaceRecognizer(judges.sface)
+            pipe = load_pipeline(common.model, common.device, common.quiet)
+            evaluation = Evaluation.of_videos(pipe, paths, perceptual, recognizer, clip.frames)
             measures = {
                 Protocol.SAME_IDENTITY: partial(evaluation.same_identity, photos),
                 Protocol.CROSS_IDENTITY: evaluation.cross_identity,
@@ -143,14 +151,14 @@ def evaluate(
             what = {
                 "clips": len(evaluation.clips),
                 "people": len({clip.person for clip in evaluation.clips}),
-                "test frames of a clip": frames,
+                "test frames of a clip": clip.frames,
             }
         outcomes = {}
         for name in dict.fromkeys(protocol):
             outcomes[str(name)] = measures[name]()
-            about = {"model": model or "shipped", **what, "seconds": round(time.perf_counter() - started)}
+            about = {"model": common.model or "shipped", **what, "seconds": round(time.perf_counter() - started)}
             write_report(output, outcomes, about)  # after each, so that what is measured is not lost
-        if not quiet:
+        if not common.quiet:
             print(markdown(outcomes, about))
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,21 +12,37 @@ if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from invertavatar import endings
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    OverwriteOption,
-    QuietOption,
-    check_inputs,
-    check_outputs,
-    error_sentences,
-    load_pipeline,
-    new_app,
-    run,
-)
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import check_inputs, check_outputs, error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.options import FaceOption, TextureOption, WritingOptions
 
 
+@dataclass(frozen=True)
+class PageOptions:
+    """A page for browsers."""
+
+    web: Annotated[
+        Path | None, typer.Option(help="Folder for a page on which the avatar follows its visitor's camera.")
+    ] = None
+    title: Annotated[str, typer.Option(help="Of that page.")] = "Live avatar"
+    offline: Annotated[
+        bool, typer.Option("--offline", help="That page holds all it needs (after `make web`), else a CDN lends some.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Which head is baked, and how finely."""
+
+    avatar: Annotated[Path | None, typer.Option(help="A saved avatar, if you would rather name it.")] = None
+    expression: Annotated[
+        list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
+    ] = None
+    texture_size: TextureOption = 1024
+    face_index: FaceOption = 0
+
+
+@flattened
 def export(
     photos: Annotated[
         list[Path] | None,
@@ -37,24 +54,10 @@ def export(
             "--output", "-o", help=".glb (animatable), .obj (textured) or .ply (vertex colours). Repeat it for more."
         ),
     ] = None,
-    web: Annotated[
-        Path | None, typer.Option(help="Folder for a page on which the avatar follows its visitor's camera.")
-    ] = None,
-    title: Annotated[str, typer.Option(help="Of that page.")] = "Live avatar",
-    offline: Annotated[
-        bool, typer.Option("--offline", help="That page holds all it needs (after `make web`), else a CDN lends some.")
-    ] = False,
-    avatar: Annotated[Path | None, typer.Option(help="A saved avatar, if you would rather name it.")] = None,
-    expression: Annotated[
-        list[str] | None, typer.Option("--expression", "-e", help="NAME=SCORE by ARKit's names; repeat it for more.")
-    ] = None,
-    texture_size: Annotated[int, typer.Option(help="Side of the texture in px, a power of two.")] = 1024,
-    face_index: Annotated[int, typer.Option(min=0, help="Which face of the photos, 0 is the largest.")] = 0,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = True,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    *,
+    page: PageOptions,
+    head: HeadOptions,
+    common: WritingOptions,
 ) -> None:
     """Export an avatar as a textured mesh, in metres, y up, looking along +z; or as a page for browsers.
 
@@ -66,35 +69,40 @@ def export(
 
     Example: invertavatar export me/ -o me.glb --web page/
     """
-    photos, outputs = photos or [], output or []
+    photos, outputs, avatar = photos or [], output or [], head.avatar
     if not avatar and len(photos) == 1 and is_avatar(photos[0]):
         avatar, photos = photos[0], []
-    check_request(photos, outputs, web, avatar)
-    scores = dict(map(parse_score, expression)) if expression else None
+    check_request(photos, outputs, page.web, avatar)
+    scores = dict(map(parse_score, head.expression)) if head.expression else None
     inputs = [*photos, *([avatar] if avatar else [])]
     check_inputs(inputs)
-    check_outputs(outputs, inputs, overwrite)
-    check_page(web, overwrite)
+    check_outputs(outputs, inputs, common.overwrite)
+    check_page(page.web, common.overwrite)
 
-    with error_sentences(debug, quiet):
+    with error_sentences(common.debug, common.quiet):
         from invertavatar import Avatar
         from invertavatar.web import check_modules, write_page
 
-        if offline:
+        if page.offline:
             check_modules()
-        pipe = load_pipeline(model, device, quiet)
-        person = Avatar.from_pretrained(avatar) if avatar else pipe.reconstruct(image=photos, face_index=face_index)
+        pipe = load_pipeline(common.model, common.device, common.quiet)
+        if avatar:
+            person = Avatar.from_pretrained(avatar)
+        else:
+            person = pipe.reconstruct(image=photos, face_index=head.face_index)
         started = time.perf_counter()
-        head = pipe.bake(person, texture_size) if scores is None else pipe.extract_mesh(person, scores, texture_size)
+        size = head.texture_size
+        baked = pipe.bake(person, size) if scores is None else pipe.extract_mesh(person, scores, size)
         for path in outputs:
-            head.save(path)
-            if not quiet:
-                seconds, size = time.perf_counter() - started, path.stat().st_size / 1e6
-                print(f"{path}: {size:.1f} MB, in {seconds:.1f} s")
-        if web:
-            write_page(web, head, title, offline)
-            if not quiet:
-                print(f"{web}: a page; look at it with: python -m http.server -d {web} 8000, at http://localhost:8000")
+            baked.save(path)
+            if not common.quiet:
+                seconds, megabytes = time.perf_counter() - started, path.stat().st_size / 1e6
+                print(f"{path}: {megabytes:.1f} MB, in {seconds:.1f} s")
+        if page.web:
+            write_page(page.web, baked, page.title, page.offline)
+            if not common.quiet:
+                look = f"python -m http.server -d {page.web} 8000, at http://localhost:8000"
+                print(f"{page.web}: a page; look at it with: {look}")
 
 
 def is_avatar(path: Path) -> bool:

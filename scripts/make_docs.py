@@ -11,7 +11,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption
 
 LEFT_OUT = ("__main__", "scripts", "app")  # programs
 

@@ -9,16 +9,9 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    error_sentences,
-    load_pipeline,
-    new_app,
-    run,
-)
+from invertavatar.scripts.console import error_sentences, load_pipeline, new_app, run
 from invertavatar.scripts.demo import EXAMPLES
+from invertavatar.scripts.options import DebugOption, DeviceOption, ModelOption
 
 if TYPE_CHECKING:
     import numpy as np

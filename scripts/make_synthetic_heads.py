@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,25 +11,37 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption, QuietOption
 
 SHEET_PEOPLE, SHEET_PICTURES, SHEET_ACROSS = 18, 4, 3  # people on a contact sheet, pictures of each, people in a row
+SHEET_CELL = 128  # px
 
 
+@dataclass(frozen=True)
+class SetOptions:
+    """What is drawn of each person."""
+
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of each, from anywhere.")] = 8
+    yaws: Annotated[
+        str | None,
+        typer.Option(help="Degrees instead, one picture at each: -90,-60,-30,0,30,60,90.", show_default=False),
+    ] = None
+    size: Annotated[int, typer.Option(min=64, help="Side of the crops in pixels, a power of two.")] = 256
+    seed: Annotated[int, typer.Option(help="The same seed, the same bits.")] = 0
+    geometry: Annotated[
+        bool, typer.Option("--geometry/--no-geometry", help="Depth, normals, labels and mesh beside each picture.")
+    ] = True
+
+
+@flattened
 def make_synthetic_heads(
     data: Annotated[Path, typer.Argument(help="Folder of MakeHuman's data.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards.")],
     people: Annotated[int, typer.Option(min=1, help="How many people.")] = 100,
-    pictures: Annotated[int, typer.Option(min=1, help="Pictures of each, from anywhere.")] = 8,
-    yaws: Annotated[
-        str | None,
-        typer.Option(help="Degrees instead, one picture at each: -90,-60,-30,0,30,60,90.", show_default=False),
-    ] = None,
-    size: Annotated[int, typer.Option(min=64, help="Side of the crops in pixels, a power of two.")] = 256,
-    seed: Annotated[int, typer.Option(help="The same seed, the same bits.")] = 0,
-    geometry: Annotated[
-        bool, typer.Option("--geometry/--no-geometry", help="Depth, normals, labels and mesh beside each picture.")
-    ] = True,
+    *,
+    drawn: SetOptions,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Picture of some of the people.", show_default=False)
@@ -46,10 +59,11 @@ def make_synthetic_heads(
         from tqdm import tqdm
 
         from invertavatar.head.makehuman import MakeHuman
+        from invertavatar.media import save_image
         from invertavatar.training.shards import Shards, pack
         from invertavatar.training.synthetic import SyntheticSet
 
-        wanted = SyntheticSet(pictures, _degrees(yaws), size, seed, geometry)
+        wanted = SyntheticSet(drawn.pictures, _degrees(drawn.yaws), drawn.size, drawn.seed, drawn.geometry)
         MakeHuman(data)  # what is wrong with the folder is said before processes start
         for old in output.glob("shard_*.safetensors"):
             old.unlink()
@@ -62,7 +76,7 @@ def make_synthetic_heads(
                 files = pack((face for faces in tqdm(pool.map(_draw, jobs), **bar) for face in faces), output)
         shards = Shards([output])
         if contact_sheet:
-            sheet_of(shards).save(contact_sheet, quality=85)
+            save_image(contact_sheet, sheet_of(shards))
         if not quiet:
             megabytes = sum(file.stat().st_size for file in files) / 1e6
             print(f"{people} people, {len(shards)} faces: {len(files)} shards, {megabytes:.1f} MB")
@@ -87,7 +101,7 @@ def _studio(data: Path, size: int):
 
         from invertavatar.head.head_model import HeadModel
         from invertavatar.head.pose import read_template
-        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.pipelines.pipeline_loading import DEFAULT_CHECKPOINT
         from invertavatar.synthetic.studio import Studio
 
         torch.set_num_threads(1)  # people are drawn beside each other, and sums must not depend on the machine
@@ -105,22 +119,20 @@ def _draw(job):
 
 
 def sheet_of(shards):
-    """A few pictures of each of the first people."""
-    from PIL import Image
+    """A few pictures of each of the first people: [H, W, 3] uint8."""
+    import numpy as np
+
+    from invertavatar.media import contact_sheet
 
     faces = {person: [] for person in shards.people[:SHEET_PEOPLE]}
     for source in shards.sources:
         if len(faces.get(source.person, range(SHEET_PICTURES))) < SHEET_PICTURES:
             faces[source.person] += source.faces.tolist()
-    side, each = 128, max(map(len, faces.values()))
-    across = min(SHEET_ACROSS, len(faces)) * each
-    sheet = Image.new("RGB", (side * across, side * -(-len(faces) // SHEET_ACROSS)))
-    for person, numbers in enumerate(faces.values()):
-        row, column = divmod(person, SHEET_ACROSS)
-        for place, face in enumerate(numbers):
-            picture = Image.fromarray(shards.picture(face)).resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(picture, ((column * each + place) * side, row * side))
-    return sheet
+    each, blank = max(map(len, faces.values())), np.full((SHEET_CELL, SHEET_CELL, 3), 255, np.uint8)
+    cells = []
+    for numbers in faces.values():
+        cells += [*map(shards.picture, numbers), *[blank] * (each - len(numbers))]
+    return contact_sheet(cells, min(SHEET_ACROSS, len(faces)) * each, size=SHEET_CELL)
 
 
 if __name__ == "__main__":

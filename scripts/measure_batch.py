@@ -19,8 +19,10 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar.flattened import flattened
 from invertavatar.scripts.batch import read_jobs, worked
-from invertavatar.scripts.console import DeviceOption, ModelOption, error_sentences, new_app, run
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import ModelOptions
 
 if TYPE_CHECKING:
     from invertavatar.batch.job import Settings
@@ -29,6 +31,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "assets" / "examples"
 PEOPLE, CLIPS = ("anna", "ben", "clara", "dan", "eva", "finn"), ("talk_a", "talk_b")
 
 
+@flattened
 def main(
     jobs: Annotated[int, typer.Option(min=1, help="How many, besides those that warm the workers up.")] = 12,
     frames: Annotated[int, typer.Option(min=1, help="Of each movie.")] = 10,
@@ -37,8 +40,8 @@ def main(
     gpus: Annotated[float | None, typer.Option(min=0.0, help="Of each worker.")] = None,
     engines: Annotated[str, typer.Option(help="Of local and ray, with commas.")] = "local,ray",
     similarity: Annotated[bool, typer.Option("--similarity/--no-similarity")] = True,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
+    *,
+    common: ModelOptions,
 ) -> None:
     """Run the same jobs on each engine and print what they took."""
     from invertavatar.batch.job import Settings
@@ -59,7 +62,7 @@ def main(
         table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         spent = {}
         for engine in engines.split(","):
-            settings = Settings(f"{folder}/{engine}", model, device, similarity=similarity)
+            settings = Settings(f"{folder}/{engine}", common.model, common.device, similarity=similarity)
             spent[engine] = measured(table, settings, engine, workers, warm, gpus)
         if len(spent) == 2:
             print(f"overhead of ray in CPU time: {100 * (spent['ray'] / spent['local'] - 1):+.1f} %")

@@ -9,7 +9,8 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, error_sentences, new_app, run
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption
 
 
 def measure_head_model(
@@ -37,7 +38,7 @@ def measure_head_model(
         from invertavatar import FaceTracker, HeadModel
         from invertavatar.evaluation.head_fit import STICKS_OUT, crown_outside, fit_person, turned_errors
         from invertavatar.head.landmark_topology import build_topology
-        from invertavatar.pipelines.pipeline_invertavatar import DEFAULT_CHECKPOINT
+        from invertavatar.pipelines.pipeline_loading import DEFAULT_CHECKPOINT
         from invertavatar.training.head_tracks import tracked_people
         from invertavatar.training.shards import Shards
 

@@ -13,18 +13,10 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    QuietOption,
-    check_inputs,
-    check_outputs,
-    error_sentences,
-    load_pipeline,
-    new_app,
-    run,
-)
-from invertavatar.scripts.evaluate import SpreadingCommand
+from invertavatar.flattened import flattened
+from invertavatar.scripts.console import check_inputs, check_outputs, error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.evaluate import JudgeOptions, SpreadingCommand
+from invertavatar.scripts.options import DebugOption, DeviceOption, QuietOption
 from invertavatar.scripts.train import SHIPPED
 
 if TYPE_CHECKING:
@@ -40,6 +32,7 @@ VariantName = StrEnum(
 )
 
 
+@flattened
 def paper_tables(
     shards: Annotated[list[Path], typer.Option(help="Shards to learn from, or folders of them.")],
     clips: Annotated[Path, typer.Option(help="Folder of clips of other people, as evaluate.py takes.")],
@@ -52,10 +45,8 @@ def paper_tables(
     photos: Annotated[list[int], typer.Option(min=1, help="Numbers of photos of Fig. 6.")] = [1, 2, 4, 8, 16],  # noqa: B006
     frames: Annotated[int, typer.Option(min=1, help="Test frames of each clip.")] = 3,
     only: Annotated[list[str], typer.Option(help="Use the clips of these names only, as in --only 061 290.")] = [],  # noqa: B006
-    lpips: Annotated[Path | None, typer.Option(help="lpips_alex.safetensors; $INVERTAVATAR_LPIPS by default.")] = None,
-    sface: Annotated[
-        Path | None, typer.Option(help="face_recognition_sface_2021dec.onnx; $INVERTAVATAR_SFACE by default.")
-    ] = None,
+    *,
+    judges: JudgeOptions,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 0,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
@@ -86,7 +77,7 @@ def paper_tables(
         from invertavatar.training.trainer import RunSettings
 
         started, videos = time.perf_counter(), find_clips(clips, only)
-        perceptual, recognizer = LPIPS.from_file(lpips), FaceRecognizer(sface)
+        perceptual, recognizer = LPIPS.from_file(judges.lpips), FaceRecognizer(judges.sface)
         networks, data = load_networks(SHIPPED if init == "shipped" else init), Shards(shards)
         settings = RunSettings(output, steps, interval=interval, warmup=WARMUP, workers=workers, validation_steps=0)
         names = [str(name) for name in dict.fromkeys(variant)]
@@ -120,7 +111,7 @@ def train_variant(
 ) -> None:
     """One variant up to the step of the settings, from where its folder left off; a folder that is there stays."""
     from invertavatar.training.checkpoint import STATE_FILE, load_state, save_pipeline
-    from invertavatar.training.runs import train_stage
+    from invertavatar.training.runs import StageOptions, train_stage
     from invertavatar.training.variants import SETTINGS, STAGE, VARIANTS, variant_networks
 
     variant, begun = VARIANTS[name], (settings.output / STATE_FILE).is_file()
@@ -128,7 +119,8 @@ def train_variant(
         save_pipeline(variant_networks(networks, variant), settings.output / "pipeline")
     elif not begun or load_state(settings.output, STAGE)["step"] < settings.steps:
         ours, settings = variant_networks(networks, variant), replace(settings, seed=variant.seed)
-        train_stage(STAGE, SETTINGS, ours, data, batch_size, settings, lpips, 0.0, on_cpu, resume=begun)
+        options = StageOptions(lpips, held_out=0.0, on_cpu=on_cpu, resume=begun)
+        train_stage(STAGE, SETTINGS, ours, data, batch_size, settings, options)
 
 
 if __name__ == "__main__":

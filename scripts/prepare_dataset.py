@@ -11,10 +11,11 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from invertavatar.scripts.console import DebugOption, QuietOption, error_sentences, new_app, run
+from invertavatar.scripts.console import error_sentences, new_app, run
+from invertavatar.scripts.options import DebugOption, QuietOption
 
 PIECES = "pieces"  # folder in the output for what is made of each clip and photo
-SHEET_ROWS, SHEET_COLUMNS = 6, 10
+SHEET_ROWS, SHEET_COLUMNS, SHEET_CELL = 6, 10, 128  # the last in px
 
 
 def prepare_dataset(
@@ -48,6 +49,7 @@ def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) 
     from tqdm import tqdm
 
     from invertavatar.errors import NoFaceError
+    from invertavatar.media import save_image
     from invertavatar.training.preparation import by_person, find_sources
     from invertavatar.training.shards import Shards, pack
 
@@ -68,7 +70,7 @@ def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) 
         old.unlink()
     files = pack(by_person(done), output)
     shards = Shards([output])
-    contact_sheet(shards).save(output / "contact_sheet.jpg", quality=88)
+    save_image(output / "contact_sheet.jpg", sheet_of(shards))
     faceless = [source.path.name for source, (file, _) in zip(sources, results, strict=True) if not file]
     kinds = Counter({kind: 0 for kind in ("clip", "views", "still")})
     for source in shards.sources:
@@ -97,26 +99,23 @@ def _prepare(job):
     return prepare_source(source, _tracker, pieces, every, size)
 
 
-def contact_sheet(shards):
+def sheet_of(shards):
     """Faces spread over the shards, on green by their mattes and with their landmarks: what is wrong here, training
-    would learn.
+    would learn. [H, W, 3] uint8.
     """
     import numpy as np
     from PIL import Image
 
+    from invertavatar.media import contact_sheet
     from invertavatar.training.previews import landmark_dots
 
-    side = 128
-    sheet = Image.new("RGB", (side * SHEET_COLUMNS, side * SHEET_ROWS))
-    chosen = np.linspace(0, len(shards) - 1, min(len(shards), SHEET_ROWS * SHEET_COLUMNS)).astype(int)
-    for place, face in enumerate(chosen):
+    cells = []
+    for face in np.linspace(0, len(shards) - 1, min(len(shards), SHEET_ROWS * SHEET_COLUMNS)).astype(int):
         alpha = shards.matte(face)[..., None] / 255
         picture = shards.picture(face) * alpha + np.array([0, 177, 64]) * (1 - alpha)
-        picture = Image.fromarray(picture.astype(np.uint8)).resize((side, side), Image.Resampling.LANCZOS)
-        picture = landmark_dots(np.asarray(picture), shards.vertices[face], shards.rotation[face])
-        row, column = divmod(place, SHEET_COLUMNS)
-        sheet.paste(picture, (column * side, row * side))
-    return sheet
+        picture = Image.fromarray(picture.astype(np.uint8)).resize((SHEET_CELL,) * 2, Image.Resampling.LANCZOS)
+        cells.append(landmark_dots(np.asarray(picture), shards.vertices[face], shards.rotation[face]))
+    return contact_sheet(cells, SHEET_COLUMNS, size=SHEET_CELL)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import invertavatar
-from invertavatar.scripts.console import DebugOption, check_inputs, error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.console import check_inputs, error_sentences, load_pipeline, new_app, run
+from invertavatar.scripts.options import DebugOption
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"

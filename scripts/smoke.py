@@ -52,7 +52,7 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
     """
     from invertavatar.scripts.prepare_dataset import prepare
     from invertavatar.training.checkpoint import fresh_networks, load_networks
-    from invertavatar.training.runs import fit_prior, train_stage
+    from invertavatar.training.runs import StageOptions, fit_prior, train_stage
     from invertavatar.training.shards import Shards
     from invertavatar.training.stages import STAGES
     from invertavatar.training.trainer import RunSettings
@@ -67,6 +67,8 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
             weights = replace(settings.weights, lpips=0.0, face=0.0)  # AlexNet is no part of the package
             settings = replace(settings, weights=weights, adversarial_from=0, photos=(1, 2), targets=targets)
             run = RunSettings(output / name, STEPS, interval=STEPS, workers=0, validation_steps=1, seed=seed)
-            train_stage(name, settings, networks, data, PEOPLE, run, held_out=0.0, on_cpu=True, looks=LOOKS)
+            train_stage(
+                name, settings, networks, data, PEOPLE, run, StageOptions(held_out=0.0, on_cpu=True, looks=LOOKS)
+            )
             networks = load_networks(output / name / "pipeline")
         fit_prior(networks, data, PEOPLE, RunSettings(output / "prior_fit"), people=4, iterations=50)

@@ -37,16 +37,16 @@ def take_screenshots(
 
     Example: python scripts/take_screenshots.py --only avatar_desktop_light --only explore_phone_dark
     """
-    import app
+    from invertavatar.app import model, page
     from invertavatar.media import load_image, save_image
 
     names = [f"{what}_{window}_{scheme}" for window in WINDOWS for scheme in SCHEMES for what in (*TABS, "page")]
     wanted = only or names
     if unknown := set(wanted) - set(names):
         raise typer.TyperException(f"There is no {', '.join(sorted(unknown))}; use {', '.join(names)}.")
-    app.model.load()
-    page = app.queued(app.build(), most=16)
-    _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options(page))
+    model.load()
+    served_page = page.queued(page.build(), most=16)
+    _, address, _ = served_page.launch(quiet=True, prevent_thread_lock=True, **page.launch_options(served_page))
     try:
         with TemporaryDirectory() as scratch, browsing(write_film(filmed(), Path(scratch) / "film.mjpeg")) as browser:
             driver = short_driver(Path(scratch) / "talk.mp4")
@@ -76,7 +76,7 @@ def take_screenshots(
                         shoot(visit, folder / f"app_{tab}_{window}_{scheme}.webp")
                     context.close()
     finally:
-        page.close()
+        served_page.close()
 
 
 def filmed() -> "list[np.ndarray]":
@@ -90,11 +90,11 @@ def filmed() -> "list[np.ndarray]":
 @contextmanager
 def live_page(browser: "Browser", folder: Path, settings: dict) -> "Iterator[Page]":
     """The live page of an example person while it follows the camera."""
-    import app
+    from invertavatar.app import model
     from invertavatar.web import write_page
 
     if not folder.exists():
-        pipe = app.model.load().pipe
+        pipe = model.load().pipe
         write_page(folder, pipe.bake(pipe.reconstruct(str(EXAMPLES / "clara_1.jpg"))), "Clara, live", offline=True)
     with served(folder) as address:
         context = browser.new_context(**settings, permissions=["camera"])

@@ -10,20 +10,13 @@ if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from invertavatar import endings
+from invertavatar.flattened import flattened
 from invertavatar.scripts.console import (
-    DebugOption,
-    DeviceOption,
-    ModelOption,
-    NeutralOption,
-    OverwriteOption,
-    QuietOption,
     check_inputs,
     check_neutral,
     check_outputs,
     check_saved_motion,
     error_sentences,
-    is_motion,
-    is_photo,
     is_picture,
     is_sequence,
     load_pipeline,
@@ -31,6 +24,7 @@ from invertavatar.scripts.console import (
     numbered,
     run,
 )
+from invertavatar.scripts.options import DriverOptions, WritingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +36,7 @@ NUM_STRONGEST = 5  # expressions named in the report
 DOT_COLOUR = (80, 255, 120)
 
 
+@flattened
 def track(
     inputs: Annotated[list[Path], typer.Argument(help="Videos, photos, tables; each becomes a motion of its own.")],
     output: Annotated[
@@ -55,17 +50,10 @@ def track(
     landmarks_video: Annotated[
         Path | None, typer.Option(help="Video (a picture for a photo) with the landmarks drawn, to look at.")
     ] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=1, max=240, help="Frame rate; the video's by default, of a table 60 if none.")
-    ] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    neutral_frame: NeutralOption = None,
+    *,
+    driver: DriverOptions,
     face_index: Annotated[int, typer.Option(min=0, help="Which face, 0 is the largest.")] = 0,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = True,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    common: WritingOptions,
 ) -> None:
     """Track the face in videos or photos and save its motion.
 
@@ -75,19 +63,24 @@ def track(
     motions = numbered(output, len(inputs)) if output else []
     previews = numbered(landmarks_video, len(inputs)) if landmarks_video else []
     check_inputs(inputs)
-    check_outputs(motions + previews, inputs, overwrite)
+    check_outputs(motions + previews, inputs, common.overwrite)
 
-    with error_sentences(debug, quiet):
-        check_neutral(neutral_frame)
-        options = {"face_index": face_index, "fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
-        pipe = load_pipeline(model, device, quiet)
+    with error_sentences(common.debug, common.quiet):
+        check_neutral(driver.neutral_frame)
+        options = {
+            "face_index": face_index,
+            "fps": driver.fps,
+            "max_frames": driver.max_frames,
+            "neutral_frame": driver.neutral_frame,
+        }
+        pipe = load_pipeline(common.model, common.device, common.quiet)
         for k, source in enumerate(inputs):
             motion = pipe.track(source, **options)
             if motions:
                 motion.save(motions[k])
             if previews:
-                draw_preview(pipe.face_tracker, source, motion, previews[k], face_index, quiet)
-            if not quiet:
+                draw_preview(pipe.face_tracker, source, motion, previews[k], face_index, common.quiet)
+            if not common.quiet:
                 print(report(source, motion))
 
 
@@ -100,13 +93,15 @@ def check_request(inputs: list[Path], output: Path | None, landmarks_video: Path
     check_saved_motion(output)
     if not landmarks_video:
         return
-    if any(map(is_motion, inputs)):
+    if any(map(endings.is_motion, inputs)):
         raise typer.TyperException("A motion file has no pictures to draw landmarks on; leave --landmarks-video out.")
     if not is_sequence(landmarks_video) and landmarks_video.suffix.lower() not in endings.MOVIES + endings.PICTURES:
         known = ", ".join(endings.MOVIES + endings.PICTURES)
         raise typer.TyperException(
             f"{landmarks_video.name} is of no kind that can be written; end its name in {known}."
         )
+    from invertavatar.media import is_photo
+
     moving = is_picture(landmarks_video) and landmarks_video.suffix.lower() in endings.MOVIES  # a .webp is either
     if not moving and is_picture(landmarks_video) != all(map(is_photo, inputs)):
         raise typer.TyperException(f"{landmarks_video.name} does not suit: a picture for photos, a video for videos.")
@@ -143,7 +138,7 @@ def draw_preview(
 
     from tqdm import tqdm
 
-    from invertavatar.media import VideoReader, VideoWriter, load_image, save_image
+    from invertavatar.media import VideoReader, VideoWriter, is_photo, load_image, save_image
 
     if is_photo(source):
         picture = load_image(source)

@@ -20,13 +20,13 @@ from tests.tiny import tiny_networks
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = ROOT / "invertavatar" / "checkpoints"
 
-# Rooms and modules whose tests start programs, serve pages or run whole pipelines: `make test-fast` leaves them out.
+# Rooms and modules whose tests start programs, serve pages, compile or run whole pipelines: `make test-fast` leaves
+# them out, and single tests that are marked so where they stand.
 SLOW = (
-    *("app", "batch", "evaluation", "robustness", "scripts", "web"),
-    *("baking/test_baked_avatar.py", "live/test_live.py", "runtime/test_cuda_graphs.py", "speech/test_speaking.py"),
-    *("pipelines/test_golden.py", "pipelines/test_half_precision.py", "pipelines/test_loading.py"),
-    *("pipelines/test_offload.py", "pipelines/test_other_device.py", "pipelines/test_shipped_weights.py"),
-    *("steps/test_pasted.py", "tracking/test_tracker.py", "training/test_train_smoke.py"),
+    *("app", "batch", "evaluation", "pipelines", "robustness", "scripts", "web"),
+    *("baking/test_baked_avatar.py", "baking/test_fast_numba.py", "baking/test_rig.py", "live/test_live.py"),
+    *("models/test_presets.py", "runtime/test_cuda_graphs.py", "speech/test_speaking.py", "steps/test_pasted.py"),
+    *("tracking/test_tracker.py", "training/test_overfitting.py", "training/test_train_smoke.py"),
     *("test_examples.py", "test_package.py", "test_readme.py", "test_setup.py"),
 )
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from invertavatar.head.head_model import HeadModel, HeadShape
+from invertavatar.head.fitting import HeadShape
+from invertavatar.head.head_model import HeadModel
 
 
 def mean_person(head_model: HeadModel) -> HeadShape:

@@ -9,8 +9,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from invertavatar.camera import Camera, pixel_centres, rotation_from_angles
 from invertavatar.head.driven_head import DrivenHead, dressed_head
-from invertavatar.head.head_model import JOINTS
 from invertavatar.head.known_head import unknown_head, with_outline
+from invertavatar.head.topology import JOINT_NAMES as JOINTS
 from invertavatar.inversion import Frame, Inversion, Networks, canonical_features, invert_step, render_frame
 from invertavatar.models.recurrent_unet import FusionState
 from invertavatar.rendering.observation import View

@@ -9,6 +9,7 @@ folder, in order, with the repository's assets and a folder of clips and one of 
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from itertools import islice
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from invertavatar.media import VideoReader, VideoWriter
+from invertavatar.scripts import cli, console
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
@@ -133,8 +135,15 @@ def test_python_of_the_pages_runs_as_it_stands(folder, monkeypatch, code):
 
 
 @pytest.mark.parametrize("arguments", commands_of_all_pages())
-def test_commands_of_the_pages_run_as_they_stand(folder, arguments):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
+def test_commands_of_the_pages_run_as_they_stand(folder, arguments, monkeypatch, capfd):
+    if arguments[:1] == PROGRAMS["invertavatar"][:1]:  # here, where everything is imported already
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as exit_:
+            console.run(cli.app, arguments[len(PROGRAMS["invertavatar"]) :])
+        assert exit_.value.code == 0, capfd.readouterr().err
+    else:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr

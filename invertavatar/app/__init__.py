@@ -1,7 +1,8 @@
-"""What stands behind the page of `app.py`. Nothing here knows of the page.
+"""What stands behind `app.py`: the page, and what its handlers ask for.
 
-`model` computes, on a GPU where there is one; `people` are what visitors build, `building` builds them, `views` and
-`films` show them, `drivers` move them; `progress` tells how far a job is, and `style` is how all of it looks.
+`page` has four `tabs`, whose handlers `endpoints` makes public. `model` computes, on a GPU where there is one; `people`
+are what visitors build, `building` builds them, `views` and `films` show them, `drivers` move them; `settings` are the
+app's limits, `progress` tells how far a job is, and `style` is how all of it looks.
 """
 
 import os

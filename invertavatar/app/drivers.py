@@ -3,7 +3,6 @@
 Shapes: H W picture.
 """
 
-import itertools
 import math
 import time
 from collections.abc import Generator
@@ -13,14 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import endings
 from ..errors import MotionError
-from ..media import VideoReader, check_driver, load_image, probe
 from ..speech.listening import num_pieces
 from ..speech.recognisers import recogniser_for
 from ..speech.speaking import joined, speak_stream
 from ..tracking.capture import capture
-from ..tracking.motion import Motion, check_neutral_frame, load_motion
+from ..tracking.driver_reader import DriverReader
+from ..tracking.motion import Motion
 from ..tracking.recorder import Recorder
 from .progress import NEWS, Report
 
@@ -52,36 +50,24 @@ def read_driver(
     Raises:
         InvertAvatarError: It cannot be read, shows no face, or lasts too long.
     """
-    name, suffix = Path(path).name, Path(path).suffix.lower()
-    if suffix in endings.MOTIONS:
-        motion = load_motion(path, neutral_frame=neutral_frame)
-        _check_length(name, motion.duration, longest)
-        slower = motion if motion.fps <= MAX_RATE else motion.resampled(MAX_RATE)
-        return Driver(slower, note=_thinned(name, motion.fps))
-    if check_driver(path) == "photo":
-        photo = load_image(path)
-        return Driver(capture([recorder.detect(photo, name)], recorder.head_model, name=name), photo=photo)
-    info = probe(path)
-    _check_length(name, info.duration, longest)
-    yield Report("looking at the first frame", 0)
-    tracks, begin, told = [], [], time.perf_counter()
-    with VideoReader(path, fps=min(info.fps, Fraction(MAX_RATE))) as video:
-        total = video.num_frames
-        enough = math.ceil(min(total, first * video.fps))
-        for track in recorder.detect_video(itertools.islice(video, total), float(video.fps), name=name):
-            tracks.append(track)
-            complete = track is not None and len(begin) == enough - 1
-            if track is not None and len(begin) < enough:
-                begin.append(track)
-            if complete or time.perf_counter() - told > NEWS:
-                told, motion = time.perf_counter(), None
-                if track is not None and len(begin) == enough:
-                    motion = capture([*begin, track], recorder.head_model, video.fps, name)
-                yield Report(f"tracking frame {len(tracks)} of {total}", len(tracks) / total, motion=motion)
-        motion = capture(tracks, recorder.head_model, video.fps, name)
-    if neutral_frame is not None:  # counted in the file's frames, of which some may be left out
-        motion = motion.with_neutral_frame(int(check_neutral_frame(neutral_frame, info.fps) * video.fps / info.fps))
-    return Driver(motion, video=path, note=_thinned(name, info.fps))
+    reader = DriverReader(path, lambda: recorder, most_fps=MAX_RATE, neutral_frame=neutral_frame)
+    name, enough = Path(path).name, math.ceil(min(reader.num_frames, first * reader.fps))
+    if reader.kind != "photo":
+        _check_length(name, reader.duration, longest)
+    if moves := reader.kind in ("video", "animation"):
+        yield Report("looking at the first frame", 0)
+    begin, told = [], time.perf_counter()
+    for number, track in enumerate(reader, 1):
+        complete = track is not None and len(begin) == enough - 1
+        if track is not None and len(begin) < enough:
+            begin.append(track)
+        if moves and (complete or time.perf_counter() - told > NEWS):
+            told, motion = time.perf_counter(), None
+            if track is not None and len(begin) == enough:
+                motion = capture([*begin, track], recorder.head_model, reader.fps, name)
+            text = f"tracking frame {number} of {reader.num_frames}"
+            yield Report(text, number / reader.num_frames, motion=motion)
+    return Driver(reader.motion(), path if moves else None, reader.photo, _thinned(name, reader.file_fps))
 
 
 def read_speech(path: str, fps: float | Fraction = 25, head_motion: float = 0.5) -> Generator[Report, None, Motion]:

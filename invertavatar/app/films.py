@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,33 +31,27 @@ LONGEST_STEM = 50  # characters of a driver's name that its films are named afte
 PREVIEW_SIZE = 256  # pixels at most
 
 
-def animate(
-    person: Person,
-    source: str,
-    folder: Path,
-    options: dict,
-    longest: float,
-    beside: bool = False,
-    mark: bool = True,
-    neutral_frame: str | None = None,
-    sound: str | None = None,
-    speech: str | None = None,
-    head_motion: float = 0.5,
-) -> Generator[Report, None, tuple[Path, str]]:
+class Film(NamedTuple):
+    """How films are made."""
+
+    options: dict  # of `model.frames`; "height", "background" and "relative_motion" have to be among them
+    longest: float  # seconds that a driver may last
+    beside: bool = False  # photo and driver stand beside the result
+    mark: bool = True  # the result says that it is synthetic
+    neutral_frame: str | None = None  # the driver's, by its number or its time
+    sound: str | None = None  # a file that lends its sound instead of the driver; a still lasts as long as it
+    speech: str | None = None  # a file whose voice moves the mouth and lends its sound; it may be the driver too
+    head_motion: float = 0.5  # 0..1 how far the head moves by itself while it speaks
+
+
+def animate(person: Person, source: str, folder: Path, film: Film) -> Generator[Report, None, tuple[Path, str]]:
     """Drive an avatar; the motion of a video is saved beside the film.
 
     Args:
         person: Whose avatar it is.
-        source: A video, a photo, a saved motion or a table of ARKit scores.
+        source: A video, a photo, a saved motion or a table of ARKit scores; or the speech, which then drives alone.
         folder: Where the results go.
-        options: Of `model.frames`; "height", "background" and "relative_motion" have to be among them.
-        longest: Seconds that a driver may last.
-        beside: Photo and driver stand beside the result.
-        mark: The result says that it is synthetic.
-        neutral_frame: The driver's frame that is neutral, by its number or its time.
-        sound: A file that lends its sound instead of the driver; a still lasts as long as it.
-        speech: A file whose voice moves the mouth and lends its sound; where it is the source too, it drives alone.
-        head_motion: 0..1 how far the head moves by itself while it speaks.
+        film: How it is made.
 
     Returns:
         The file of the film, or of the picture that a photo without a sound gives; and what the visitor should know of
@@ -65,6 +60,7 @@ def animate(
     Raises:
         InvertAvatarError: The driver or an option cannot be used.
     """
+    options, longest, beside, mark, neutral_frame, sound, speech, head_motion = film
     stem, preview = folder / Path(source).stem[:LONGEST_STEM], Preview(person, options)
     if speech == source:
         driver = Driver((yield from drivers.read_speech(speech, head_motion=head_motion)))
@@ -87,28 +83,33 @@ def animate(
     if beside:
         frames = _flanked(frames, person.shots[0].crop if person.shots else None, driver)
     frames = map(mark_synthetic, frames) if mark else frames
-    film = None
+    scene = None
     if options.get("into") and kind_of(options["into"]) != "photo":
-        film = options["into"]
-        motion = _as_long_as(film, motion)
+        scene = options["into"]
+        motion = _as_long_as(scene, motion)
     if sound and motion.num_frames == 1:
         count = frames_of_sound(min(sound_seconds(sound), longest), motion.fps)
         motion, frames = Motion.concatenate([motion] * count), itertools.repeat(next(frames), count)
-    elif driver.photo is not None and film is None:
+    elif driver.photo is not None and scene is None:
         picture, file = next(frames), Path(f"{stem}_avatar.png")
         save_image(file, picture)
         yield Report("rendered", 1, picture)
         return file, driver.note
     opaque = options.get("into") is not None
     file = Path(f"{stem}_avatar{'.mp4' if opaque else _film_type(options['background'])}")
-    yield from write_film(file, frames, motion, sound or driver.video or film)
+    yield from write_film(file, frames, motion, sound or driver.video or scene)
     if driver.video or speech:
         driver.motion.save(f"{stem}_motion.safetensors")
     return file, driver.note
 
 
 def orbit(
-    person: Person, folder: Path, expression: dict[str, float], background: str, size: int, mark: bool = True
+    person: Person,
+    folder: Path,
+    expression: dict[str, float],
+    background: str | np.ndarray,
+    size: int,
+    mark: bool = True,
 ) -> Generator[Report, None, Path]:
     """Look at an avatar from both sides, from below and from above.
 

@@ -1,6 +1,9 @@
 """How the page looks: its lasting sentences, its CSS, and the pieces of HTML that handlers fill in."""
 
 import html
+from typing import Any
+
+import gradio as gr
 
 from . import people
 from .people import Person
@@ -23,6 +26,10 @@ LIVE = (
     "The avatar as a light 3D model that follows your webcam, a recording, sliders or the mouse. Your own browser does "
     "the work: the camera's pictures stay in it."
 )
+SHOWN: dict[str, Any] = {
+    "interactive": False,
+    "buttons": ["download", "fullscreen"],
+}  # of a picture
 CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
 .banner { display: flex; align-items: center; gap: 8px; flex-wrap: wrap; padding: 8px 12px; min-height: 56px;
@@ -71,3 +78,8 @@ def banner(person: Person | None) -> str:
         return f'<div class="banner">{NOT_YET}</div>'
     faces = "".join(f'<img alt="" src="data:image/jpeg;base64,{face}">' for face in people.thumbnails(person))
     return f'<div class="banner">{faces}<span>{html.escape(person.title)}</span></div>'
+
+
+def explained(text: str) -> gr.Markdown:
+    """Small print above the fields that it explains."""
+    return gr.Markdown(text, elem_classes="explanation")

@@ -36,7 +36,7 @@ def check(path: str, longest: float) -> None:
     """
     file = existing_file(path)
     suffix = file.suffix.lower()
-    if suffix in endings.MOTIONS:
+    if endings.is_motion(file):
         if (size := file.stat().st_size) > TABLE_BYTES:
             raise MediaError(
                 f"{file.name} has {size / 1e6:.0f} MB, and this app takes motions of {TABLE_BYTES / 1e6:.0f} MB. Cut "

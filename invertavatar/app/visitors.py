@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import InvertAvatarError
+from . import settings
 from .people import Person
 
 
@@ -93,3 +94,6 @@ def bytes_of(person: Person) -> int:
     """What a person takes in memory."""
     shots = sum(shot.crop.nbytes + shot.matte.nbytes + shot.vertices.nbytes for shot in person.shots)
     return person.avatar.num_bytes + shots
+
+
+VISITORS = Visitors(most=64, most_bytes=1_000_000_000, lifetime=settings.LIFETIME)  # --max-avatars changes it

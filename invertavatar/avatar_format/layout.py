@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import JOINTS
 from ..head.pose import NUM_LANDMARKS
 from ..head.rest_pose import TORSO_POSE_NAMES
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..inversion import Networks
 from ..models.recurrent_unet import FusionState
 from ..rendering.source_views import LIMIT
@@ -123,7 +123,7 @@ class Layout:
             shape, kind = tensors[name]
             if kind not in (BYTES if expected.bytes else FLOATS).values():
                 raise ValueError(f"its {name} is of kind {kind}")
-            known = [sizes.get(size, size) for size in expected.shape]
+            known = [size if isinstance(size, int) else sizes.get(size, size) for size in expected.shape]
             if len(shape) != len(known) or not all(map(partial(_binds, sizes), expected.shape, shape)):
                 raise ValueError(f"its {name} is {shortened(list(shape))} where [{', '.join(map(str, known))}] belongs")
         if sizes.get("detail", 0) > self.detail:
@@ -220,8 +220,10 @@ def _weights(value: Tensor, expected: Field) -> Tensor:
 
 def _binds(sizes: dict[str, int], word: int | str, size: int) -> bool:
     """Whether a size is what its word stands for; a word that stands for nothing yet takes it."""
-    if isinstance(word, int) or word in sizes:
-        return size == sizes.get(word, word)
+    if isinstance(word, int):
+        return size == word
+    if word in sizes:
+        return size == sizes[word]
     sizes[word] = size
     return (word not in MAY_BE_NONE) <= size <= MAX_SIZE
 

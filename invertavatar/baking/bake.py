@@ -24,7 +24,7 @@ from ..models.generator import CanonicalFeatures
 from ..rendering.drive import Drive
 from ..rendering.framing import Framing
 from ..rendering.reprojection import Sources
-from ..rendering.source_views import angle_between, view_weights
+from ..rendering.source_views import SourceViews, angle_between, view_weights
 from ..tracking.motion import Motion
 from . import smooth_bias
 from .baked_avatar import BakedAvatar
@@ -78,12 +78,13 @@ def baked(
     head_model, config = networks.head_model, networks.generator.config
     poses = painting_poses(head_model)
     skin = neutral_head(head_model, avatar.shape)
+    off = head_model.stand_off(avatar.displacement)
     further, rotations = teeth_shift(head_model, skin[0]), looked_from(avatar)
-    if features.sources is not None:
-        further = further + on_outlines(head_model, avatar, features.sources)
+    if avatar.views is not None and features.sources is not None:
+        further = further + on_outlines(head_model, avatar.views, features.sources)
     steps = [(pose, x) for pose in poses for x in rotations[: OF_PARTS if pose.expression else None]]
     views = [
-        baking_view(networks, avatar, features, render, pose, rotation, further)
+        baking_view(networks, avatar, features, off, render, pose, rotation, further)
         for pose, rotation in progress(steps, len(steps), "Baking")
     ]
     light = views[0].light  # of the front
@@ -97,9 +98,7 @@ def baked(
     texture, seen = paint(triangles, views, texture_size, layout, unseen)
     texture = with_tongue(whole_eyes(texture, seen, head_model), head_model)
     torso_pose = avatar.rest.torso_pose.to(avatar.device)
-    _, vertices = worn(
-        head_model, skin, features.off, avatar.shape.joints, None, torso_pose if torso_pose.numel() else None
-    )
+    _, vertices = worn(head_model, skin, off, avatar.shape.joints, None, torso_pose if torso_pose.numel() else None)
     vertices = vertices[0] + further + lips_shut(head_model, skin[0])
     hair, contrast = hairiness(head_model, texture, seen)
     texture = with_strands(texture, seen, hair, contrast, vertices, head_model)
@@ -129,10 +128,10 @@ def softened(colours: Tensor, triangles: np.ndarray) -> Tensor:
     return torch.from_numpy(values).to(colours)
 
 
-def on_outlines(head_model: HeadModel, avatar: Avatar, photos: Sources) -> Tensor:
+def on_outlines(head_model: HeadModel, views: SourceViews, photos: Sources) -> Tensor:
     """[V, 3] what brings the mesh onto the outlines of the photos; see `outline`."""
-    _, _, _, matte, inside = avatar.views.picture[0].float().div(255).unbind(1)
-    return outlined(head_model, photos.place[0], photos.normal[0, ..., 2], avatar.views.rotation[0], matte, inside)
+    _, _, _, matte, inside = views.picture[0].float().div(255).unbind(1)
+    return outlined(head_model, photos.place[0], photos.normal[0, ..., 2], views.rotation[0], matte, inside)
 
 
 def looked_from(avatar: Avatar) -> list[Tensor]:
@@ -155,6 +154,7 @@ def baking_view(
     networks: Networks,
     avatar: Avatar,
     features: CanonicalFeatures,
+    off: Tensor,  # [V]
     render: Render,
     pose: PaintingPose,
     rotation: Tensor,
@@ -167,9 +167,9 @@ def baking_view(
     torso_pose = avatar.rest.torso_pose.to(device) if avatar.rest.torso_pose.numel() else None
     still = torch.eye(3, device=device)[None]
     colour, opacity, _ = render(Drive(scores, residual, rotation, still, torso_pose=torso_pose))
-    head = driven_head(head_model, avatar.shape, features.off, scores, residual, rotation, still, torso_pose)
+    head = driven_head(head_model, avatar.shape, off, scores, residual, rotation, still, torso_pose)
     weight, light = 1.0, torch.zeros(3, device=device)
-    if features.sources is not None:
+    if avatar.views is not None and features.sources is not None:
         blend = view_weights(avatar.views, rotation, torso_pose, generator.fusion)
         angle = float(angle_between(avatar.views, blend, rotation))
         weight = FAR_WEIGHT + (1 - FAR_WEIGHT) * float(np.exp(-((angle / NEAR_DEGREES) ** 2)))

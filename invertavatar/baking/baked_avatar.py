@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -20,14 +21,16 @@ from torch import Tensor
 from ..camera import Camera, angles_from_rotation, rotation_from_angles
 from ..errors import InvertAvatarError, MediaError
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import JOINTS, bent_neck, bias_terms, capped
+from ..head.fitting import bias_terms, capped
+from ..head.neck import bent_neck
 from ..head.rest_pose import TORSO_POSE_NAMES, displacement
 from ..head.skinning import skinned
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..rendering.background import resolve_background
 from ..rendering.drive import standing
 from ..rendering.framing import ENDLESS, WHOLE, Framing, Window, framed, placed
 from ..tracking.motion import Motion
-from ..tracking.retargeting import named_scores, retarget
+from ..tracking.retargeting import Retargeting, named_scores, retarget
 from . import fast_numba
 from .gltf_reader import read_glb
 from .rigged_mesh import RiggedMesh
@@ -109,11 +112,12 @@ class BakedAvatar:
                 raise ValueError
             if light.shape != (3,) or tuple(mesh.joint_names) != JOINTS or tuple(mesh.morphs) != ARKIT_NAMES:
                 raise ValueError
-            further = {"window": window, "slack": slack}
-            if "bias" in extras:
-                bias = np.array(extras["bias"], np.float32).reshape(7, 20, 3)
-                further |= {"bias": bias, "bias_reach": tuple(map(float, extras["reach"]))}
-            return cls(mesh, light, most, Motion(**rest), float(extras["field_of_view"]), **further)
+            motion = Motion(rest["rotation"], rest["expression"], torso_pose=rest["torso_pose"])
+            avatar = cls(mesh, light, most, motion, float(extras["field_of_view"]), window=window, slack=slack)
+            if "bias" not in extras:
+                return avatar
+            bias, (yaw, pitch) = np.array(extras["bias"], np.float32).reshape(7, 20, 3), extras["reach"]
+            return replace(avatar, bias=bias, bias_reach=(float(yaw), float(pitch)))
         except (LookupError, TypeError, ValueError, InvertAvatarError) as error:
             raise MediaError(
                 f"{name} is no baked avatar of this version; write it anew with `invertavatar export`."
@@ -133,7 +137,7 @@ class BakedAvatar:
         zoom: float = 1.0,
         framing: str = "photo",
         frames: slice = slice(None),
-        **retargeting,
+        **retargeting: Unpack[Retargeting],
     ) -> Iterator[np.ndarray]:
         """Draw frame after frame of a motion, as `InvertAvatarPipeline.animate_stream` does.
 
@@ -159,12 +163,12 @@ class BakedAvatar:
         """
         motion = retarget(motion, self.rest, **retargeting)[frames]
         frame = self.framing(framing, size)
-        view, behind = rotation_from_angles(yaw, pitch, roll), self.behind(background, frame)
+        camera = self.camera(rotation_from_angles(yaw, pitch, roll), field_of_view, zoom)
+        behind = self.behind(background, frame)
         moved = torch.cat([motion.translation, motion.scale[:, None]], 1)
-        camera = {"field_of_view": field_of_view, "zoom": zoom}
         for k in range(motion.num_frames):
-            driven = motion.expression[k], motion.rotation[k], view
-            yield self.frame(*driven, behind, frame, motion.torso_pose[k], **camera, moved=moved[k])
+            driven = motion.expression[k], motion.rotation[k]
+            yield self.frame(*driven, camera, behind, frame, motion.torso_pose[k], moved[k])
 
     def still(
         self,
@@ -204,7 +208,11 @@ class BakedAvatar:
         scores = self.rest.expression[0] if expression is None else named_scores(expression)
         frame = self.framing(framing, size)
         behind = self.behind(background, frame)
-        return self.frame(scores, head_to_torso, view, behind, frame, field_of_view=field_of_view, zoom=zoom)
+        return self.frame(scores, head_to_torso, self.camera(view, field_of_view, zoom), behind, frame)
+
+    def camera(self, view: Tensor, field_of_view: float | None = None, zoom: float = 1.0) -> Camera:
+        """A camera by which the whole person is turned by [3, 3]; see `render`."""
+        return Camera(view, self.field_of_view if field_of_view is None else field_of_view, zoom)
 
     def framing(self, framing: str, size: int) -> Framing:
         """How frames are cut out of the crop; see `render`."""
@@ -226,12 +234,10 @@ class BakedAvatar:
         self,
         expression: Tensor,
         head_to_torso: Tensor,
-        view: Tensor,
+        camera: Camera,
         behind: np.ndarray | None,
         framing: Framing,
         torso_pose: Tensor | None = None,
-        field_of_view: float | None = None,
-        zoom: float = 1.0,
         moved: Tensor | None = None,
     ) -> np.ndarray:
         """Draw one frame.
@@ -239,17 +245,16 @@ class BakedAvatar:
         Args:
             expression: [52] ARKit scores.
             head_to_torso: [3, 3] the head's rotation relative to the body.
-            view: [3, 3] by which the whole person is turned for the camera.
+            camera: From `camera`.
             behind: From `behind`.
             framing: From `framing`.
             torso_pose: [12] how shoulders lie, see `rest_pose`; that of the first photo by default.
-            field_of_view: See `render`, as is `zoom`.
-            zoom: Above 1 the head grows.
             moved: [3] right, down in head units and the scale by which the head is moved in the picture.
 
         Returns:
             See `render`.
         """
+        view, zoom = camera.rotation, camera.zoom
         rotation = (view @ head_to_torso)[None]
         vertices = self.posed(expression, head_to_torso, torso_pose, rotation)
         shift, size = None, framing.side
@@ -257,9 +262,8 @@ class BakedAvatar:
             moved is None or moved.tolist() == [0, 0, 1]
         ):  # shoulders that the driver moves do not stand
             shift = framing.held(standing(self._drawn.joints, head_to_torso[None], view, self.rest.rotation)) * zoom
-        field_of_view = self.field_of_view if field_of_view is None else field_of_view
-        camera = Camera(rotation, field_of_view, zoom / framing.extent, shift)
-        places = camera.project(vertices)[0]
+        seen = Camera(rotation, camera.field_of_view, zoom / framing.extent, shift)
+        places = seen.project(vertices)[0]
         if moved is not None:
             places = torch.cat([places[:, :2] * moved[2] + moved[:2], places[:, 2:]], 1)
         light = torch.from_numpy(self.light)

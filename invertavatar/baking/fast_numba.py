@@ -11,6 +11,7 @@ plane over the picture; near cameras are close to that, as the triangles are sma
 import math
 
 import numpy as np
+from numpy import ndarray as Array
 
 from ..raster.rasterizer_numba import compiled
 from ..rendering.framing import Framing
@@ -69,8 +70,8 @@ def draw(
     """
     packed = texture.view(np.uint32)[..., 0]
     half, shape, solid = frame.side / 2, (frame.height, frame.width), len(triangles) - veil
-    points = places * half + np.float64([half - frame.left, half - frame.top, 0])  # depth is in pixels too
-    scaled = uv * np.float32(texture.shape[1::-1]) - np.float32(0.5)
+    points = places * half + np.array([half - frame.left, half - frame.top, 0], np.float64)  # depth is in pixels too
+    scaled = uv * np.array(texture.shape[1::-1], np.float32) - np.float32(0.5)
     seen, depth = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
     planes = np.empty((solid, ROW), np.float32)
     _see(points, triangles[:solid], scaled, uv_triangles, gain, planes, seen, depth)
@@ -80,7 +81,7 @@ def draw(
     _see_edges(points, triangles[:solid], planes, edge, four, deep)
     picture = np.empty((*shape, 4), np.float32)
     _shade(planes, packed, veil > 0, seen, edge, four, picture)
-    if veil:
+    if veil and opacity is not None:
         thin, behind = np.empty_like(opacity), (depth, edge, deep)
         _thin_out(points, triangles[solid:], opacity, thin)
         _veil(points, triangles[solid:], scaled, uv_triangles[solid:], gain, thin, packed, *behind, picture)
@@ -100,10 +101,10 @@ def straight(picture: np.ndarray) -> np.ndarray:
     return np.dstack([picture[..., :3] / alpha.clip(1e-3), alpha * 255]).round().clip(0, 255).astype(np.uint8)
 
 
-def _light(vertices, triangles, light, even, most, gain):
+def _light(vertices: Array, triangles: Array, light: Array, even: float, most: float, gain: Array) -> None:
     normals = np.zeros(vertices.shape)
     for f in range(len(triangles)):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        a, b, c = _corners(triangles, f)
         ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
         vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
         x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
@@ -118,12 +119,21 @@ def _light(vertices, triangles, light, even, most, gain):
         gain[k] = math.exp(min(max(shade, -most), most))
 
 
-def _see(points, triangles, uv, uv_triangles, gain, planes, seen, depth):
+def _see(
+    points: Array,
+    triangles: Array,
+    uv: Array,
+    uv_triangles: Array,
+    gain: Array,
+    planes: Array,
+    seen: Array,
+    depth: Array,
+) -> None:
     """Fills in planes [F, ROW], and the nearest triangle [H, W] and its depth at the middle of each pixel."""
     height, width = depth.shape
     for f in range(len(triangles)):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-        p, q, r = uv_triangles[f, 0], uv_triangles[f, 1], uv_triangles[f, 2]
+        a, b, c = _corners(triangles, f)
+        p, q, r = _corners(uv_triangles, f)
         x0, y0, x1, y1, x2, y2 = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
         ux, uy, vx, vy = x1 - x0, y1 - y0, x2 - x0, y2 - y0
         area = ux * vy - uy * vx
@@ -149,7 +159,7 @@ def _see(points, triangles, uv, uv_triangles, gain, planes, seen, depth):
                 z += along
 
 
-def _find_edges(seen, part, planes, step, edge):
+def _find_edges(seen: Array, part: Array, planes: Array, step: float, edge: Array) -> int:
     """Numbers pixels at edges [H, W], and says of others, below zero, how far to the right the next one is; returns how
     many they are.
     """
@@ -180,11 +190,11 @@ def _find_edges(seen, part, planes, step, edge):
     return count
 
 
-def _see_edges(points, triangles, planes, edge, seen, depth):
+def _see_edges(points: Array, triangles: Array, planes: Array, edge: Array, seen: Array, depth: Array) -> None:
     """As `_see`, at four places [E, 4] of pixels at edges."""
     height, width = edge.shape
     for f in range(len(triangles)):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        a, b, c = _corners(triangles, f)
         x0, y0, x1, y1, x2, y2 = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
         left, right = max(0, math.floor(min(x0, x1, x2))), min(width - 1, math.floor(max(x0, x1, x2)))
         top, bottom = max(0, math.floor(min(y0, y1, y2))), min(height - 1, math.floor(max(y0, y1, y2)))
@@ -218,7 +228,7 @@ def _see_edges(points, triangles, planes, edge, seen, depth):
                         depth[k, n], seen[k, n] = z, f
 
 
-def _shade(planes, texture, opaque, seen, edge, four, picture):
+def _shade(planes: Array, texture: Array, opaque: bool, seen: Array, edge: Array, four: Array, picture: Array) -> None:
     height, width = seen.shape
     zero, whole, quarter = np.float32(0), np.float32(1), np.float32(0.25)
     for j in range(height):
@@ -236,13 +246,13 @@ def _shade(planes, texture, opaque, seen, edge, four, picture):
             picture[j, i, 0], picture[j, i, 1], picture[j, i, 2], picture[j, i, 3] = red, green, blue, alpha
 
 
-def _thin_out(points, triangles, opacity, thin):
+def _thin_out(points: Array, triangles: Array, opacity: Array, thin: Array) -> None:
     """The opacity [V] of a veil that is seen at the outline alone: squarely before a surface it would but blur it,
     and its own edge shall be no line.
     """
     normals = np.zeros(points.shape)
     for f in range(len(triangles)):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        a, b, c = _corners(triangles, f)
         ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
         vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
         x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, uy * vx - ux * vy
@@ -257,19 +267,31 @@ def _thin_out(points, triangles, opacity, thin):
         thin[k] = opacity[k] * whole * min(max((SQUARELY - facing) / (SQUARELY - ASLANT), 0.0), 1.0)
 
 
-def _veil(points, triangles, uv, uv_triangles, gain, opacity, texture, depth, edge, deep, picture):
+def _veil(
+    points: Array,
+    triangles: Array,
+    uv: Array,
+    uv_triangles: Array,
+    gain: Array,
+    opacity: Array,
+    texture: Array,
+    depth: Array,
+    edge: Array,
+    deep: Array,
+    picture: Array,
+) -> None:
     """Blends triangles over the picture where the solid's depth, at middles and at edges, lies behind them."""
     height, width = depth.shape
     row, one = np.empty((1, ROW), np.float32), np.float32(1)
     for f in range(len(triangles)):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        a, b, c = _corners(triangles, f)
         px, py = points[a, 0], points[a, 1]
         ux, uy, vx, vy = points[b, 0] - px, points[b, 1] - py, points[c, 0] - px, points[c, 1] - py
         area = ux * vy - uy * vx
         # Down is positive: what faces the viewer goes clockwise.
         if opacity[a] + opacity[b] + opacity[c] == 0 or not area < -1e-9:
             continue
-        p, q, r = uv_triangles[f, 0], uv_triangles[f, 1], uv_triangles[f, 2]
+        p, q, r = _corners(uv_triangles, f)
         ux, uy, vx, vy = ux / area, uy / area, vx / area, vy / area
         row[0, X], row[0, Y] = px, py
         _plane(points[a, 2], points[b, 2], points[c, 2], ux, uy, vx, vy, row, 0, Z)
@@ -296,7 +318,11 @@ def _veil(points, triangles, uv, uv_triangles, gain, opacity, texture, depth, ed
                 picture[j, i, 3] += alpha * (one - picture[j, i, 3])
 
 
-def _sides(x0, y0, x1, y1, x2, y2):
+def _corners(triangles: Array, f: int) -> tuple[int, int, int]:
+    return triangles[f, 0], triangles[f, 1], triangles[f, 2]
+
+
+def _sides(x0: float, y0: float, x1: float, y1: float, x2: float, y2: float) -> tuple[float, ...]:
     """Corners from top to bottom, and by how much sides go right in a row: the long one, and the others above and below
     the corner in the middle.
     """
@@ -312,13 +338,26 @@ def _sides(x0, y0, x1, y1, x2, y2):
     return x0, y0, x1, y1, x2, y2, long, upper, lower
 
 
-def _span(y, x0, y0, x1, y1, long, upper, lower, width):
+def _span(
+    y: float, x0: float, y0: float, x1: float, y1: float, long: float, upper: float, lower: float, width: int
+) -> tuple[int, int]:
     """The first and the last column whose middle lies within a triangle at a height."""
     one, other = x0 + long * (y - y0), x1 + (upper if y < y1 else lower) * (y - y1)
     return max(0, math.ceil(min(one, other) - 0.5)), min(width - 1, math.floor(max(one, other) - 0.5))
 
 
-def _plane(one, two, three, ux, uy, vx, vy, planes, f, first):
+def _plane(
+    one: float,
+    two: float,
+    three: float,
+    ux: float,
+    uy: float,
+    vx: float,
+    vy: float,
+    planes: Array,
+    f: int,
+    first: int,
+) -> None:
     """What is `one` at a corner and `two` and `three` at the others: there, and what it grows by to the right and down.
     u and v go from the first to the others, divided by their product.
     """
@@ -327,13 +366,13 @@ def _plane(one, two, three, ux, uy, vx, vy, planes, f, first):
     planes[f, first + 1], planes[f, first + 2] = two * vy - three * uy, three * ux - two * vx
 
 
-def _at(planes, f, first, x, y):
+def _at(planes: Array, f: int, first: int, x: np.float32, y: np.float32) -> np.float32:
     """What a plane is at a place of the picture."""
     right, down = x - planes[f, X], y - planes[f, Y]
     return planes[f, first] + planes[f, first + 1] * right + planes[f, first + 2] * down
 
 
-def _texel(texture, u, v):
+def _texel(texture: Array, u: np.float32, v: np.float32) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     """RGBA in 0..255 between four texels [R, C] uint32, two of the channels in one number at a time."""
     u = min(max(u, np.float32(0)), np.float32(texture.shape[1] - 1.01))
     v = min(max(v, np.float32(0)), np.float32(texture.shape[0] - 1.01))
@@ -350,11 +389,13 @@ def _texel(texture, u, v):
     return _low(rb), _low(ga), _low(rb >> np.uint32(16)), _low(ga >> np.uint32(16))
 
 
-def _low(number):
+def _low(number: np.uint32) -> np.float32:
     return np.float32(np.int32(number & np.uint32(0xFFFF))) * np.float32(1 / 256)
 
 
-def _colour(planes, texture, opaque, f, x, y, alpha):
+def _colour(
+    planes: Array, texture: Array, opaque: bool, f: int, x: np.float32, y: np.float32, alpha: np.float32
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     """Premultiplied colour and alpha of a triangle at a place."""
     r, g, b, a = _texel(texture, _at(planes, f, U, x, y), _at(planes, f, V, x, y))
     if not opaque:
@@ -363,7 +404,7 @@ def _colour(planes, texture, opaque, f, x, y, alpha):
     return min(bright * r, most), min(bright * g, most), min(bright * b, most), alpha
 
 
-def _over(picture, behind, out):
+def _over(picture: Array, behind: Array, out: Array) -> None:
     for j in range(out.shape[0]):
         for i in range(out.shape[1]):
             left = np.float32(1) - picture[j, i, 3]
@@ -372,8 +413,9 @@ def _over(picture, behind, out):
 
 
 # Those that others call come first.
-_plane, _at, _sides, _span, _low = (
-    compiled(function, error_model="numpy", inline="always") for function in (_plane, _at, _sides, _span, _low)
+_corners, _plane, _at, _sides, _span, _low = (
+    compiled(function, error_model="numpy", inline="always")
+    for function in (_corners, _plane, _at, _sides, _span, _low)
 )
 _texel = compiled(_texel, error_model="numpy", inline="always")
 _colour = compiled(_colour, error_model="numpy", inline="always")

@@ -57,7 +57,7 @@ def hairiness(head_model: HeadModel, texture: np.ndarray, seen: np.ndarray) -> t
     scalp_weight = np.where(known, (1 + 2 * alike).clip(0, 1), 1)
     weight = np.where(scalp, scalp_weight, beside * alike.clip(0, 1))
     visible = (on_atlas(head_model, torch.from_numpy(scalp)[:, None].float(), len(texture))[0] > 0.5) & (seen > SEEN)
-    fine = lab[..., 0] - cv2.GaussianBlur(lab[..., 0], None, FINE * len(texture))
+    fine = lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), FINE * len(texture))
     contrast = float(fine[visible].std() / max(lab[..., 0][visible].mean(), 1)) if visible.any() else 0.0
     return weight * np.clip((contrast - BALD) / (STRANDS - BALD), 0, 1), contrast
 

@@ -44,11 +44,11 @@ def outlined(
     triangles, moved = head_model.triangles.cpu(), np.zeros((places.shape[1], 3))
     free = (head_model.displacement.share > STILL).cpu().numpy()
     photos = [Outline(m, i) for m, i in zip(matte.cpu().numpy(), inside.cpu().numpy(), strict=True)]
-    places, facing, rotation = (x.cpu().numpy().astype(np.float64) for x in (places, facing, rotation))
+    looks = list(zip(photos, *(x.cpu().double().numpy() for x in (places, facing, rotation)), strict=True))
     bending = stiffness(triangles.numpy().astype(np.int64), len(free))
     for _ in range(ROUNDS):
         pull, wanted = np.zeros(len(free)), np.zeros_like(moved)
-        for photo, place, cosine, view_rotation in zip(photos, places, facing, rotation, strict=True):
+        for photo, place, cosine, view_rotation in looks:
             seen = place + moved @ view_rotation.T * [1, -1, 1]
             drawn = rasterize(torch.from_numpy(seen).float()[None], triangles, photo.size)
             way, counts = photo.pull(seen[:, :2], cosine, drawn)
@@ -77,7 +77,8 @@ class Outline:
         edge = self.person != (cv2.erode(self.person.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
         edge &= self.known
         self.any = edge.any()
-        self.nearest = distance_transform_edt(~edge, return_distances=False, return_indices=True)
+        # scipy does not say what it returns: here and below an array.
+        self.nearest = np.asarray(distance_transform_edt(~edge, return_distances=False, return_indices=True))
 
     def pull(self, places: np.ndarray, cosine: np.ndarray, drawn: Fragments) -> tuple[np.ndarray, np.ndarray]:
         """Where places [V, 2] ought to go, [V, 2] right and down, and how much that counts, [V]."""
@@ -88,7 +89,8 @@ class Outline:
         column, row = pixel.clip(0, self.size - 1).T
         target = np.stack([self.nearest[1][row, column], self.nearest[0][row, column]], 1)
         way = (target + 0.5) * (2 / self.size) - 1 - places
-        depth = distance_transform_edt(np.pad(drawn.mask[0].numpy(), 1, mode="edge"))[1:-1, 1:-1] * (2 / self.size)
+        depth = np.asarray(distance_transform_edt(np.pad(drawn.mask[0].numpy(), 1, mode="edge")))
+        depth = depth[1:-1, 1:-1] * (2 / self.size)
         rim = (depth[row, column] < RIM) & (np.abs(cosine) < SIDEWAYS)
         outside = ~self.person[row, column]
         counts = (rim | outside) & within & self.known[row, column] & (np.linalg.norm(way, axis=1) < FARTHEST)

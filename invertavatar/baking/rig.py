@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import JOINTS, LABELS, HeadModel, HeadShape, irises
+from ..head.eyeballs import irises
+from ..head.fitting import HeadShape
+from ..head.head_model import LABELS, HeadModel
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..head.topology import JOINT_PARENTS
 from .rigged_mesh import RiggedMesh
 
@@ -100,7 +103,8 @@ def neutral_head(head_model: HeadModel, shape: HeadShape) -> Tensor:
     return _moved(head_model, shape, torch.zeros(1, len(ARKIT_NAMES), device=shape.vertices.device))
 
 
-def _moved(head_model, shape, scores):
+def _moved(head_model: HeadModel, shape: HeadShape, scores: Tensor) -> Tensor:
+    """[B, V, 3] a person with ARKit scores [B, 52], and their own gaze."""
     own_gaze = head_model.gaze_in(shape.landmarks[None], shape.vertices[None])
     return head_model(shape, scores, gaze=own_gaze + head_model.gaze_of(scores))
 

@@ -3,7 +3,7 @@
 Shapes: V vertices, F triangles, U places in the texture, J joints, H W texture.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class RiggedMesh:
                 f"The mesh's veil must be 0 to {len(self.triangles) - 1} triangles, not {self.veil}."
             )
         if self.veil:
-            check_numbers("opacity", self.opacity, (count,))
+            check_numbers("opacity", np.asarray(self.opacity), (count,))
         if not 0 < self.metres_per_unit < np.inf:
             raise InvertAvatarError(f"metres_per_unit of the mesh must be above 0, not {self.metres_per_unit}.")
 
@@ -96,7 +96,7 @@ class RiggedMesh:
             MediaError: Another ending, or the place cannot be written to.
         """
         path = Path(path)
-        written = dict(zip(endings.MESHES, (self._glb, self._obj, self._ply), strict=True))
+        written: dict[str, Callable] = dict(zip(endings.MESHES, (self._glb, self._obj, self._ply), strict=True))
         if path.suffix.lower() not in written:
             raise MediaError(f"{path.name} is no kind of mesh; end its name in {', '.join(endings.MESHES)}.")
         for name, content in written[path.suffix.lower()](path.name, extras).items():
@@ -119,7 +119,7 @@ class RiggedMesh:
                 name: (moved[split].astype(np.float64) * scale, turned[name][split])
                 for name, moved in self.morphs.items()
             }
-            opacity = self.opacity[split] if parts else None
+            opacity = self.opacity[split] if parts and self.opacity is not None else None
             shape = vertices[split] * scale, normals[split], uv, triangles
             parts.append(Part(*shape, morphs, self.skin_weights[split], opacity))
         rig = Rig(tuple(self.joint_names), tuple(map(int, self.joint_parents)), joints * scale)
@@ -141,13 +141,16 @@ class RiggedMesh:
         colours[self.triangles.ravel()] = self.texture[row, column, :3]  # a vertex on a seam has one of its places'
         solid = slice(int(self.triangles[self.solid].max()) + 1) if self.veil else slice(None)
         mesh = self._trimesh(solid, self.triangles[self.solid], ColorVisuals(vertex_colors=colours[solid]))
-        return {name: mesh.export(file_type="ply", vertex_normal=True)}
+        content = mesh.export(file_type="ply", vertex_normal=True)
+        return {name: content}  # pyright: ignore[reportReturnType] # trimesh says what all of its kinds may be
 
     def _split(self, which: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `split_at_seams`, of some triangles."""
         return split_at_seams(self.triangles[which], self.uv[self.uv_triangles[which]].astype(np.float32))
 
-    def _trimesh(self, split: np.ndarray | slice, triangles: np.ndarray, visual) -> trimesh.Trimesh:
+    def _trimesh(
+        self, split: np.ndarray | slice, triangles: np.ndarray, visual: ColorVisuals | TextureVisuals
+    ) -> trimesh.Trimesh:
         """The neutral in metres, no vertex merged or left out."""
         vertices = self.vertices.astype(np.float32)
         normals = vertex_normals(vertices, self.triangles)[split]

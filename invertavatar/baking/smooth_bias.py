@@ -11,7 +11,8 @@ from itertools import chain, combinations_with_replacement
 import torch
 from torch import Tensor
 
-from ..head.head_model import NUM_SURFACE_LANDMARKS, HeadModel
+from ..head.eyeballs import NUM_SURFACE_LANDMARKS
+from ..head.head_model import HeadModel
 from ..head.rest_pose import body_weight, hair_weight, smoothstep
 
 ORDER = 3

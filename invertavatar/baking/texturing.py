@@ -73,7 +73,8 @@ def paint(
     faces = torch.from_numpy(triangles).to(device)
     poses = [_posed(triangles, view) for view in views]
     surfaces = [_depth(view, pose[:, :3], faces) for view, pose in zip(views, poses, strict=True)]
-    at_vertices = spread_colours(*(x.cpu().numpy() for x in _bake(poses, views, surfaces)), triangles)
+    baked, trusted = (x.cpu().numpy() for x in _bake(poses, views, surfaces))
+    at_vertices = spread_colours(baked, trusted, triangles)
     at_vertices = torch.from_numpy(at_vertices).to(device)
     if unseen is not None:
         at_vertices = at_vertices.where(unseen.isnan(), unseen)
@@ -83,7 +84,7 @@ def paint(
     drawn = rasterize(flat, torch.arange(faces.numel(), device=device).view(-1, 3), texture_size)
     covered = drawn.mask.flatten()
 
-    def at_texels(carried):  # [V, C] -> [M, C]
+    def at_texels(carried: Tensor) -> Tensor:  # [V, C] -> [M, C]
         return interpolate(carried, drawn, faces)[0].flatten(1).T[covered]
 
     colour, trust = _bake([at_texels(pose) for pose in poses], views, surfaces)
@@ -125,7 +126,7 @@ def _bake(poses: Sequence[Tensor], views: Sequence[BakingView], surfaces: Sequen
         place = project(points[None], view.rotation, view.field_of_view)
         grid = place[:, None, :, :2]  # [1, 1, M, 2]
 
-        def sampled(picture, mode, grid=grid):
+        def sampled(picture: Tensor, mode: str, grid: Tensor = grid) -> Tensor:
             return F.grid_sample(picture, grid, mode=mode, align_corners=False)[0, :, 0].T  # [M, C]
 
         looked = sampled(torch.cat([view.colour, view.opacity], 1), "bilinear")

@@ -12,12 +12,17 @@ import pickle
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import InvertAvatarError
 from .job import Job, Settings
 from .scheduler import AT_A_WORKER, FALSE_STARTS, TRIES, given_up, lost_as_they_started
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 DATASET = 100_000  # jobs: Ray Data keeps 4 KB of statistics for each until their dataset has come to its end
 TOGETHER = 1000  # jobs in a block of the dataset; they share what is alike in them
@@ -59,15 +64,15 @@ def on_ray(
         if workers is None or address == "local":
             workers = min(workers or len(jobs), room(has, address, cores, gpus))
         tries = ray.remote(num_cpus=0)(Tries).remote()
-        each = {"num_cpus": cores, "num_gpus": gpus}
-        each["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "passive"}}
+        threads = {"OMP_NUM_THREADS": str(settings.threads), "OMP_WAIT_POLICY": "passive"}
+        each = {"num_cpus": cores, "num_gpus": gpus, "runtime_env": {"env_vars": threads}}
         for k in range(0, len(jobs), DATASET):
             yield from mapped(ray, jobs[k : k + DATASET], (settings, tries), workers, each)
     finally:
         ray.shutdown()
 
 
-def join(address: str, total: int | None):
+def join(address: str, total: int | None) -> ModuleType:
     """Start Ray here, or become part of a cluster, without a word or bar of its own; the module.
 
     Args:
@@ -119,7 +124,7 @@ def unseen() -> Iterator[None]:
         os.close(nowhere)
 
 
-def room(has: dict[str, float], address: str, cores: float, gpus: float) -> int:
+def room(has: Mapping[str, float], address: str, cores: float, gpus: float) -> int:
     """How many workers a cluster has room for.
 
     Args:
@@ -140,7 +145,7 @@ def room(has: dict[str, float], address: str, cores: float, gpus: float) -> int:
     return count
 
 
-def mapped(ray, jobs: Sequence[Job], given: tuple, workers: int, each: dict) -> Iterator[dict]:
+def mapped(ray: ModuleType, jobs: Sequence[Job], given: tuple, workers: int, each: dict) -> Iterator[dict]:
     """The records of jobs, by one dataset and its pool of actors.
 
     Args:
@@ -180,7 +185,7 @@ class Tries:
     """How often workers began something and did not come to its end: an actor, which outlives them."""
 
     def __init__(self):
-        self.counts = Counter()
+        self.counts: Counter[int | str] = Counter()
 
     def of(self, what: int | str) -> int:
         """How often that was."""
@@ -207,7 +212,7 @@ class Worker:
         tries: The actor `Tries`.
     """
 
-    def __init__(self, settings: Settings, tries):
+    def __init__(self, settings: Settings, tries: "ActorHandle"):
         import ray
 
         from .runner import Runner
@@ -215,7 +220,8 @@ class Worker:
         self.ray, self.tries, self.refusal = ray, tries, None
         self.entering, self.places = threading.Lock(), threading.Semaphore(AT_A_WORKER)
         name = ray.get_runtime_context().get_actor_id()  # the same in the process that takes a lost one's place
-        if ray.get(tries.begin.remote(name)) >= FALSE_STARTS:
+        starts = ray.get(tries.begin.remote(name))
+        if starts >= FALSE_STARTS:  # pyright: ignore[reportOperatorIssue] # ray takes what an actor says for a list
             self.refusal = lost_as_they_started()
             return
         try:

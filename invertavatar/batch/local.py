@@ -7,17 +7,22 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
 
 from ..errors import InvertAvatarError
 from .job import Job, Settings
 from .scheduler import AT_A_WORKER, Event
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
 
 class LocalWorker:
     """One process and the line to it."""
 
-    def __init__(self, context, settings: Settings):
+    def __init__(self, context: "ForkServerContext | SpawnContext", settings: Settings):
         self.line, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, settings), daemon=True)
         self.process.start()
@@ -33,7 +38,7 @@ class LocalEngine:
     """
 
     def __init__(self, settings: Settings, devices: list[str] | None = None):
-        self.each = [Settings(**vars(settings) | {"device": device}) for device in devices or [settings.device]]
+        self.each = [replace(settings, device=device) for device in devices or [settings.device]]
         # Forking this process would take along its threads' locks and a GPU's state.
         self.context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
@@ -89,7 +94,7 @@ def serve(line: Connection, settings: Settings) -> None:
     logging.getLogger("invertavatar").addHandler(errors)
     speaking = threading.Lock()
 
-    def say(kind: str, value=None) -> None:
+    def say(kind: str, value: object = None) -> None:
         with speaking:
             line.send((kind, value))
 

@@ -49,7 +49,7 @@ class Results:
             MediaError: They cannot be written.
         """
         text = json.dumps(record, ensure_ascii=False, indent=1)
-        if self.remote:
+        if self._files is not None:
             place = f"{self.folder}/{job_id}"
             with reached(place):
                 if self._files.exists(place):
@@ -75,7 +75,7 @@ class Results:
         """What is known of each of many jobs, in their order; an address is asked for many at a time."""
         for k in range(0, len(ids), AT_ONCE):
             places = [f"{self.folder}/{job_id}/{RECORD}" for job_id in ids[k : k + AT_ONCE]]
-            if self.remote:
+            if self._files is not None:
                 texts = {_folder(path): text for path, text in self._files.cat(places, on_error="omit").items()}
                 yield from (_known(texts.get(_folder(place))) for place in places)
             else:
@@ -83,7 +83,7 @@ class Results:
 
     def holds_some(self) -> bool:
         """Whether an earlier run has left a manifest or results here."""
-        if self.remote:
+        if self._files is not None:
             return bool(self._files.exists(self.folder) and self._files.glob(f"{self.folder}/*/{RECORD}"))
         folder = Path(self.folder)
         return (folder / MANIFEST).exists() or next(folder.glob(f"*/{RECORD}"), None) is not None
@@ -124,7 +124,7 @@ class Results:
             with full_disk_said(file), pq.ParquetWriter(file, schema) as writer:
                 for k in range(0, len(ordered), AT_ONCE):
                     writer.write_table(pa.Table.from_pylist(ordered[k : k + AT_ONCE], schema))
-            if self.remote:
+            if self._files is not None:
                 with reached(self.folder):
                     self._files.makedirs(self.folder, exist_ok=True)
                     self._files.put_file(str(file), f"{self.folder}/{MANIFEST}")

@@ -21,7 +21,7 @@ from ..errors import InvertAvatarError, NoFaceError
 from ..media import load_images
 from ..pipelines.pipeline_invertavatar import InvertAvatarPipeline
 from ..runtime.devices import best_device
-from ..steps.movie import motion_of, save_movie, shot
+from ..steps.movie import About, motion_of, save_movie, shot
 from ..tracking.likeness import likeness
 from ..tracking.motion import Motion
 from ..tracking.portrait import Portrait, prepare_portrait
@@ -32,7 +32,7 @@ from .results import Results
 logger = logging.getLogger(__name__)
 
 VOICE = ("language", "speech_model", "head_motion", "blinks", "seed")
-RENDERED = {"relative", "region", "motion_scale", "smooth", "yaw", "pitch", "roll", "width", "framing", "background"}
+RENDERED = {"relative", "region", "motion_scale", "smooth", "yaw", "pitch", "roll", "width", "framing"}
 COMPARED_SIZE = 512  # px of the picture that is compared with the photos
 
 
@@ -160,23 +160,20 @@ class Runner:
             files["photo 0"] if job.into == "photo" else files.get("into"),
             spoken=job.speech is not None,
             driven=job.driver is not None,
+            background=files.get("background", options["background"]),
             height=options["size"],
             follow_translation=options["follow"],
-            **{name: files.get(name, value) for name, value in options.items() if name in RENDERED},
+            **{name: value for name, value in options.items() if name in RENDERED},
         )
-        saved = save_movie(
-            folder / ("frames" if self.settings.kind == "png" else f"movie.{self.settings.kind}"),
-            taken,
-            taken.stream(slice(0, taken.num_frames)),
+        about = About(
             files.get("driver") or files["speech"],
             files.get("speech"),
             files.get("audio"),
-            options["no_audio"],
-            options["max_frames"],
             beside=prepared.first_photo,
-            side_by_side=options["side_by_side"],
-            mark=options["mark"],
+            **{name: options[name] for name in ("no_audio", "max_frames", "side_by_side", "mark")},
         )
+        path = folder / ("frames" if self.settings.kind == "png" else f"movie.{self.settings.kind}")
+        saved = save_movie(path, taken, taken.stream(slice(0, taken.num_frames)), about)
         return {"frames": saved.num_frames, "similarity": alike}
 
     def _one_thread_each(self) -> None:

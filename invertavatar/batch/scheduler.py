@@ -37,6 +37,7 @@ class Engine(Protocol):
 
     def wait(self) -> list[Event]:
         """What has happened, as soon as something has."""
+        ...
 
     def stop(self) -> None:
         """End all workers at once, whatever they do."""

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from .. import endings
 from ..errors import InvertAvatarError
 from .addresses import is_remote, opened
 
-Row = dict[str, object] | str  # the cells that are not empty, or the sentence that says why there are none
+Row = Mapping[str, object] | str  # the cells that are not empty, or the sentence that says why there are none
 
 
 def read_table(address: str) -> Iterator[tuple[int, Row]]:
@@ -32,7 +32,7 @@ def read_table(address: str) -> Iterator[tuple[int, Row]]:
     read = {".csv": _from_csv, ".parquet": _from_parquet}.get(suffix, _from_json_lines)
     with opened(address) as file:
         for number, row in enumerate(read(file, address), 1):
-            yield number, _without_empty(row) if isinstance(row, dict) else row
+            yield number, row if isinstance(row, str) else _without_empty(row)
 
 
 def beside(table: str, path: str) -> str:
@@ -83,5 +83,5 @@ def _from_parquet(file: BinaryIO, address: str) -> Iterator[Row]:
         raise InvertAvatarError(f"{address} is no Parquet file that can be read ({error}).") from error
 
 
-def _without_empty(row: dict) -> dict[str, object]:
+def _without_empty(row: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if value is not None and value != "" and value != []}

@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,8 +18,9 @@ from .. import endings
 from ..errors import MediaError, NoFaceError
 from ..head.head_model import HeadModel
 from ..media import VideoReader
-from ..tracking.capture import capture
+from ..tracking.driver_reader import DriverReader
 from ..tracking.motion import Motion
+from ..tracking.recorder import Recorder
 from ..tracking.tracker import FaceTracker, Track
 
 logger = logging.getLogger(__name__)
@@ -79,9 +79,15 @@ class Clip:
             pictures = {
                 number: picture for number, picture in enumerate(islice(video, max(wanted) + 1)) if number in wanted
             }
-        return {number: cut(picture, self.tracks[number], self._valid(number)) for number, picture in pictures.items()}
+        return {number: cut(picture, self.track(number), self._valid(number)) for number, picture in pictures.items()}
 
-    def _valid(self, frame: int):
+    def track(self, frame: int) -> Track:
+        """What was found in a frame of `tracked`; ValueError for another."""
+        if (track := self.tracks[frame]) is None:
+            raise ValueError(f"Frame {frame} of {self.path.name} shows no face.")
+        return track
+
+    def _valid(self, frame: int) -> tuple[float, float, float, float] | None:
         return self.valid[min(frame, len(self.valid) - 1)] if self.valid else None
 
 
@@ -135,10 +141,8 @@ def load_clips(paths: Iterable[Path], tracker: FaceTracker, head_model: HeadMode
         index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.is_file() else {}
         about = index.get(path.stem, {})
         try:
-            with VideoReader(path) as video:
-                fps: Fraction = video.fps
-                tracks = tuple(tracker.detect_video(islice(video, MAX_CLIP_FRAMES), float(fps), name=path.name))
-            motion = capture(tracks, head_model, fps, path.name)
+            reader = DriverReader(path, lambda: Recorder(tracker, head_model), max_frames=MAX_CLIP_FRAMES)
+            tracks, motion = tuple(reader), reader.motion()
         except (MediaError, NoFaceError) as error:
             logger.warning("%s is left out: %s", path.name, error)
             continue

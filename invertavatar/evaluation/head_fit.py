@@ -12,7 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..head.arkit import ARKIT_NAMES
-from ..head.head_model import HeadModel, HeadShape
+from ..head.fitting import HeadShape
+from ..head.head_model import HeadModel
 from ..head.landmark_topology import LID_GAPS
 from ..head_building.building import FRONTAL, tracker_bias
 from ..head_building.tracked_person import TrackedPerson
@@ -82,7 +83,7 @@ def turned_errors(
     """
     kept, errors = model.tracker_bias.clone(), {}
     for name, person in people.items():
-        yaw = np.abs(person.angles[:, 0])
+        yaw = torch.from_numpy(np.abs(person.angles[:, 0]))
         frontal, turned = yaw < FRONTAL, yaw > TURNED
         if min(frontal.sum(), turned.sum()) < LEAST_FRAMES:
             continue
@@ -95,7 +96,7 @@ def turned_errors(
                 model.without_expression(landmarks[frontal], scores[frontal]).sum(0), int(frontal.sum())
             )
             off = landmarks[turned] - model.landmarks(model(shape, scores[turned]))
-            seen = off @ torch.from_numpy(person.rotation[turned]).float().mT
+            seen = off @ torch.from_numpy(person.rotation).float()[turned].mT
             pair.append(float(seen[..., :2].norm(dim=-1).mean()) * 100 / face_height(model))
         errors[name] = tuple(pair)
     model.tracker_bias.copy_(kept)
@@ -129,15 +130,24 @@ def crown_outside(
     return np.concatenate([_outline(model, shape, person, scores, *picture(i), i) for i in frames])
 
 
-def _outline(model: HeadModel, shape: HeadShape, person, scores, matte, valid, frame) -> np.ndarray:
+def _outline(
+    model: HeadModel,
+    shape: HeadShape,
+    person: TrackedPerson,
+    scores: Tensor,  # [T, 52]
+    matte: np.ndarray,
+    valid: np.ndarray,
+    frame: int,
+) -> np.ndarray:
+    """The distances of `crown_outside`, of one frame."""
     size = len(matte)
     vertices = model(shape, scores[frame : frame + 1])[0] @ torch.from_numpy(person.rotation[frame]).float().T
     drawn = rasterize((vertices * torch.tensor([1.0, -1.0, 1.0]))[None], model.triangles, size).triangle[0].numpy()
     crown = (model.crown_weight[model.triangles].min(1).values > 0.99).numpy()  # a triangle's
     head = drawn >= 0
-    edge = head & ~ndimage.binary_erosion(head) & crown[drawn.clip(min=0)]
+    edge = head & np.logical_not(ndimage.binary_erosion(head)) & crown[drawn.clip(min=0)]
     inside = matte > 127
-    away = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
+    outward, inward = (np.asarray(ndimage.distance_transform_edt(side)) for side in (~inside, inside))
     trusted = ndimage.binary_erosion(valid, iterations=4)
     trusted[:4] = trusted[-4:] = trusted[:, :4] = trusted[:, -4:] = False
-    return away[edge & trusted] / (size / 2) * 100 / face_height(model)
+    return (outward - inward)[edge & trusted] / (size / 2) * 100 / face_height(model)

@@ -47,7 +47,7 @@ def parts(evaluation: Evaluation, num_frames: int = NUM_FRAMES) -> Outcome:
                 continue
             frames = [frame for frame in compared if frame != photo]
             targets = evaluation.targets(clip, frames)
-            angles = [metrics.pose_error(clip.tracks[photo], clip.tracks[frame]) for frame in frames]
+            angles = [metrics.pose_error(clip.track(photo), clip.track(frame)) for frame in frames]
             far = max(range(len(frames)), key=angles.__getitem__)
             row = [portrait.picture, targets[far].face.picture]
             for name, avatar in silenced(evaluation.pipe, portrait).items():

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -48,7 +48,29 @@ ABLATIONS: dict[str, tuple[str, dict]] = {
     "torso_pose": ("triplane_encoder", {"posture_channels": ()}),
 }
 
+FUSIONS: tuple[FusionMode, ...] = ("gru", "mean", "first")
+
 Scores = dict[str, float]
+Item = TypeVar("Item")
+
+
+class Animator(Protocol):
+    """Draws avatars: a pipeline, or what takes its place."""
+
+    def animate_stream(
+        self,
+        avatar: Avatar,
+        *,
+        motion: Motion,
+        relative_motion: bool,
+        height: int,
+        framing: str,
+        background: str,
+        batch_size: int,
+        crossfade: float,
+    ) -> Iterator[np.ndarray]:
+        """Frame after frame, [S, S, 3] uint8, of height S."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,11 @@ class Face:
     picture: np.ndarray  # [S, S, 3] uint8 RGB
     track: Track | None  # None: no face found
     identity: np.ndarray | None  # [128] SFace
+
+    @property
+    def found(self) -> tuple[Track, np.ndarray] | None:
+        """Track and identity, where there is a face."""
+        return None if self.track is None or self.identity is None else (self.track, self.identity)
 
 
 @dataclass(frozen=True)
@@ -116,9 +143,9 @@ class Judge:
             "l1": float(metrics.l1(x, y)),
             "lpips": float(self.lpips(2 * x - 1, 2 * y - 1)),
         }
-        if prediction.track and truth.track:
-            scores["csim"] = metrics.csim(prediction.identity, truth.identity)
-            scores["akd"] = metrics.akd(prediction.track.landmarks, truth.track.landmarks, SIZE)
+        if (own := prediction.found) and (true := truth.found):
+            scores["csim"] = metrics.csim(own[1], true[1])
+            scores["akd"] = metrics.akd(own[0].landmarks, true[0].landmarks, SIZE)
         return scores
 
     def compare_across(self, prediction: Face, photo: Face, driver: Face) -> Scores:
@@ -126,14 +153,15 @@ class Judge:
         that brings the landmarks nearest to each other, `pose` in degrees and `expression` as the mean difference of
         the 52 scores.
         """
-        if not (prediction.track and photo.track and driver.track):
+        own, source, moved = prediction.found, photo.found, driver.track
+        if own is None or source is None or moved is None:
             return {}
-        landmarks, target = prediction.track.landmarks, driver.track.landmarks
+        track, identity = own
         return {
-            "csim": metrics.csim(prediction.identity, photo.identity),
-            "akd": metrics.akd(metrics.aligned(landmarks, target), target, SIZE),
-            "pose": metrics.pose_error(prediction.track, driver.track),
-            "expression": metrics.expression_error(prediction.track, driver.track),
+            "csim": metrics.csim(identity, source[1]),
+            "akd": metrics.akd(metrics.aligned(track.landmarks, moved.landmarks), moved.landmarks, SIZE),
+            "pose": metrics.pose_error(track, moved),
+            "expression": metrics.expression_error(track, moved),
         }
 
     def _tensor(self, picture: np.ndarray) -> torch.Tensor:
@@ -192,7 +220,7 @@ class Evaluation:
 
     def fusion(self) -> Outcome:
         """The GRU against the two baselines, from 4 photos, and hidden states alone with colours and views fixed."""
-        cases = {mode: Case(self.pipe, FUSION_PHOTOS, mode) for mode in ("gru", "mean", "first")}
+        cases = {mode: Case(self.pipe, FUSION_PHOTOS, mode) for mode in FUSIONS}
         cases["gru, colours of the first"] = Case(self.pipe, FUSION_PHOTOS, "first", states="gru")
         cases["mean, colours as by gru"] = Case(self.pipe, FUSION_PHOTOS, "gru", states="mean")
         return self.compare(cases, "Fusion")
@@ -227,9 +255,12 @@ class Evaluation:
         for clip in self.progress(self.clips, "Jitter"):
             targets = self.targets(clip, clip.test_run(JITTER_FRAMES))
             pictures = self.render(self.pipe, self._reconstruct(Case(self.pipe), clip), targets)
-            pairs = [(self.judge.look(picture), target.face) for picture, target in zip(pictures, targets, strict=True)]
-            if len(pairs) > 2 and all(face.track and truth.track for face, truth in pairs):
-                landmarks = np.array([[face.track.landmarks, truth.track.landmarks] for face, truth in pairs])
+            tracks = [
+                (self.judge.look(picture).track, target.face.track)
+                for picture, target in zip(pictures, targets, strict=True)
+            ]
+            landmarks = np.array([[own.landmarks, true.landmarks] for own, true in tracks if own and true])
+            if len(landmarks) == len(tracks) > 2:
                 output, driver = (metrics.jitter(landmarks[:, side], SIZE) for side in (0, 1))
                 rows.append({"output": output, "driver": driver, "ratio": output / driver})
             else:
@@ -275,14 +306,14 @@ class Evaluation:
                 self._portraits[clip.name, frame] = prepare_portrait(picture, self.judge.tracker, name)
         return [self._portraits[clip.name, frame] for frame in frames]
 
-    def render(self, pipe, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
+    def render(self, pipe: Animator, avatar: Avatar, targets: list[Target]) -> list[np.ndarray]:
         """The avatar as in the targets: [S, S, 3] uint8 each, grey where the target has no pixels."""
         return [
             np.where(target.inside[..., None], picture, np.uint8(GREY))
             for picture, target in zip(self._frames(pipe, avatar, targets, SIZE), targets, strict=True)
         ]
 
-    def progress(self, items: Sequence, title: str):
+    def progress(self, items: Sequence[Item], title: str) -> Iterable[Item]:
         """Items to go through, with a progress bar."""
         bar = self.pipe.progress_bar(items)
         bar.set_description(title)
@@ -312,15 +343,16 @@ class Evaluation:
         return outcome
 
     def _reconstruct(self, case: Case, clip: Clip) -> Avatar:
-        avatar = None
-        for portrait in self.portraits(clip, clip.photo_frames(case.photos)):
+        first, *others = self.portraits(clip, clip.photo_frames(case.photos))
+        avatar = case.pipe.add_portrait(None, first, case.fusion)
+        for portrait in others:
             avatar = case.pipe.add_portrait(avatar, portrait, case.fusion)
         if case.states is not None:
             other = self._reconstruct(Case(case.pipe, case.photos, case.states), clip)
             avatar = replace(avatar, texture_state=other.texture_state, triplane_state=other.triplane_state)
         return avatar
 
-    def _frames(self, pipe, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:
+    def _frames(self, pipe: Animator, avatar: Avatar, targets: list[Target], size: int) -> Iterator[np.ndarray]:
         for start in range(0, len(targets), BATCH_SIZE):
             motion = Motion.concatenate([target.motion for target in targets[start : start + BATCH_SIZE]])
             yield from pipe.animate_stream(
@@ -350,11 +382,12 @@ def face_region(portrait: Portrait) -> np.ndarray:
 
 def average(rows: Sequence[Scores], names: Sequence[str]) -> Scores:
     """The mean of each metric over the rows that have it, with the `count` of rows and of those that `missed` one."""
-    scores = {}
+    scores: Scores = {}
     for name in names:
         if values := [row[name] for row in rows if name in row]:
             scores[name] = float(np.mean(values))
-    return scores | {"count": len(rows), "missed": sum(not row.keys() >= set(names) for row in rows)}
+    scores["count"], scores["missed"] = len(rows), sum(not row.keys() >= set(names) for row in rows)
+    return scores
 
 
 def without(pipe: "InvertAvatarPipeline", addition: str) -> "InvertAvatarPipeline":

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ..media import contact_sheet, save_image
 from .protocols import Outcome, Scores
 
@@ -112,7 +114,7 @@ def cell(scores: Scores, name: str) -> str:
     return f"{scores[name]:.{COLUMNS[name][1]}f}" if name in scores else "-"
 
 
-def sheet(outcome: Outcome):
+def sheet(outcome: Outcome) -> np.ndarray:
     """Rows of pictures, evenly chosen where there are many: [H, W, 3] uint8."""
     step = max(1, -(-len(outcome.sheet) // MAX_ROWS))
     rows = outcome.sheet[::step]

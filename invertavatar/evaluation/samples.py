@@ -3,6 +3,7 @@
 Shapes: N people, C channels, S side of a crop.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..avatar import Avatar
 from ..camera import project
 from ..errors import InvertAvatarError
 from ..metrics import paper as metrics
 from ..metrics.angles import angles_between
+from ..metrics.perceptual import LPIPS
 from ..tracking.motion import Motion
 from ..training.shards import Shards
 from .protocols import SIZE, Judge, Outcome, average
@@ -77,13 +80,15 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
     return outcome
 
 
-def _rendered(pipe, person, yaw: float) -> np.ndarray:
+def _rendered(pipe: "InvertAvatarPipeline", person: Avatar, yaw: float) -> np.ndarray:
     """[S, S, 3] uint8 over grey."""
     picture = pipe.render(person, yaw=[yaw], height=SIZE, framing="crop", background="gray")[0]
     return np.asarray(picture)[..., :3]
 
 
-def _reenacted(pipe, person, shards: Shards, face: int, judge: Judge) -> tuple[np.ndarray, dict[str, float]]:
+def _reenacted(
+    pipe: "InvertAvatarPipeline", person: Avatar, shards: Shards, face: int, judge: Judge
+) -> tuple[np.ndarray, dict[str, float]]:
     """A sample with expression and pose of a face, and how far the landmarks found in it are from the driven ones."""
     rotation = torch.from_numpy(shards.rotation[face])[None]
     scores = torch.from_numpy(shards.expression[face].astype(np.float32) / 255)[None]
@@ -102,7 +107,7 @@ def _reenacted(pipe, person, shards: Shards, face: int, judge: Judge) -> tuple[n
 
 
 @torch.no_grad()
-def pooled_features(lpips, pictures) -> Tensor:
+def pooled_features(lpips: LPIPS, pictures: Iterable[np.ndarray]) -> Tensor:
     """The last features of LPIPS' network, averaged over each picture [S, S, 3] uint8: [N, C] float64."""
     found, pictures = [], iter(pictures)
     while batch := list(islice(pictures, BATCH)):

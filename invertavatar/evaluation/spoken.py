@@ -90,7 +90,7 @@ def synthesized(text: str, voice: str = VOICES[0], words_a_minute: int = 165) ->
     sound, begins = [], []
 
     @_Callback
-    def take(samples, count, events):
+    def take(samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_Event]") -> int:
         if samples and count:
             sound.append(np.ctypeslib.as_array(samples, (count,)).copy())
         place = 0
@@ -145,9 +145,9 @@ class LipScore:
             letters = letters_of(phone)[:1]
             if letters and letters in CLOSERS:
                 closers.append(start)
-                self._count(self.closed, (shut & (abs(times - start) <= NEAR)).any())
+                self._count(self.closed, bool((shut & (abs(times - start) <= NEAR)).any()))
             elif letters and letters in OPENERS and "ˈ" in phone:
-                self._count(self.opened, (jaw[abs(times - (start + end) / 2) <= NEAR] > OPEN).any())
+                self._count(self.opened, bool((jaw[abs(times - (start + end) / 2) <= NEAR] > OPEN).any()))
         edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]])))
         for first, last in edges.reshape(-1, 2):
             begins, ends = times[first], times[last - 1]
@@ -158,7 +158,7 @@ class LipScore:
 
     @staticmethod
     def _count(counts: list[int], done: bool) -> None:
-        counts[0] += bool(done)
+        counts[0] += done
         counts[1] += 1
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..avatar import Avatar
 from ..errors import InvertAvatarError
 from ..metrics import paper as metrics
 from ..metrics.angles import angles_between, yaw
 from ..metrics.perceptual import LPIPS
+from ..models.generator import CanonicalFeatures
 from ..rendering.drive import Drive
 from ..rendering.resize import resize
 from ..synthetic.studio import DRESSED_LABELS
@@ -84,7 +86,9 @@ def synthetic(pipe: "InvertAvatarPipeline", shards: Shards, lpips: LPIPS) -> Out
     return outcome
 
 
-def compared(pipe, avatar, features, shards: Shards, face: int, lpips: LPIPS) -> tuple[np.ndarray, Scores]:
+def compared(
+    pipe: "InvertAvatarPipeline", avatar: Avatar, features: CanonicalFeatures, shards: Shards, face: int, lpips: LPIPS
+) -> tuple[np.ndarray, Scores]:
     """The avatar as in a face, [S, S, 3] uint8 over grey, and what it scores."""
     geometry, size = shards.geometry(face), shards.picture_size
     if geometry is None:
@@ -107,7 +111,9 @@ def compared(pipe, avatar, features, shards: Shards, face: int, lpips: LPIPS) ->
 
 
 @torch.no_grad()
-def rendered(pipe, avatar, features, shards: Shards, face: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def rendered(
+    pipe: "InvertAvatarPipeline", avatar: Avatar, features: CanonicalFeatures, shards: Shards, face: int, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """See `InvertAvatarPipeline.render_frames`; a frame in which the body is where a tracker would have it."""
     landmarks, scores, rotation = (x.to(pipe.device) for x in known(shards, face))
     shape = avatar.shape
@@ -117,7 +123,7 @@ def rendered(pipe, avatar, features, shards: Shards, face: int, size: int) -> tu
     return pipe.render_frames(avatar, features, clip, camera, size)
 
 
-def portrait(pipe, shards: Shards, face: int) -> Portrait:
+def portrait(pipe: "InvertAvatarPipeline", shards: Shards, face: int) -> Portrait:
     """A drawn picture as a photo. Its landmarks are given what a tracker would add, which is taken off them again."""
     landmarks, scores, rotation = known(shards, face)
     picture = torch.from_numpy(shards.picture(face).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -40,10 +40,19 @@ class Baked:
     def __init__(self, pipe: "InvertAvatarPipeline"):
         self.pipe = pipe
 
-    def animate_stream(self, avatar: Avatar, motion: Motion, height: int, background: str, **options) -> Iterator:
-        """As the pipeline's own; of its further options those that have a meaning here."""
-        options = {name: options[name] for name in ("relative_motion", "framing")}
-        return self.pipe.bake(avatar).render(motion, height, background, **options)
+    def animate_stream(
+        self,
+        avatar: Avatar,
+        motion: Motion,
+        relative_motion: bool,
+        height: int,
+        framing: str,
+        background: str,
+        **_further: float,
+    ) -> Iterator[np.ndarray]:
+        """As the pipeline's own; its further options have no meaning here."""
+        options = (motion, height, background)
+        return self.pipe.bake(avatar).render(*options, framing=framing, relative_motion=relative_motion)
 
 
 def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = False) -> Outcome:
@@ -75,8 +84,8 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = F
             frames = [frame for frame in compared if frame != photo]
             targets = evaluation.targets(clip, frames)
             pictures = evaluation.render(pipe, evaluation.pipe.add_portrait(None, portrait, "gru"), targets)
-            angles = [metrics.pose_error(clip.tracks[photo], clip.tracks[frame]) for frame in frames]
-            kind = "turned" if abs(yaw(clip.tracks[photo].rotation)) > TURNED_BY else "frontal"
+            angles = [metrics.pose_error(clip.track(photo), clip.track(frame)) for frame in frames]
+            kind = "turned" if abs(yaw(clip.track(photo).rotation)) > TURNED_BY else "frontal"
             for angle, target, picture in zip(angles, targets, pictures, strict=True):
                 scores = evaluation.judge.compare(evaluation.judge.look(picture), target.face) | {"angle": angle}
                 rows[bucket(angle)].append(scores)
@@ -94,7 +103,7 @@ def turned(evaluation: Evaluation, num_frames: int = NUM_FRAMES, baked: bool = F
 
 def photo_frames(clip: Clip) -> list[int]:
     """The frames with the least, the middle and the greatest yaw (signed), in the clip's order."""
-    order = sorted(clip.tracked, key=lambda frame: yaw(clip.tracks[frame].rotation))
+    order = sorted(clip.tracked, key=lambda frame: yaw(clip.track(frame).rotation))
     return sorted([order[0], order[len(order) // 2], order[-1]])
 
 

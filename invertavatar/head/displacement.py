@@ -9,6 +9,8 @@ say is a sum of normal equations, so that one photo more never needs the others 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -47,6 +49,12 @@ class Displacement(nn.Module):
         own_outline: Head units that a vertex may lie within the mesh's own outline and still be taken for part of it.
     """
 
+    direction: Tensor  # [V, 3]
+    share: Tensor  # [V] in 0..1 how far a vertex may stand off; 0 on the face
+    control: Tensor  # [C, 3] places of the control points in the mean head
+    mean: Tensor  # [C]
+    spread: Tensor  # [C, C] lower triangular: covariance = spread @ spread.T
+
     def __init__(
         self,
         num_vertices: int,
@@ -63,10 +71,10 @@ class Displacement(nn.Module):
         self.length_scale, self.noise, self.largest, self.inward = length_scale, noise, largest, inward
         self.step, self.rim_power, self.own_outline = step, rim_power, own_outline
         self.register_buffer("direction", torch.zeros(num_vertices, 3))
-        self.register_buffer("share", torch.zeros(num_vertices))  # 0..1 how far a vertex may stand off; 0 on the face
-        self.register_buffer("control", torch.zeros(controls, 3))  # places of the control points in the mean head
+        self.register_buffer("share", torch.zeros(num_vertices))
+        self.register_buffer("control", torch.zeros(controls, 3))
         self.register_buffer("mean", torch.zeros(controls))
-        self.register_buffer("spread", torch.eye(controls))  # lower triangular: covariance = spread @ spread.T
+        self.register_buffer("spread", torch.eye(controls))
 
     def weight(self, mean_head: Tensor) -> Tensor:
         """How far each vertex of the mean head [V, 3] goes along with each control point: [V, C]."""
@@ -80,9 +88,10 @@ class Displacement(nn.Module):
 
     def solve(self, evidence: Evidence) -> Tensor:
         """The control points [C] in head units, by the photos and by how people are."""
-        believed = torch.cholesky_inverse(self.spread) * self.noise**2
-        # Which does not have the host wait for the device, to say whether there is a solution; here there always is.
-        return torch.linalg.solve_ex(evidence.gram + believed, evidence.target + believed @ self.mean).result
+        with _one_thread():  # several round otherwise, by 1e-5 head units, and pictures differ where hair ends
+            believed = torch.cholesky_inverse(self.spread) * self.noise**2
+            # Which does not have the host wait for the device, to say whether there is a solution; there always is.
+            return torch.linalg.solve_ex(evidence.gram + believed, evidence.target + believed @ self.mean).result
 
     def of_vertices(self, evidence: Evidence, mean_head: Tensor) -> Tensor:
         """How far vertices stand off their skin: [V] head units; the mean head is [V, 3]."""
@@ -117,7 +126,7 @@ class Displacement(nn.Module):
         grid = torch.stack([places[..., 0], -places[..., 1]], -1)[None]
         drawn = rasterize(project(vertices[None], rotation[None]), triangles, OUTLINE_SIZE).mask[:, None]
 
-        def look(picture):
+        def look(picture: Tensor) -> Tensor:  # [V, M]
             return F.grid_sample(picture, grid, align_corners=False)[0, 0]
 
         outside = look(matte) < 0.5
@@ -138,6 +147,20 @@ class Displacement(nn.Module):
             sticks_out = weight @ self.solve(evidence) > bound + self.step / 2
             pushed = torch.where(sticks_out, share**2, pushed)
         return evidence
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What torch computes in here, this thread computes alone."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _first(hit: Tensor) -> tuple[Tensor, Tensor]:

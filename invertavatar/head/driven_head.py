@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .head_model import HeadModel, HeadShape
+from .fitting import HeadShape
+from .head_model import HeadModel
 from .rest_pose import displacement
 
 

@@ -25,18 +25,27 @@ class FaceChart(nn.Module):
         open_eye: The same of lids.
     """
 
+    head_height: Tensor  # [1, 1, h, h] z of a whole mean head over the frontal plane, y down
+    triangles: Tensor  # [F, 3] int64
+    triangle_region: Tensor  # [F] int64
+    uv: Tensor  # [L + E, 2] in [-1, 1], v down
+    mirror: Tensor  # [L + E] int64
+    live: Tensor  # [E, L]
+    rest: Tensor  # [E, L]
+    offset: Tensor  # [E, 3]
+
     def __init__(self, added_vertices: int, num_triangles: int, open_mouth: float, open_eye: float):
         super().__init__()
         self.open_mouth, self.open_eye = open_mouth, open_eye
         vertices = NUM_LANDMARKS + added_vertices
 
-        def buffer(name, *shape, dtype=torch.float32):
+        def buffer(name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
-        buffer("head_height", 1, 1, HEIGHT_SIZE, HEIGHT_SIZE)  # z of a whole mean head over the frontal plane, y down
+        buffer("head_height", 1, 1, HEIGHT_SIZE, HEIGHT_SIZE)
         buffer("triangles", num_triangles, 3, dtype=torch.int64)
         buffer("triangle_region", num_triangles, dtype=torch.int64)
-        buffer("uv", vertices, 2)  # in [-1, 1], v down
+        buffer("uv", vertices, 2)
         buffer("mirror", vertices, dtype=torch.int64)
         buffer("live", added_vertices, NUM_LANDMARKS)
         buffer("rest", added_vertices, NUM_LANDMARKS)
@@ -50,7 +59,7 @@ class FaceChart(nn.Module):
     def openness(self, landmarks: Tensor) -> Tensor:
         """How much of each region of `triangle_region` shows: [B, L, 3] -> [B, 4] in 0..1. Skin always shows."""
 
-        def gap(pair, full):
+        def gap(pair: tuple[int, int], full: float) -> Tensor:
             return ((landmarks[:, pair[0]] - landmarks[:, pair[1]]).norm(dim=-1) / full).clamp(0, 1)
 
         columns = {

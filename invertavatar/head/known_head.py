@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .displacement import Evidence
 from .driven_head import driven_skin
-from .head_model import HeadModel, HeadShape
+from .fitting import HeadShape
+from .head_model import HeadModel
 
 
 class KnownHead(NamedTuple):

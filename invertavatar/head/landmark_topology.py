@@ -10,6 +10,7 @@ the corners of the UV map that the skin leaves free. A patch is seen through its
 """
 
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,13 @@ def build_topology(face_landmarker: Path) -> Topology:
     )
 
 
-def _eye_patch(position, ring, iris, chart_centre, side):
+def _eye_patch(
+    position: np.ndarray,  # [478, 3]
+    ring: Sequence[int],
+    iris: Sequence[int],
+    chart_centre: tuple[float, float],
+    side: int,
+) -> dict[str, np.ndarray]:
     """Lid ring, a ring of eight around the iris and its centre; `side` is 1 for the right eye and -1 for the left."""
     n, live = len(ring), np.zeros((len(ring) + 9, 478))
     for row, vertex in enumerate(ring):
@@ -159,15 +166,15 @@ def _eye_patch(position, ring, iris, chart_centre, side):
     }
 
 
-def _eye_triangles(chart, ring):
-    """Delaunay triangles of the chart's points inside the lid outline."""
+def _eye_triangles(chart: np.ndarray, ring: int) -> np.ndarray:
+    """Delaunay triangles [F, 3] of the chart's points [V, 2] inside the lid outline, which are the first `ring`."""
     outline = chart[:ring].astype(np.float32)
     triangles = Delaunay(chart).simplices
     inside = [cv2.pointPolygonTest(outline, tuple(map(float, c)), False) > 0 for c in chart[triangles].mean(1)]
     return triangles[inside]
 
 
-def _mouth_patch():
+def _mouth_patch() -> dict[str, np.ndarray]:
     """Rows of teeth behind the lips, MOUTH_COLUMNS wide; see MOUTH_ROWS."""
     across = np.linspace(-1, 1, MOUTH_COLUMNS)
     live, rest, offset, uv = [], [], [], []
@@ -200,17 +207,17 @@ def read_canonical_face(face_landmarker: Path) -> tuple[np.ndarray, np.ndarray]:
     vertex buffer and field 4 the indices.
     """
     metadata = zipfile.ZipFile(face_landmarker).read("geometry_pipeline_metadata_landmarks.binarypb")
-    mesh = next(value for field, value in _fields(metadata) if field == 1)
-    vertices = b"".join(value for field, value in _fields(mesh) if field == 3)
+    mesh = next(value for field, value in _fields(metadata) if field == 1 and isinstance(value, bytes))
+    vertices = b"".join(value for field, value in _fields(mesh) if field == 3 and isinstance(value, bytes))
     indices = [value for field, value in _fields(mesh) if field == 4]
     return np.frombuffer(vertices, "<f4").reshape(-1, 5).copy(), np.array(indices).reshape(-1, 3)
 
 
-def _fields(message):
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The (field number, value) pairs of a protocol buffer message; groups and packed values stay bytes."""
     at = 0
 
-    def varint():
+    def varint() -> int:
         nonlocal at
         value = shift = 0
         while True:

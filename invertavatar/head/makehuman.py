@@ -133,7 +133,7 @@ class MakeHuman:
             name: Below the folder.
             material: Another material than the proxy's own, likewise.
         """
-        return read_proxy(self.folder / f"{name}.mhclo", material and self.folder / f"{material}.mhmat")
+        return read_proxy(self.folder / f"{name}.mhclo", self.folder / f"{material}.mhmat" if material else None)
 
     def skins(self) -> list[str]:
         """The skins that have eyes, brows and no clothes: paths of their materials, without ending."""
@@ -173,7 +173,7 @@ def read_morph(path: Path) -> Morph:
 
 
 def read_proxy(path: Path, material: Path | None = None) -> Proxy:
-    """A .mhclo with its .obj and, where it has one, the texture of its material."""
+    """A .mhclo with its .obj and, where it has one, the texture of its material; MediaError where it names no .obj."""
     rows, scales, obj, in_vertices, covered = [], [], None, False, []
     for line in path.read_text(encoding="utf8", errors="ignore").splitlines():
         word, *fields = line.split() or ["#"]
@@ -192,6 +192,8 @@ def read_proxy(path: Path, material: Path | None = None) -> Proxy:
         elif in_vertices and word.isdigit():
             row = [float(x) for x in (word, *fields)]
             rows.append(row[:9] if len(row) >= 9 else [row[0]] * 3 + [1, 0, 0, 0, 0, 0])
+    if obj is None:
+        raise MediaError(f"{path} names no obj_file; give a whole folder of MakeHuman's data.")
     rows = np.array(rows)
     anchors = rows[:, :3].astype(np.int64)
     surface = read_surface(obj)

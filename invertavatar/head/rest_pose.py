@@ -7,6 +7,8 @@ about the neck, wholly below the collar, not at all above the chin, and smoothly
 hair does: the torso pose says how shoulders and hair lie beside where the pose of the head alone would put them.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -41,13 +43,13 @@ def to_rest_pose(points: Tensor, head_to_torso: Tensor | None = None, torso_pose
     place, back = points[..., :2], None  # depth decides nothing, so it moves at the end
     if head_to_torso is not None:
         lack = head_to_torso.transpose(-1, -2) - torch.eye(3, device=head_to_torso.device)  # what the body lacks of it
-        middle = sum(lack[:, k : k + 1] * -PIVOT[k] for k in range(3))  # [B, 1, 3]
+        middle = reduce(torch.add, (lack[:, k : k + 1] * -PIVOT[k] for k in range(3)))  # [B, 1, 3]
         back = torch.baddbmm(middle, points, lack)
     coefficients = None if torso_pose is None else affine(torso_pose)
     resting = place
     for _ in range(3):  # how far a point belongs to the body or the hair depends on where it lies at rest
         weight, moved = body_weight(resting[..., 1:]), place
-        if torso_pose is not None:
+        if coefficients is not None:
             moved = moved - _displaced(resting, weight, coefficients)
         resting = moved if back is None else torch.addcmul(moved, weight, back[..., :2])
     depth = points[..., 2:] if back is None else torch.addcmul(points[..., 2:], weight, back[..., 2:])
@@ -96,7 +98,7 @@ def affine(torso_pose: Tensor) -> tuple[Tensor, Tensor]:
     return shift.flatten(1)[:, None], torch.stack([by_right.flatten(1), by_up.flatten(1)], 1)
 
 
-def _displaced(place, weight, coefficients):
+def _displaced(place: Tensor, weight: Tensor, coefficients: tuple[Tensor, Tensor]) -> Tensor:
     """`displacement` where the body's weight [B, N, 1] of each place is known."""
     shift, slope = coefficients
     moved = torch.baddbmm(shift, place.expand(len(slope), -1, -1), slope)  # [B, N, 4]
@@ -115,7 +117,7 @@ def hair_weight(right: Tensor, up: Tensor) -> Tensor:
     return (_hair_alone(place) * (1 - body_weight(place[..., 1:])))[..., 0]
 
 
-def _hair_alone(place):
+def _hair_alone(place: Tensor) -> Tensor:
     """[..., 2] -> [..., 1] how far places lie outside of the face."""
     inner, outer = FACE_EDGE
     right, up = place.split(1, -1)

@@ -7,6 +7,7 @@ Every island is upright, and the atlas is its own mirror image where the mesh is
 store them. float16 does not: it moves a corner by up to an eighth of a texel at 512, and small triangles flip.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,6 +25,8 @@ UP = np.array([0.0, 1.0, -0.25])  # up in the atlas: up on the head or, where a 
 ROUND, BACK = 0.1, np.radians(100)  # a ball's radius varies by less; from this angle to its axis on is its back
 HOPED_COVERAGE = 0.65  # only turns the gap in texels into a length before there is an atlas
 FINEST_SCALE = 1.002  # the packing is known to be at most this factor too small
+
+Place = tuple[float, int]  # column and row, texels
 
 
 def build_atlas(
@@ -126,7 +129,8 @@ def overlapping_triangles(
         # Two triangles are apart just when a side of one has the other wholly on its outside.
         start, end = corners[one], np.roll(corners[one], -1, axis=1)
         side, to = (end - start)[:, :, None], corners[another][:, None] - start[:, :, None]  # [P, sides, corners, 2]
-        apart |= (side[..., 0] * to[..., 1] <= side[..., 1] * to[..., 0]).all(2).any(1)
+        outside = side[..., 0] * to[..., 1] <= side[..., 1] * to[..., 0]
+        apart |= np.any(np.all(outside, 2), 1)
     pairs = pairs[~apart]
     return pairs[np.lexsort(pairs.T[::-1])]
 
@@ -155,15 +159,15 @@ class _Piece:
     layout: np.ndarray  # [c, 2] v down
 
     @property
-    def area(self):
+    def area(self) -> float:
         return -double_areas(self.layout, self.triangles).sum() / 2
 
     @property
-    def origin(self):
+    def origin(self) -> np.ndarray:  # [2]
         """The point that is placed: the upper left one, or the middle of the upper edge."""
         return self.layout.min(0) * ([0, 1] if self.kind == "middle" else [1, 1])
 
-    def drawn(self, scale, gap):
+    def drawn(self, scale: float, gap: float) -> tuple[np.ndarray, np.ndarray]:
         """Which texels it covers, [h, w] bool, and those that others must not, wider by the gap at each side."""
         texels = (self.layout - self.origin) * scale
         half = int(np.ceil(np.abs(texels[:, 0]).max())) if self.kind == "middle" else 0
@@ -176,13 +180,22 @@ class _Piece:
         for corners in fixed_point[self.triangles]:
             cv2.fillConvexPoly(picture, corners, 1, shift=8)
         around = int(np.ceil(gap)) + 1
-        wide = cv2.copyMakeBorder(picture, *[around] * 4, cv2.BORDER_CONSTANT)
+        wide = cv2.copyMakeBorder(picture, around, around, around, around, cv2.BORDER_CONSTANT)
         # A texel and a half more than the gap: both outlines may lie up to most of a texel outside their texels.
         distance = cv2.distanceTransform(1 - wide, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return picture.astype(bool), distance < gap + 1.5
 
 
-def _flattened(shapes, uv_triangles, start, positions, island, other, finished, clearance):
+def _flattened(
+    shapes: np.ndarray,  # [F, 2, 2]
+    uv_triangles: np.ndarray,  # [F, 3]
+    start: np.ndarray,  # [C, 2]
+    positions: np.ndarray,  # [C, 3]
+    island: np.ndarray,  # [C]
+    other: np.ndarray | None,  # [C]
+    finished: np.ndarray,  # [F] bool
+    clearance: float,
+) -> list[_Piece]:
     """The pieces, largest first; of two islands that mirror each other, the one on the person's left."""
     pieces = []
     for k in range(island.max() + 1):
@@ -205,7 +218,11 @@ def _flattened(shapes, uv_triangles, start, positions, island, other, finished, 
     return sorted(pieces, key=lambda piece: -piece.area)
 
 
-def _unroll_balls(vertices, triangles, density):
+def _unroll_balls(
+    vertices: np.ndarray,  # [V, 3]
+    triangles: np.ndarray,  # [F, 3]
+    density: np.ndarray,  # [F]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Eyeballs laid out about the front axis (z): from the middle outward as dense as wanted there, the back apart.
 
     For each its triangles [f], their corners [f, 3] and where these lie, [c, 2] in lengths times density.
@@ -235,7 +252,11 @@ def _unroll_balls(vertices, triangles, density):
     return balls
 
 
-def _mirrored_corners(vertex, uv_triangles, mirror):
+def _mirrored_corners(
+    vertex: np.ndarray,  # [C]
+    uv_triangles: np.ndarray,  # [F, 3]
+    mirror: np.ndarray,  # [V]
+) -> np.ndarray:
     """[C] the corner on the other side: that of the mirrored vertex in a mirrored triangle."""
     faces = vertex[uv_triangles]
     index = {tuple(face): k for k, face in enumerate(np.sort(faces, 1).tolist())}
@@ -254,7 +275,12 @@ def _mirrored_corners(vertex, uv_triangles, mirror):
     return other
 
 
-def _upright(layout, triangles, positions, symmetry):
+def _upright(
+    layout: np.ndarray,  # [c, 2]
+    triangles: np.ndarray,  # [f, 3]
+    positions: np.ndarray,  # [c, 3]
+    symmetry: np.ndarray | None,  # [c]
+) -> np.ndarray:
     """The layout turned so that UP is up, triangles counter-clockwise (v up), symmetric to u = 0 where it is to be."""
     layout = layout - layout.mean(0)
     if double_areas(layout, triangles).sum() < 0:
@@ -269,7 +295,7 @@ def _upright(layout, triangles, positions, symmetry):
     return layout if symmetry is None else (layout + layout[symmetry] * [-1, 1]) / 2
 
 
-def _packed(pieces, size, gap):
+def _packed(pieces: list[_Piece], size: int, gap: float) -> tuple[float, list[Place]]:
     """Scale (texels per unit of the layouts) and places, by bisection."""
     total = sum(piece.area * (2 if piece.kind == "pair" else 1) for piece in pieces)
     low, high, places = 0.0, size / np.sqrt(total), []
@@ -287,8 +313,8 @@ def _packed(pieces, size, gap):
     return low, places
 
 
-def _place(pieces, taken):
-    """Places (column, row) of all pieces, or None if they do not fit; each is tried at the top and at the bottom."""
+def _place(pieces: Sequence[tuple[str, tuple[np.ndarray, np.ndarray]]], taken: np.ndarray) -> list[Place] | None:
+    """Places of all pieces, or None if they do not fit; each is tried at the top and at the bottom."""
     if not pieces:
         return []
     (kind, (mask, wide)), *remaining = pieces
@@ -320,7 +346,7 @@ def _place(pieces, taken):
     return None
 
 
-def _check(whole, triangles):
+def _check(whole: np.ndarray, triangles: np.ndarray) -> None:
     """Raises unless the atlas is bijective."""
     areas = -double_areas(whole, triangles)  # v points down
     if (areas <= 0).any():

@@ -11,6 +11,7 @@ Shapes: N random heads, V vertices, J joints, F triangles, L 478 landmarks, K id
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,12 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import splu
 
 from ..head.arkit import ARKIT_NAMES, mirrored
-from ..head.head_model import JOINTS, NUM_SURFACE_LANDMARKS, HeadModel
+from ..head.eyeballs import NUM_SURFACE_LANDMARKS
+from ..head.head_model import HeadModel
 from ..head.landmark_topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS, Topology
 from ..head.makehuman import MakeHuman
-from ..head.pose import NUM_LANDMARKS, PoseTemplate, procrustes
+from ..head.pose import NUM_LANDMARKS, PoseTemplate, Similarity, procrustes
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..head.topology import PART_NAMES, HeadTopology
 from .atlas import build_atlas
 from .chart_building import chart_arrays
@@ -105,7 +108,7 @@ def build_head_model(
         matrix = embedding.matrix(topology.triangles, vertices)
         some = raw if number == REFINING_ROUNDS else raw[:REFINING_HEADS]
         space = identity_space(some, average, matrix, topology, template, identity_axes)
-        residual = mean_residual(space, matrix, people, landmark_axes, template)
+        residual = mean_residual(space, matrix, people, landmark_axes)
         residual = (residual + residual[landmark_mirror] * FLIP) / 2
         logger.info("round %d: people's mean differs by %.4f head units", number, np.abs(residual[:, :2]).mean())
         if number < REFINING_ROUNDS:
@@ -117,7 +120,7 @@ def build_head_model(
     np.put_along_axis(spread, index, weight, 1)
     inverse = np.linalg.inv(matrix[:NUM_SURFACE_LANDMARKS] @ spread)
 
-    def lifted(displacement):  # [..., 468, 3] -> [..., V, 3]
+    def lifted(displacement: np.ndarray) -> np.ndarray:  # [..., 468, 3] -> [..., V, 3]
         return spread @ (inverse @ displacement)
 
     mean = mean + lifted(residual[:NUM_SURFACE_LANDMARKS])
@@ -187,12 +190,19 @@ def build_head_model(
     return model
 
 
-def identity_space(raw, average, matrix, topology, template, axes) -> IdentitySpace:
-    """Lay random heads [N, V + J, 3] on the template by their landmarks; principal axes of them and mirror images."""
-    vertices, used = matrix.shape[1], template.rigid > 0
+def identity_space(
+    raw: np.ndarray,  # [N, V + J, 3]
+    average: np.ndarray,  # [V + J, 3]
+    matrix: sparse.csr_matrix,  # [L, V]
+    topology: HeadTopology,
+    template: PoseTemplate,
+    axes: int,
+) -> IdentitySpace:
+    """Lay random heads on the template by their landmarks; principal axes of them and mirror images."""
+    vertices, used = len(topology.part), template.rigid > 0
     target, weights = template.mean[used].astype(np.float64), template.rigid[used]
 
-    def laid(head):
+    def laid(head: np.ndarray) -> tuple[np.ndarray, Similarity]:
         fit = procrustes(matrix[used] @ head[:vertices], target, weights)
         return fit.scale * head @ fit.rotation.T + fit.translation, fit
 
@@ -224,9 +234,16 @@ def _joint_mirror() -> np.ndarray:
     return np.array([JOINTS.index(swapped.get(name, name)) for name in JOINTS])
 
 
-def mean_residual(space, matrix, people, landmark_axes, template, noise=0.015, depth=0.5) -> np.ndarray:
+def mean_residual(
+    space: IdentitySpace,
+    matrix: sparse.csr_matrix,  # [L, V]
+    people: Sequence[TrackedPerson],
+    landmark_axes: np.ndarray,  # [52, L, 3]
+    noise: float = 0.015,
+    depth: float = 0.5,
+) -> np.ndarray:
     """[L, 3] what mean and identity leave of people's faces, on average over the people."""
-    vertices = matrix.shape[1]
+    vertices = len(space.mean) - len(JOINTS)
     base = matrix @ space.mean[:vertices]
     basis = np.stack([matrix @ axis[:vertices] for axis in space.basis])
     weight = np.ones_like(base)
@@ -242,7 +259,14 @@ def mean_residual(space, matrix, people, landmark_axes, template, noise=0.015, d
     return np.mean(left, 0)
 
 
-def moved(embedding, mean, residual, topology, allowed, mirror) -> LandmarkEmbedding:
+def moved(
+    embedding: LandmarkEmbedding,
+    mean: np.ndarray,  # [V, 3]
+    residual: np.ndarray,  # [L, 3]
+    topology: HeadTopology,
+    allowed: np.ndarray,
+    mirror: np.ndarray,  # [L]
+) -> LandmarkEmbedding:
     """The embedding with its points moved along the surface by `residual`, in depth by half of it."""
     matrix = embedding.matrix(topology.triangles, len(mean))
     points = matrix @ mean + residual * [1, 1, 0.5]
@@ -319,7 +343,7 @@ def cotangent_laplacian(vertices: np.ndarray, triangles: np.ndarray) -> tuple[sp
     twice = np.linalg.norm(np.cross(edge[:, 0], edge[:, 1]), axis=1)
     area = np.zeros(len(vertices))
     np.add.at(area, triangles, np.repeat(twice[:, None] / 6, 3, 1))
-    return laplacian.tocsr(), area.clip(1e-8)
+    return sparse.csr_matrix(laplacian), area.clip(1e-8)
 
 
 # What the tracker says
@@ -337,7 +361,8 @@ def gaze_degrees(model: HeadModel, people: list[TrackedPerson]) -> tuple[float, 
         said.append((unit - unit.mean(0)) / torch.tensor(model.config.gaze_degrees))
         seen.append(gaze - gaze.mean(0))
     said, seen = torch.cat(said).flatten(0, 1), torch.cat(seen).flatten(0, 1)
-    return tuple(round(float(x), 1) for x in (said * seen).sum(0) / (said * said).sum(0))
+    sideways, up = ((said * seen).sum(0) / (said * said).sum(0)).tolist()
+    return round(sideways, 1), round(up, 1)
 
 
 @torch.no_grad()
@@ -345,7 +370,7 @@ def tracker_bias(model: HeadModel, people: list[TrackedPerson], mirror: np.ndarr
     """[7, L, 3]: what turned faces differ by from the same faces seen from the front, regressed on yaw and pitch."""
     terms, left = [], []
 
-    def of(yaw, pitch):
+    def of(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:  # [T] each -> [T, 7]
         return model.bias_terms(torch.from_numpy(yaw), torch.from_numpy(pitch)).numpy()
 
     for person in people:

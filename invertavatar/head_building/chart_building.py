@@ -26,8 +26,9 @@ def head_heights(mean: np.ndarray, topology: Topology, size: int = HEIGHT_SIZE, 
     vertices = torch.from_numpy(mean)[None]
     drawn = rasterize(vertices * torch.tensor([1.0, -1.0, 1.0]), skin, size)
     height = interpolate(vertices[..., 2:], drawn, skin)[0, 0].numpy()
-    face = ndimage.binary_fill_holes(drawn.mask[0].numpy())
+    # scipy does not say what it returns: arrays.
+    face = np.asarray(ndimage.binary_fill_holes(drawn.mask[0].numpy()))
     nearest = ndimage.distance_transform_edt(~drawn.mask[0].numpy(), return_distances=False, return_indices=True)
-    away = ndimage.distance_transform_edt(~face) * (2 / size)
+    nearest, away = np.asarray(nearest), np.asarray(ndimage.distance_transform_edt(~face)) * (2 / size)
     height = height[tuple(nearest)] * np.clip(1 - away / slope, 0, 1)
     return ndimage.gaussian_filter(height, 1.5)[None, None].astype(np.float32)

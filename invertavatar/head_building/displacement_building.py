@@ -4,6 +4,7 @@ Shapes: V vertices, F triangles, C control points, N people, H side of a crop.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +81,13 @@ def neighbour_mean(triangles: np.ndarray, skin: np.ndarray) -> sparse.csr_matrix
     return sparse.diags(1 / np.asarray(graph.sum(1)).ravel().clip(1)) @ graph
 
 
-def smooth_directions(mean, triangles, skin, ear, around) -> np.ndarray:
+def smooth_directions(
+    mean: np.ndarray,  # [V, 3]
+    triangles: np.ndarray,
+    skin: np.ndarray,  # [V] bool
+    ear: np.ndarray,  # [V] bool
+    around: sparse.csr_matrix,  # [V, V] from `neighbour_mean`
+) -> np.ndarray:
     """[V, 3] the skin's normals without its small folds; ears take those of the skin around them."""
     normal = vertex_normals(mean, triangles).astype(np.float64)
     normal[ear | ~skin] = 0
@@ -91,7 +98,13 @@ def smooth_directions(mean, triangles, skin, ear, around) -> np.ndarray:
     return normal / np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-9)
 
 
-def standing_off(mean, triangles, label, direction, around) -> np.ndarray:
+def standing_off(
+    mean: np.ndarray,  # [V, 3]
+    triangles: np.ndarray,
+    label: np.ndarray,  # [F]
+    direction: np.ndarray,  # [V, 3]
+    around: sparse.csr_matrix,  # [V, V] from `neighbour_mean`
+) -> np.ndarray:
     """[V] in 0..1 how far each vertex may stand off: scalp and torso wholly, the neck at its sides, the face not."""
     share = of_label(triangles, label, "scalp", "torso").astype(np.float64)
     neck, ear = of_label(triangles, label, "neck"), of_label(triangles, label, "ear")
@@ -131,7 +144,8 @@ def spread_out(places: np.ndarray, count: int) -> np.ndarray:
 @torch.no_grad()
 def both_sides(model: HeadModel, photos: Sequence[OutlinedPhoto]) -> list[Evidence]:
     """What the photos of a person say, and the same of the person in a mirror."""
-    neutral = sum(model.without_expression(model.unbiased(p.landmarks, p.rotation), p.expression)[0] for p in photos)
+    straight = (model.without_expression(model.unbiased(p.landmarks, p.rotation), p.expression)[0] for p in photos)
+    neutral = reduce(torch.add, straight)
     shape = model.shape(neutral, len(photos))
     crown = min(model.crown_height(shape, p.rotation[0], p.matte, p.inside) for p in photos)
     shape = model.shape(neutral, len(photos), crown)

@@ -4,6 +4,7 @@ Shapes: V vertices, F triangles, S side of the picture, H W texture.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Layer:
     card: bool = False  # cards of hair: seen from both sides, and through where alpha is low
 
     @staticmethod
-    def picture(path) -> np.ndarray:
+    def picture(path: Path) -> np.ndarray:
         """A texture from a file."""
         return np.asarray(Image.open(path).convert("RGBA"), np.float32) / 255
 
@@ -47,7 +48,7 @@ def draw(layers: list[Layer], rotation: np.ndarray, centre: np.ndarray, half: fl
     Returns:
         [S, S, 3] uint8.
     """
-    picture, nearest = np.tile(np.float32(BACKDROP), (size, size, 1)), np.full((size, size), -np.inf)
+    picture, nearest = np.tile(np.array(BACKDROP, np.float32), (size, size, 1)), np.full((size, size), -np.inf)
     for layer in layers:
         camera = (layer.vertices - centre) @ rotation.T / half
         positions = torch.from_numpy((camera * [1, -1, 1]).astype(np.float32))[None]
@@ -64,7 +65,13 @@ def draw(layers: list[Layer], rotation: np.ndarray, centre: np.ndarray, half: fl
     return (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _shaded(layer: Layer, triangle, barycentric, rotation):
+def _shaded(
+    layer: Layer,
+    triangle: np.ndarray,  # [N]
+    barycentric: np.ndarray,  # [N, 3]
+    rotation: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [N, 3] in 0..1 and alpha [N] of places on a layer."""
     surface, texture = layer.surface, layer.texture
     uv = (surface.uv[surface.uv_triangles[triangle]] * barycentric[..., None]).sum(1)
     height, width = texture.shape[:2]

@@ -6,25 +6,26 @@ Random heads are drawn with skin, eyes and brows, the tracker looks at the pictu
 is carried to the mean head, where the votes of all pictures are united.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from trimesh.triangles import closest_point, points_to_barycentric
 
 from ..camera import rotation_from_angles
-from ..errors import NoFaceError
+from ..errors import MediaError, NoFaceError
 from ..head.landmark_topology import INNER_LIPS, LEFT_IRIS, RIGHT_IRIS
 from ..head.makehuman import MakeHuman, Surface, texture_of
 from ..head.topology import JOINT_NAMES, PART_NAMES, HeadTopology
 from ..raster.rasterizer import rasterize
 from ..tracking.tracker import FaceTracker
 from .drawing import Layer, draw
-from .random_heads import RandomHeads
+from .random_heads import Mixture, RandomHeads
 
 SURFACE_LANDMARKS = 468  # the others are irises
 PICTURE_SIZE, PICKED_SIZE = 448, 1000
@@ -58,7 +59,9 @@ class Vote(NamedTuple):
     weight: np.ndarray  # [L]; 0 does not count
 
 
-def nearest_points(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, candidates: np.ndarray):
+def nearest_points(
+    points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The nearest point on some of a mesh's triangles.
 
     Args:
@@ -94,7 +97,7 @@ def candidates(vertices: np.ndarray, topology: HeadTopology, centre: np.ndarray)
     return np.flatnonzero(skin & seen[topology.triangles].any(1))
 
 
-def _depth_picture(camera: np.ndarray, triangles: np.ndarray):
+def _depth_picture(camera: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What is seen of [V, 3] in -1..1: [S, S] triangles (-1 for none) and [S, S, 3] barycentric coordinates."""
     positions = torch.from_numpy((camera * [1, -1, 1]).astype(np.float32))[None]
     fragments = rasterize(positions, torch.from_numpy(triangles), PICKED_SIZE)
@@ -151,8 +154,17 @@ def weighted_median(points: np.ndarray, weights: np.ndarray, rounds: int = 30) -
     return centre
 
 
-def votes(data, heads, topology, tracker, mean, allowed, count, seed) -> Iterator[Vote]:
-    """Draw, track, and look what surface lies under each landmark."""
+def votes(
+    data: MakeHuman,
+    heads: RandomHeads,
+    topology: HeadTopology,
+    tracker: FaceTracker,
+    mean: np.ndarray,  # [V, 3]
+    allowed: np.ndarray,
+    count: int,
+    seed: int,
+) -> Iterator[Vote]:
+    """Draw, track, and look what surface lies under each landmark; for the arguments see `embed_landmarks`."""
     rng = np.random.default_rng(seed)
     base, template = data.base, tracker.template.mean
     body = base.group == "body"
@@ -165,7 +177,7 @@ def votes(data, heads, topology, tracker, mean, allowed, count, seed) -> Iterato
             vertices = heads.base(mixture, expression)
             head = topology.head_and_joints(vertices)
             eyes = head[[len(mean) + JOINT_NAMES.index(name) for name in ("eyeLeft", "eyeRight")]]
-            head, half = head[: len(mean)], np.linalg.norm(eyes[0] - eyes[1]) * HALF_SIDE
+            head, half = head[: len(mean)], float(np.linalg.norm(eyes[0] - eyes[1])) * HALF_SIDE
             centre = eyes.mean(0) + [0, -0.25, -0.4]
             for yaw in YAWS:
                 rotation = rotation_from_angles(yaw, rng.uniform(-TILT, TILT)).numpy().astype(np.float64)
@@ -185,7 +197,7 @@ def votes(data, heads, topology, tracker, mean, allowed, count, seed) -> Iterato
                 yield Vote(vote.point, weight * sideways)
 
 
-def _dressing(data: MakeHuman, mixture, rng) -> list:
+def _dressing(data: MakeHuman, mixture: Mixture, rng: np.random.Generator) -> list:
     """A skin's texture, then (proxy, texture, card?) of eyes, teeth, tongue, brows and lashes."""
     race = max(("african", "asian", "caucasian"), key=lambda r: sum(w for k, w in mixture.items() if f"/{r}-" in k))
     female = sum(w for k, w in mixture.items() if "universal-female" in k) > 0.5
@@ -200,18 +212,30 @@ def _dressing(data: MakeHuman, mixture, rng) -> list:
         (data.proxy(f"eyebrows/{brow}/{brow}"), True),
         (data.proxy(f"eyelashes/{lash}/{lash}"), True),
     ]
-    texture = Layer.picture(texture_of(data.folder / f"{skin}.mhmat"))
-    return [texture, *((proxy, Layer.picture(proxy.texture), card) for proxy, card in proxies)]
+    texture = _picture(texture_of(data.folder / f"{skin}.mhmat"))
+    return [texture, *((proxy, _picture(proxy.texture), card) for proxy, card in proxies)]
 
 
-def _under(places, camera, mean, triangles, allowed) -> Vote:
+def _picture(texture: Path | None) -> np.ndarray:
+    if texture is None:
+        raise MediaError("A skin or proxy of MakeHuman's data names no texture; give its folder as it is packed.")
+    return Layer.picture(texture)
+
+
+def _under(
+    places: np.ndarray,
+    camera: np.ndarray,  # [V, 3]
+    mean: np.ndarray,  # [V, 3]
+    triangles: np.ndarray,
+    allowed: np.ndarray,
+) -> Vote:
     """The surface under picture places [L, 2] in 0..1: points of the mean head, and how squarely they are seen."""
     corners = camera[triangles[allowed]]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     front = allowed[normal[:, 2] > 0]
     triangle, barycentric = _depth_picture(camera, triangles[front])
     rows, columns = np.nonzero(triangle >= 0)
-    distance, hit = cKDTree(np.column_stack([columns, rows]) + 0.5).query(places * PICKED_SIZE)
+    distance, hit = KDTree(np.column_stack([columns, rows]) + 0.5).query(places * PICKED_SIZE)
     row, column = rows[hit], columns[hit]
     chosen = triangles[front[triangle[row, column]]]
     weights = barycentric[row, column][..., None]
@@ -223,7 +247,13 @@ def _under(places, camera, mean, triangles, allowed) -> Vote:
     return Vote((mean[chosen] * weights).sum(1), np.where(inner, weight.clip(0.02), weight))
 
 
-def _iris(mean, topology, part, template, landmarks):
+def _iris(
+    mean: np.ndarray,  # [V, 3]
+    topology: HeadTopology,
+    part: str,
+    template: np.ndarray,  # [L, 3]
+    landmarks: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
     """The iris' centre and its four quarters on an eyeball that looks straight ahead."""
     faces = np.flatnonzero(topology.triangle_part == PART_NAMES.index(part))
     ball = mean[np.unique(topology.triangles[faces])]

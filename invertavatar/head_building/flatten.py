@@ -110,16 +110,16 @@ def double_areas(x: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 class _Island:
     """The energy of a layout and its derivatives."""
 
-    def __init__(self, shapes, triangles, weight, outline):
+    def __init__(self, shapes: np.ndarray, triangles: np.ndarray, weight: np.ndarray, outline: "_Outline"):
         inverse = np.linalg.inv(shapes)
         # J = corners^T @ slopes
         self.slopes = np.stack([-inverse.sum(1), inverse[:, 0], inverse[:, 1]], 1)  # [F, 3, 2]
         self.triangles, self.weight, self.outline = triangles, weight, outline
 
-    def jacobians(self, x):
+    def jacobians(self, x: np.ndarray) -> np.ndarray:
         return x[self.triangles].transpose(0, 2, 1) @ self.slopes  # [F, 2, 2]
 
-    def energy(self, x):
+    def energy(self, x: np.ndarray) -> float:
         jacobian = self.jacobians(x)
         area = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
         if not (area > 0).all() or self.outline.crosses_itself(x):
@@ -127,7 +127,7 @@ class _Island:
         square = (jacobian**2).sum((1, 2))
         return (self.weight * (square + square / area**2)).sum() + self.outline.barrier(x)
 
-    def derivatives(self, x):
+    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
         """Gradient [2V] and positive semidefinite Hessian [2V, 2V], of u0, v0, u1, v1..."""
         left, stretch, right = np.linalg.svd(self.jacobians(x))
         turned = np.linalg.det(left)[:, None]  # of both, as J has a positive determinant
@@ -155,7 +155,7 @@ class _Island:
 class _Outline:
     """The barrier BARRIER * (radius / distance - 1)^2 between each vertex and each edge of the outline in reach."""
 
-    def __init__(self, triangles, shapes, clearance):
+    def __init__(self, triangles: np.ndarray, shapes: np.ndarray, clearance: float):
         self.triangles, self.edges = triangles, outline_edges(triangles)
         self.vertices = self.edges[:, 0]  # each once: every loop runs through a vertex once
         place = {vertex: k for k, vertex in enumerate(self.vertices.tolist())}
@@ -182,7 +182,7 @@ class _Outline:
         along[loop[:, None] != loop[None]] = np.inf
         self.radius = np.minimum(np.minimum(along, along[:, after]) / LOCAL, clearance)  # [vertices, edges]
 
-    def crosses_itself(self, x):
+    def crosses_itself(self, x: np.ndarray) -> bool:
         a, b = x[self.edges[:, 0]], x[self.edges[:, 1]]
         side_a, side_b = _cross(b - a, a[:, None] - a), _cross(b - a, b[:, None] - a)  # [other edge, edge]
         splits = side_a * side_b < 0
@@ -194,11 +194,11 @@ class _Outline:
         angle = np.bincount(self.triangles.ravel(), np.arctan2(_cross(a, b), (a * b).sum(-1)).ravel(), len(x))
         return bool((angle[self.vertices] >= 2 * np.pi).any())
 
-    def barrier(self, x):
+    def barrier(self, x: np.ndarray) -> float:
         *_, ratio = self._near(x)
         return BARRIER * ((ratio - 1) ** 2).sum()
 
-    def derivatives(self, x):
+    def derivatives(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Corners [P, 3], forces [P, 6] and convex Hessians [P, 6, 6] of the P pairs that are near each other."""
         vertex, edge, away, along, distance, ratio = self._near(x)
         slope = np.stack([np.ones_like(along), along - 1, -along], 1)  # of the distance's change
@@ -208,7 +208,7 @@ class _Outline:
         corners = np.concatenate([self.vertices[vertex][:, None], self.edges[edge]], 1)
         return corners, force[:, None] * change, curvature[:, None, None] * change[:, :, None] * change[:, None]
 
-    def _near(self, x):
+    def _near(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         """Vertex and edge of each near pair; direction [P, 2], place on the edge, distance, and radius / distance."""
         point, a, b = x[self.vertices], x[self.edges[:, 0]], x[self.edges[:, 1]]
         side, to_point = b - a, point[:, None] - a
@@ -220,10 +220,10 @@ class _Outline:
         return vertex, edge, apart[pair] / distance[:, None], along[pair], distance, self.radius[pair] / distance
 
 
-def _free_numbers(count, mirror):
+def _free_numbers(count: int, mirror: np.ndarray | None) -> sparse.csr_array:
     """[2V, D]: the layouts that are symmetric to u = 0, or all of them."""
     if mirror is None:
-        return sparse.identity(2 * count, format="csr")
+        return sparse.csr_array(sparse.identity(2 * count))
     own = np.arange(count)
     first, middle = own[own < mirror], own[own == mirror]
     other, pairs = mirror[first], np.arange(len(first))
@@ -234,7 +234,7 @@ def _free_numbers(count, mirror):
     return sparse.csr_array((values, (rows, columns)), shape=(2 * count, 2 * len(pairs) + len(middle)))
 
 
-def _first_flip(x, step, triangles):
+def _first_flip(x: np.ndarray, step: np.ndarray, triangles: np.ndarray) -> float:
     """The smallest step length at which a triangle loses its area, a root of a quadratic."""
     corners, moves = x[triangles], step[triangles]
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -247,5 +247,5 @@ def _first_flip(x, step, triangles):
     return np.min(roots, initial=np.inf, where=(discriminant >= 0) & (roots > 0))
 
 
-def _cross(a, b):
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # [..., 2] each -> [...]
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -5,8 +5,9 @@ Shapes: V vertices, F triangles, L 478 landmarks.
 
 import numpy as np
 
-from ..head.head_model import JOINTS, LABELS
+from ..head.head_model import LABELS
 from ..head.makehuman import MakeHuman
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..head.topology import PART_NAMES, HeadTopology, texture_islands
 
 # Rings of landmarks.
@@ -107,7 +108,7 @@ def lid_parts(mean: np.ndarray, topology: HeadTopology, label: np.ndarray, eye_p
 def texel_density(mean: np.ndarray, topology: HeadTopology, label: np.ndarray, lid_part: np.ndarray) -> np.ndarray:
     """[F] how finely each triangle is to be textured."""
     density = np.array([DENSITY[name] for name in LABELS])[label]
-    density[lid_part.any(0)[topology.triangles].all(1)] = LID_DENSITY
+    density[np.logical_or(*lid_part)[topology.triangles].all(1)] = LID_DENSITY
     depth = mean[topology.triangles].mean(1)[:, 2]
     front = depth[label == LABELS.index("lips")].mean()
     deep = ((front - depth) / DEEP).clip(0, 1)

@@ -76,7 +76,7 @@ def learn_axes(
 def pictures_of(people: Sequence[TrackedPerson]) -> Pictures:
     """The people's pictures, one person after the other."""
 
-    def joined(name):
+    def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(person, name) for person in people])
 
     return Pictures(

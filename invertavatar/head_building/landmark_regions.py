@@ -66,7 +66,7 @@ def region_weights(mean: np.ndarray) -> dict[str, np.ndarray]:
     eye_height, lip_height = mean[list(RIGHT_EYE + LEFT_EYE), 1].mean(), mean[[13, 14], 1].mean()
     nose_height = mean[2, 1]
 
-    def rise(value, centre, width):
+    def rise(value: np.ndarray, centre: float, width: float) -> np.ndarray:
         return 1 / (1 + np.exp(-(value - centre) / width))
 
     eyes = rise(y, eye_height - 0.12, 0.02) * rise(eye_height + 0.30 - y, 0, 0.03)

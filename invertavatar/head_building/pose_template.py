@@ -14,7 +14,7 @@ import numpy as np
 
 from ..head.landmark_topology import LEFT_EYE, RIGHT_EYE
 from ..head.pose import PIXELS_TO_HEAD, PoseTemplate
-from .landmark_axes import fit_expression, per_person_mean, pictures_of, symmetric
+from .landmark_axes import Pictures, fit_expression, per_person_mean, pictures_of, symmetric
 from .tracked_person import TrackedPerson
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def laid_on(person: TrackedPerson, template: PoseTemplate) -> TrackedPerson:
     return replace(person, vertices=vertices, rotation=rotation)
 
 
-def _spread(faces, values) -> np.ndarray:
+def _spread(faces: Pictures, values: np.ndarray) -> np.ndarray:
     """[L] how far each landmark departs from its own average within a person."""
     away = values - per_person_mean(values, faces.person)[faces.person]
     return np.sqrt(np.mean(away[faces.moving] ** 2, axis=(0, 2)))

@@ -39,11 +39,12 @@ class FastRenderer:
 
     def __init__(self, avatar: BakedAvatar, size: int = 512, background: str | Path | np.ndarray = "gray"):
         self.avatar, self.rest, self._frame = avatar, avatar.rest, avatar.framing("photo", size)
-        self._behind = avatar.behind(background, self._frame)
+        self._behind, self._camera = avatar.behind(background, self._frame), avatar.camera(STRAIGHT)
 
     def __call__(self, motion: Motion) -> np.ndarray:
         """[S, S, 3] uint8 of a motion of one frame, which `retarget` has made the avatar's."""
-        return self.avatar.frame(motion.expression[0], motion.rotation[0], STRAIGHT, self._behind, self._frame)
+        driven = motion.expression[0], motion.rotation[0]
+        return self.avatar.frame(*driven, self._camera, self._behind, self._frame)
 
 
 class FullRenderer:
@@ -98,5 +99,6 @@ class FullRenderer:
             clip = clip._replace(stay=frame.held(stay))
         camera = {"field_of_view": None, "zoom": zoom}
         layers = self.pipe.render_frames(self.avatar, self._features, clip, camera, frame.side, frame)[:2]
-        frame = compose(*map(frame.cut, layers), self._behind)[0]
-        return (frame * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        colour, opacity = map(frame.cut, layers)
+        picture = compose(colour, opacity, self._behind)[0]
+        return (picture * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -122,7 +122,7 @@ class Live:
         """The thread that tracks: leaves each motion with the time of its picture."""
         times = []
 
-        def pictures():
+        def pictures() -> Iterator[np.ndarray]:
             while (taken := self._pictures.take()) is not None:
                 times[:] = taken[:1]
                 yield taken[1]

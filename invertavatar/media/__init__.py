@@ -2,7 +2,7 @@
 
 from .images import MIN_SIDE, ImageSource, load_image, save_image
 from .info import MediaInfo, probe
-from .kinds import check_driver, kind_of
+from .kinds import check_driver, is_photo, kind_of
 from .layout import contact_sheet, side_by_side
 from .mark import mark_synthetic
 from .photos import load_images
@@ -18,6 +18,7 @@ __all__ = [
     "as_rate",
     "check_driver",
     "contact_sheet",
+    "is_photo",
     "kind_of",
     "load_image",
     "load_images",

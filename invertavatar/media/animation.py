@@ -51,7 +51,8 @@ def kind_and_size(path: Path) -> tuple[str, tuple[int, int]]:
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             turned = image.getexif().get(ORIENTATION, 1) >= 5
-            return image.format.lower(), image.size[::-1] if turned else image.size
+            width, height = image.size
+            return (image.format or "").lower(), (height, width) if turned else (width, height)
     except DAMAGE as error:
         raise MediaError(f"{path.name} is damaged or cut off. Copy or download it again.") from error
 
@@ -65,7 +66,7 @@ def _shown(path: Path, problems: list[str]) -> Iterator[tuple[Image.Image, Fract
     """The file at each of its frames, with the seconds that the frame lasts."""
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
-            for k in range(image.n_frames):
+            for k in range(getattr(image, "n_frames", 1)):
                 image.seek(k)
                 image.load()  # before which WebP does not tell the duration
                 duration = Fraction(image.info.get("duration") or 0).limit_denominator(1000) / 1000

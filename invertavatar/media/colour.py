@@ -60,7 +60,7 @@ def to_sdr(picture: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
     rows = max(1, STRIP // picture.shape[1])
     for top in range(0, len(picture), rows):
         strip = cv2.transform(light[picture[top : top + rows]], matrix)
-        signal = cv2.pow(cv2.max(strip, 0.0), 1 / _screen_gamma(transfer))
+        signal = cv2.pow(np.maximum(strip, 0), 1 / _screen_gamma(transfer))
         if transfer in HDR:
             signal *= _roll_off(signal.reshape(-1, 3)).reshape(*signal.shape[:2], 1)
         result[top : top + rows] = cv2.convertScaleAbs(signal, alpha=255)  # rounds, and clips above white

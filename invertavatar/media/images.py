@@ -20,7 +20,7 @@ from .stills import over_grey, to_rgb
 ImageSource = str | os.PathLike | Image.Image | np.ndarray | Tensor
 
 MIN_SIDE = 64  # px; below it no face is large enough to track
-MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # about 179 Mpx, where Pillow itself refuses to unpack a file
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**30 // 12)  # about 179 Mpx, where Pillow refuses to unpack a file
 SAVE_OPTIONS = {  # by suffix: Pillow's format, and how it is asked to write
     ".png": ("PNG", {"compress_level": 4}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),

@@ -16,7 +16,16 @@ from ..errors import MediaError
 from . import animation
 from .files import existing_file
 from .kinds import kind_of
-from .streams import DAMAGE, MAX_FRAME_PIXELS, blank, decoded_frames, open_input, sound_stream, video_stream
+from .streams import (
+    DAMAGE,
+    MAX_FRAME_PIXELS,
+    blank,
+    decoded_frames,
+    in_seconds,
+    open_input,
+    sound_stream,
+    video_stream,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +104,7 @@ def _probe_animation(path: Path) -> MediaInfo:
         raise MediaError(blank(path.name))
     return MediaInfo(
         duration=float(sum(lengths)),
-        fps=_usual(1 / lengths[0]) if len(set(lengths[:-1])) <= 1 else _usual(len(lengths) / sum(lengths)),
+        fps=_usual(1 / lengths[0]) if len(set(lengths[:-1])) <= 1 else _usual(len(lengths) / sum(lengths, Fraction(0))),
         num_frames=len(lengths),
         size=(width, height),
         codec=kind,
@@ -108,7 +117,8 @@ def _probe_animation(path: Path) -> MediaInfo:
 
 def display_matrix(frame: av.VideoFrame) -> np.ndarray:
     """[2, 2] of -1, 0, 1: stored (x right, y down), as a row vector, times it is the shown (x right, y down)."""
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    # PyAV's stubs take what a frame has beside its pixels for a dict of names.
+    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if data is None:
         return np.eye(2)
     return np.rint(np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2] / 65536)  # 16.16 fixed point
@@ -125,7 +135,7 @@ def _declared_length(
     rate = _constant_rate(stream)
     if not stream.frames or not stream.duration or not rate:
         return None
-    seconds = stream.duration * stream.time_base
+    seconds = in_seconds(stream.duration, stream.time_base)
     if abs(stream.frames / seconds / rate - 1) > 0.01:
         return None
     whole = Fraction(container.duration or 0, av.time_base)
@@ -144,7 +154,7 @@ def _counted_length(path: Path) -> tuple[int, Fraction, Fraction]:
                     last_duration = (packet.duration or 0) * packet.time_base
         except DAMAGE as error:
             logger.debug("%s ends early: %s", path, error)
-        tick, rate = max(stream.time_base, Fraction(1, 1000)), _constant_rate(stream)
+        tick, rate = max(in_seconds(1, stream.time_base), Fraction(1, 1000)), _constant_rate(stream)
     times.sort()
     steps = [after - before for before, after in pairwise(times) if after > before]
     if not steps:
@@ -154,7 +164,7 @@ def _counted_length(path: Path) -> tuple[int, Fraction, Fraction]:
     if len(steps) - len(even) <= max(1, len(steps) // 100) and len(even) > 2:
         # A constant rate. An odd step that is no whole number of frames comes from joining fragments, and the last
         # frame may be drawn out to where the sound ends; neither is time that passes.
-        interval = sum(even) / len(even)
+        interval = sum(even, Fraction(0)) / len(even)
         lasting = sum(round(step / interval) if _is_whole(step / interval) else 1 for step in steps)
         return len(times), (lasting + 1) * interval, rate or _usual(1 / interval)
     length = times[-1] - times[0]
@@ -165,8 +175,9 @@ def _counted_length(path: Path) -> tuple[int, Fraction, Fraction]:
 def _constant_rate(stream: av.VideoStream) -> Fraction | None:
     """The rate of a file that states one for every frame."""
     rate = stream.average_rate
-    stated = rate and rate == stream.base_rate and RATE_LIMITS[0] <= rate <= RATE_LIMITS[1]
-    return rate.limit_denominator(1001) if stated else None
+    if rate and rate == stream.base_rate and RATE_LIMITS[0] <= rate <= RATE_LIMITS[1]:
+        return rate.limit_denominator(1001)
+    return None
 
 
 def _is_whole(frames: Fraction) -> bool:

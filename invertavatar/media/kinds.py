@@ -51,6 +51,11 @@ def kind_of(path: str | os.PathLike) -> Kind | None:
     return kind or ("photo" if suffix in endings.PHOTOS else "video" if suffix in endings.VIDEOS else None)
 
 
+def is_photo(path: str | os.PathLike) -> bool:
+    """Whether a file is a single picture, by its content, and no recorded motion."""
+    return not endings.is_motion(Path(path)) and kind_of(path) == "photo"
+
+
 def check_driver(path: str | os.PathLike) -> Kind:
     """The kind of a driver that is no motion and no table.
 

@@ -30,13 +30,13 @@ def side_by_side(*pictures: np.ndarray, height: int | None = None) -> np.ndarray
     """
     if not pictures:
         raise MediaError("No picture was given to put side by side. Give at least one.")
-    height = height or pictures[0].shape[0]
+    rows: int = height or pictures[0].shape[0]
     mode = "RGBA" if any(picture.shape[2] == 4 for picture in pictures) else "RGB"
     columns = []
     for picture in pictures:
         image = Image.fromarray(picture).convert(mode)
-        width = max(1, round(image.width * height / image.height))
-        columns.append(np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)))
+        width = max(1, round(image.width * rows / image.height))
+        columns.append(np.asarray(image.resize((width, rows), Image.Resampling.LANCZOS)))
     return np.concatenate(columns, axis=1)
 
 

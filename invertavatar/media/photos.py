@@ -34,7 +34,7 @@ def load_images(source: ImageSource | Sequence[ImageSource], max_frames: int = 8
     """
     photos: list[np.ndarray] = []
     names: list[str] = []
-    for item in source if isinstance(source, (list, tuple)) else [source]:
+    for item in source if isinstance(source, Sequence) and not isinstance(source, (str, bytes)) else [source]:
         if isinstance(item, (str, os.PathLike)) and kind_of(item) == "video":
             frames = _spaced_frames(Path(item), max_frames)
             photos += frames

@@ -6,11 +6,11 @@ says so.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import av
 import av.container
@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import MediaError
 from .files import is_full
 from .kinds import kind_of
-from .streams import DAMAGE, first_time, open_input, read_packets, sound_stream
+from .streams import DAMAGE, first_time, in_seconds, open_input, read_packets, sound_stream
 from .video import MAX_HOLD
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ COPIED_CODECS = {
     ".mov": ("aac", "mp3"),
     ".webm": ("opus", "vorbis"),
 }  # that browsers play there
-ENCODERS = {".mp4": "aac", ".mov": "aac", ".webm": "libopus"}
+ENCODERS: dict[str, Literal["aac", "libopus"]] = {".mp4": "aac", ".mov": "aac", ".webm": "libopus"}
 SAMPLE_RATE = 48000  # Hz; one that both encoders take
 BIT_RATE = 128_000  # bits per second
 LOOSE = 0.02  # seconds by which timestamps may miss before silence is filled in or sound left out
@@ -66,7 +66,8 @@ def sound_track(
         `advance(seconds)`, which writes all sound that ends by that time. Later sound stays unread, so that calling it
         after each picture keeps both streams side by side, and stopping to call it trims the sound.
     """
-    packets, name = iter(()), Path(path).name
+    packets: Iterator[av.Packet] = iter(())
+    name = Path(path).name
     source = _opened(path) if kind_of(path) in ("video", "sound") else None
     if source is not None:
         with source:
@@ -77,7 +78,7 @@ def sound_track(
                 logger.warning("The sound of %s is of a kind that cannot be decoded here, and is left out.", name)
             yield _writer(output, _while_sound(packets, name))
     else:
-        yield _writer(output, packets)
+        yield _writer(output, _while_sound(packets, name))
 
 
 def _opened(path: str | os.PathLike) -> av.container.InputContainer | None:
@@ -114,7 +115,8 @@ def surveyed(path: Path) -> Survey:
     forms: list[tuple[int, int, str]] = []
     damaged = []
     with open_input(path) as source:
-        for frame in decoded(source, sound_stream(source), damaged):
+        stream = sound_stream(source)
+        for frame in () if stream is None else decoded(source, stream, damaged):
             form = frame.sample_rate, len(frame.layout.channels), frame.format.name
             if form not in forms:
                 forms.append(form)
@@ -132,15 +134,17 @@ def _described(forms: list[tuple[int, int, str]]) -> str:
     return ", ".join(f"{channels} channel(s) at {rate} Hz" for rate, channels, _ in forms)
 
 
-def _writer(output: av.container.OutputContainer, packets: Iterator[av.Packet]) -> Callable[[Fraction], None]:
+def _writer(
+    output: av.container.OutputContainer, packets: Generator[av.Packet, None, None]
+) -> Callable[[Fraction], None]:
     waiting: list[av.Packet] = []
-    last_dts = None
+    last_dts: int | None = None
 
     def advance(seconds: Fraction) -> None:
         nonlocal last_dts
         while True:
             packet = waiting.pop() if waiting else next(packets, None)
-            if packet is None:
+            if packet is None or packet.pts is None or packet.dts is None:  # the end
                 return
             if (packet.pts + (packet.duration or 0)) * packet.time_base > seconds:
                 waiting.append(packet)
@@ -158,7 +162,7 @@ def _writer(output: av.container.OutputContainer, packets: Iterator[av.Packet]) 
     return advance
 
 
-def _while_sound(packets: Iterator[av.Packet], name: str) -> Iterator[av.Packet]:
+def _while_sound(packets: Iterator[av.Packet], name: str) -> Generator[av.Packet, None, None]:
     try:
         yield from packets
     except UNDECODABLE as error:
@@ -168,7 +172,7 @@ def _while_sound(packets: Iterator[av.Packet], name: str) -> Iterator[av.Packet]
 def _copied(
     source: av.container.InputContainer, stream: av.AudioStream, target: av.AudioStream, start: Fraction
 ) -> Iterator[av.Packet]:
-    shift = round(start / stream.time_base)
+    shift = round(start / in_seconds(1, stream.time_base))
     for packet in source.demux(stream):
         if packet.dts is None or packet.pts is None:  # the end
             return
@@ -212,11 +216,12 @@ def in_one_form(
     """Seconds at which a piece of sound starts, and the piece [channels, samples] as float32 at one sample rate."""
     form = resampler = None
     for frame in frames:
-        if form != (now := (frame.sample_rate, frame.layout.name, frame.format.name)):
+        now = frame.sample_rate, frame.layout.name, frame.format.name
+        if resampler is None or form != now:
             if resampler is not None:
                 yield from ((None, flushed.to_ndarray()) for flushed in resampler.resample(None))
             form, resampler = now, av.AudioResampler("fltp", layout, rate)
-        time = None if frame.pts is None else frame.pts * frame.time_base
+        time = None if frame.pts is None else in_seconds(frame.pts, frame.time_base)
         frame.pts = None  # the resampler counts samples by itself
         pieces = resampler.resample(frame)
         for piece in pieces:

@@ -89,9 +89,8 @@ def _to_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
     if profile == srgb.PROFILE_BYTES:
         return image
     try:
-        return ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(BytesIO(profile)), srgb.PROFILE, outputMode="RGB"
-        )
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return ImageCms.profileToProfile(image, own, srgb.PROFILE, outputMode="RGB") or image
     except (ImageCms.PyCMSError, OSError) as error:
         logger.debug("The colour profile of %s cannot be used (%s); its colours are taken as sRGB.", name, error)
         return image

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import av.container
@@ -12,6 +13,8 @@ import av.stream
 from ..errors import MediaError
 from .files import existing_file, shortened
 from .kinds import is_cover, open_container
+
+AnyStream = TypeVar("AnyStream", bound=av.stream.Stream)
 
 MAX_FRAME_PIXELS = 2**25  # of a frame: enough for 8K, and no few damaged bytes make a decoder ask for all memory
 DAMAGE = (av.FFmpegError, IndexError)  # the second is PyAV's word for a packet of a stream that the file never declared
@@ -41,7 +44,12 @@ def first_time(path: str | os.PathLike) -> Fraction:
         if not any(s.codec_context and not is_cover(s) for s in container.streams.video):
             return Fraction(0)
         frame = next(decoded_frames(container, video_stream(container, Path(path).name), []), None)
-    return frame.pts * frame.time_base if frame is not None and frame.pts is not None else Fraction(0)
+    return in_seconds(frame.pts, frame.time_base) if frame is not None and frame.pts is not None else Fraction(0)
+
+
+def in_seconds(ticks: int, time_base: Fraction | None) -> Fraction:
+    """A time of a stream or of a frame; where none says what it counts in, it is what ffmpeg itself counts in."""
+    return ticks * (time_base or Fraction(1, av.time_base))
 
 
 def video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
@@ -59,7 +67,7 @@ def video_stream(container: av.container.InputContainer, name: str) -> av.VideoS
     raise MediaError(f"{name} holds no video, only sound. Give a file with a picture.")
 
 
-def _preferred(streams: list[av.stream.Stream]) -> av.stream.Stream | None:
+def _preferred(streams: list[AnyStream]) -> AnyStream | None:
     """The first that the file marks as default, else the first."""
     marked = (stream for stream in streams if stream.disposition & av.stream.Disposition.default)
     return next(marked, streams[0] if streams else None)

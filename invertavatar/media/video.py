@@ -6,7 +6,7 @@ Shapes: H W picture.
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
@@ -20,7 +20,7 @@ from ..errors import MediaError
 from . import animation, colour
 from .info import NTSC_RATES, display_matrix, probe
 from .kinds import kind_of
-from .streams import blank, decoded_frames, open_input, video_stream
+from .streams import blank, decoded_frames, in_seconds, open_input, video_stream
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class VideoReader:
     def __enter__(self) -> "VideoReader":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._on_exit.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -82,7 +82,7 @@ class VideoReader:
         self._on_exit.callback(frames.close)
         return frames
 
-    def _frames(self) -> Iterator[np.ndarray]:
+    def _frames(self) -> Generator[np.ndarray, None, None]:
         """Each source frame aims at the place round(t fps) and lasts until the next one's place; of several that aim at
         one place the nearest wins.
         """
@@ -126,8 +126,9 @@ class VideoReader:
             stream = video_stream(container, self.path.name)
             stream.thread_type = "AUTO"
             for frame in decoded_frames(container, stream, problems):
-                time = None if frame.pts is None else frame.pts * frame.time_base
-                yield time, (frame.duration or 0) * frame.time_base, partial(self._picture, frame, reformatter)
+                time = None if frame.pts is None else in_seconds(frame.pts, frame.time_base)
+                lasts = in_seconds(frame.duration or 0, frame.time_base)
+                yield time, lasts, partial(self._picture, frame, reformatter)
 
     def _picture(self, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         matrix = display_matrix(frame)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
+from typing import Literal
 
 import av
 import av.filter
@@ -24,7 +26,11 @@ from .files import check_name, existing_file, full_disk_said, made_folder, writt
 from .sound import sound_track
 from .video import as_rate
 
-MOVIE_CODECS = {".mp4": "libx264", ".mov": "libx264", ".webm": "libvpx-vp9"}
+MOVIE_CODECS: dict[str, Literal["libx264", "libvpx-vp9"]] = {
+    ".mp4": "libx264",
+    ".mov": "libx264",
+    ".webm": "libvpx-vp9",
+}
 QUALITIES = {  # by codec: constant rate factor or quality, and speed
     "high": {
         "libx264": {"crf": "16", "preset": "veryfast"},
@@ -91,14 +97,16 @@ class VideoWriter:
         self._audio_duration = audio_duration
         check_name(self.path)
         self._kind = _kind_of(self.path)
-        self._shape: tuple[int, ...] | None = None
+        self._shape: tuple[int, ...] = ()  # of the first frame
         self._sink: Sink | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._open.__exit__(kind, error, traceback)
         if kind is None and self.num_frames == 0:
             raise MediaError(f"No frame was written to {self.path.name}, so there is no video.")
@@ -182,9 +190,9 @@ class VideoWriter:
                     mux(packet)
 
             def mux(packet: av.Packet) -> None:
-                time = packet.dts * packet.time_base
+                time = None if packet.dts is None else packet.dts * packet.time_base
                 output.mux(packet)
-                if advance_sound:
+                if advance_sound and time is not None:
                     advance_sound(time if limit is None else min(time, limit))
 
             yield put
@@ -237,8 +245,8 @@ def _gif_sink(path: Path, fps: Fraction, width: int, height: int) -> Iterator[Si
             last_tick = tick
             source = av.VideoFrame.from_ndarray(frame, "rgb24")
             source.pts, source.time_base = tick, GIF_TICK
-            graph.push(source)
-            picture = graph.pull()
+            graph.vpush(source)
+            picture = graph.vpull()
             picture.pts, picture.time_base = tick, GIF_TICK
             output.mux(stream.encode(picture))
 
@@ -248,7 +256,7 @@ def _gif_sink(path: Path, fps: Fraction, width: int, height: int) -> Iterator[Si
 
 def _palette_graph(width: int, height: int) -> av.filter.Graph:
     graph = av.filter.Graph()
-    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=GIF_TICK)
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=GIF_TICK)
     split = graph.add("split")
     palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
     use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=4")
@@ -287,8 +295,8 @@ def _webp_sink(path: Path, fps: Fraction, shape: tuple[int, int, int], quality: 
 def _png_sink(path: Path) -> Iterator[Sink]:
     """Pictures wait in a hidden folder inside the target folder until all are there."""
     folder, pattern = (path.parent, path.name) if path.suffix.lower() == ".png" else (path, FRAME_PATTERN)
-    number = FRAME_NUMBER.search(pattern)
-    before, after, digits = pattern[: number.start()], pattern[number.end() :], int(number[1] or 1)
+    before, width, after = FRAME_NUMBER.split(pattern, maxsplit=1)
+    digits = int(width or 1)
     check_name(Path(f"{before}{0:0{digits}d}{after}"))
     count, tags = 0, srgb.tags("PNG")
     with made_folder(folder), full_disk_said(path):

@@ -14,16 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InvertAvatarError
+from .aligned_face import aligned_face
 from .auxiliary import find_auxiliary
 
 VARIABLE, FILE_NAME = "INVERTAVATAR_SFACE", "face_recognition_sface_2021dec.onnx"
 CURE = "Get it from the model zoo of OpenCV (face_recognition_sface, Apache-2.0)."
 # A MobileNet: after the first convolution pairs of a depthwise one, with its stride, and one of a single pixel.
 PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
-FACE_SIZE = 112
-# Where an upright face has its eyes (the person's right one first), nose tip and mouth corners, pixels of the crop.
-TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, NOSE_TIP, MOUTH_CORNERS = (33, 133), (362, 263), 1, (61, 291)  # landmarks
 
 
 class SFace(nn.Sequential):
@@ -82,29 +79,7 @@ class SFace(nn.Sequential):
             picture: [B, 3, H, W] RGB in -1..1.
             landmarks: [B, V, 2] x right, y down in -1..1 over the picture.
         """
-        return F.normalize(self(aligned(picture, landmarks).clamp(-1, 1) * (127.5 / 128)), dim=1)
-
-
-def aligned(picture: Tensor, landmarks: Tensor) -> Tensor:
-    """The face upright, where recognition looks for it: [B, 3, 112, 112].
-
-    Args:
-        picture: [B, 3, H, W].
-        landmarks: [B, V, 2] x right, y down in -1..1 over the picture.
-    """
-    eyes = [landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)]
-    points = torch.stack([*eyes, *(landmarks[:, i] for i in (NOSE_TIP, *MOUTH_CORNERS))], 1)  # [B, 5, 2]
-    template = (points.new_tensor(TEMPLATE) + 0.5) * (2 / FACE_SIZE) - 1
-    # The similarity that carries the template to the points: in the complex plane its factor is a quotient.
-    x, y = (template - template.mean(0)).unbind(-1)
-    u, v = (points - points.mean(1, keepdim=True)).unbind(-1)
-    scale = x.square().sum() + y.square().sum()
-    real, imaginary = (x * u + y * v).sum(1) / scale, (x * v - y * u).sum(1) / scale
-    similarity = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], 1)  # [B, 2, 2]
-    offset = points.mean(1) - similarity @ template.mean(0)
-    theta = torch.cat([similarity, offset[..., None]], -1)
-    grid = F.affine_grid(theta, (len(picture), 3, FACE_SIZE, FACE_SIZE), align_corners=False)
-    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+        return F.normalize(self(aligned_face(picture, landmarks).clamp(-1, 1) * (127.5 / 128)), dim=1)
 
 
 def _block(inward: int, outward: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

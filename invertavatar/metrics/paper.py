@@ -15,8 +15,8 @@ from torch import Tensor
 from ..errors import InvertAvatarError
 from ..tracking.tracker import Track
 from . import identity
+from .aligned_face import LEFT_EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE_CORNERS
 from .auxiliary import find_auxiliary
-from .identity import LEFT_EYE_CORNERS, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE_CORNERS
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:

@@ -30,6 +30,9 @@ LEAST_SIDE = 31  # pixels: smaller pictures vanish in the pools
 class LPIPS(nn.Module):
     """Learned perceptual distance; its weights are fixed, gradients reach the pictures."""
 
+    shift: Tensor  # [1, 3, 1, 1]
+    scale: Tensor  # [1, 3, 1, 1]
+
     def __init__(self):
         super().__init__()
         self.features = nn.ModuleList(

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from .stylegan2 import ModulatedConv2d, NoiseMode, SynthesisLayer, channels_last, fir_upsample
 
+# Resolution -> C; keys may be strings, which is what a saved configuration makes of them.
+ChannelTable = Mapping[int, int] | Mapping[str, int]
+
 
 def spatial_feature_transform(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """CS-SFT: the last channels become `x * (1 + scale) + shift`, the others pass through unchanged.
@@ -73,7 +76,8 @@ class SynthesisBlock(nn.Module):
             self.up_layer = None
         else:
             self.up_layer = SynthesisLayer(in_channels, channels, w_dim, resolution, up=True)
-        self.blend = AlphaBlend(texture_channels, channels) if texture_channels else None
+        if texture_channels:
+            self.blend = AlphaBlend(texture_channels, channels)
         self.layer = SynthesisLayer(channels, channels, w_dim, resolution)
         self.head = None
         if head_channels:
@@ -81,18 +85,26 @@ class SynthesisBlock(nn.Module):
                 channels, head_channels, w_dim, kernel_size=1, demodulate=False, init_gain=output_gain
             )
 
-    def forward(self, x, ws, sft, condition, noise_mode, generator):
+    def forward(
+        self,
+        x: Tensor | None,  # [B, C, h, w]
+        ws: tuple[Tensor, Tensor, Tensor],  # [B, w_dim] each
+        sft: tuple[Tensor, Tensor] | None,
+        condition: tuple[Tensor, Tensor] | None,
+        noise_mode: NoiseMode,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor | None]:
         """ws: w of the up-sampling layer (unused by the coarsest block), of the second layer and of the head."""
         if self.up_layer is None:
-            x = channels_last(self.constant.expand(ws[0].shape[0], -1, -1, -1))
+            y = channels_last(self.constant.expand(ws[0].shape[0], -1, -1, -1))
         else:
-            x = self.up_layer(x, ws[0], noise_mode, generator)
+            y = self.up_layer(x, ws[0], noise_mode, generator)
         if sft is not None:
-            x = spatial_feature_transform(x, *sft)
+            y = spatial_feature_transform(y, *sft)
         if condition is not None:
-            x = self.blend(x, *condition)
-        x = self.layer(x, ws[1], noise_mode, generator)
-        return x, None if self.head is None else self.head(x, ws[2])
+            y = self.blend(y, *condition)
+        y = self.layer(y, ws[1], noise_mode, generator)
+        return y, None if self.head is None else self.head(y, ws[2])
 
 
 class SynthesisBackbone(nn.Module):
@@ -101,7 +113,6 @@ class SynthesisBackbone(nn.Module):
     Args:
         w_dim: Length of w.
         channels: Resolution -> C of its feature map, e.g. {4: 512, 8: 512, ...}, each resolution twice the one before.
-            Keys may be strings, which is what a saved configuration makes of them.
         out_channels: Resolution -> C of its output, for the resolutions that have a head; the finest must have one.
         skip_heads: Add the up-sampled output of the coarser resolution to each output; then from the coarsest head on
             every resolution has one.
@@ -112,24 +123,24 @@ class SynthesisBackbone(nn.Module):
     def __init__(
         self,
         w_dim: int,
-        channels: Mapping[int | str, int],
-        out_channels: Mapping[int | str, int],
+        channels: ChannelTable,
+        out_channels: ChannelTable,
         skip_heads: bool = False,
-        condition_channels: Mapping[int | str, int] | None = None,
+        condition_channels: ChannelTable | None = None,
         output_gain: float = 0.1,
     ):
         super().__init__()
-        channels, heads, textures = (
+        self.channels, heads, textures = (
             {int(r): c for r, c in (table or {}).items()} for table in (channels, out_channels, condition_channels)
         )
-        self.channels, self.skip_heads = channels, skip_heads
+        self.skip_heads = skip_heads
         self.blocks = nn.ModuleDict()
         in_channels = None
-        for r in sorted(channels):
+        for r, channels_here in sorted(self.channels.items()):
             self.blocks[str(r)] = SynthesisBlock(
-                r, in_channels, channels[r], w_dim, heads.get(r), textures.get(r), output_gain
+                r, in_channels, channels_here, w_dim, heads.get(r), textures.get(r), output_gain
             )
-            in_channels = channels[r]
+            in_channels = channels_here
 
     @property
     def resolutions(self) -> tuple[int, ...]:

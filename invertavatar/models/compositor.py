@@ -5,6 +5,7 @@ Shapes: B batch, D feature channels, H side of the network's maps, S side of the
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..rendering.reprojection import Reprojection
 from ..rendering.resize import resize
-from ..rendering.surface import GROUPS, HeadSurface
+from ..rendering.surface import GROUPS, HeadSurface, ShownSurface
 from .recurrent_unet import RecurrentUNet
 
 LARGEST_LOGIT = 20.0  # of the network, either way
@@ -57,7 +58,7 @@ class Look(NamedTuple):
     """What frames are made of."""
 
     reprojection: Reprojection  # what the photos say, S pixels, or H beside a closer look
-    surface: HeadSurface  # the head, likewise
+    surface: HeadSurface | ShownSurface  # the head, likewise
     features: Tensor  # [B, D, h, w] of the tri-plane
     angle: Tensor  # [B] degrees between the head in the frame and in the photos
     closer: Closer | None = None
@@ -128,7 +129,7 @@ class Compositor(nn.Module):
         mirrored = small.mirrored_seen * settings.mirrored + settings.unmirrored
         others = torch.cat([mirrored, model, model], 1) * weight[:, 1:]
         candidates = (small.mirrored, small.fill, features[:, :3])
-        mixed = sum(c * w for c, w in zip(candidates, others.split(1, 1), strict=True))
+        mixed = reduce(torch.add, (c * w for c, w in zip(candidates, others.split(1, 1), strict=True)))
         mixed = torch.cat([mixed, others.sum(1, keepdim=True), weight[:, :1], added], 1)
         mixed, others, weight, residual, outline = resize(mixed, size).split([3, 1, 1, 3, 1], 1)
         photo = closer.seen + settings.photo * (1 - closer.mask * (1 - closer.matte))  # no background on the head

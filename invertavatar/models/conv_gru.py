@@ -23,7 +23,8 @@ class ConvGRU(nn.Module):
         self.gates = nn.Conv2d(2 * channels, 2 * channels, kernel_size, padding=kernel_size // 2)  # z, then r
         self.candidate = nn.Conv2d(2 * channels, channels, kernel_size, padding=kernel_size // 2)
         # Below one half z lets a first photo through: the one-shot result is not damped by the empty state.
-        nn.init.constant_(self.gates.bias[:channels], -1.0)
+        _, bias = self.gates.parameters()
+        nn.init.constant_(bias[:channels], -1.0)
 
     def forward(self, features: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Features f_t and hidden state h_{t-1}, both [B, C, h, w] (None: all zero) -> h_t, in -1..1."""

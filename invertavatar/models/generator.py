@@ -5,7 +5,7 @@ Shapes: B batch, L w-layers, C channels of a plane or texture, D feature channel
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -111,11 +111,11 @@ class AvatarGenerator(Network):
         detail_resolution: int = 1024,
         behind: tuple[float, float] = (-0.3, -0.5),
         aside: tuple[float, float] = (0.15, 0.4),
-        reprojection: Mapping[str, float] = ReprojectionSettings()._asdict(),
-        fusion: Mapping[str, float] = FusionSettings()._asdict(),
-        composition: Mapping[str, float] = CompositionSettings()._asdict(),
-        framing: Mapping[str, float] = FramingSettings()._asdict(),
-        paste: Mapping[str, float] = PasteSettings()._asdict(),
+        reprojection: Mapping[str, Any] = ReprojectionSettings()._asdict(),  # numbers, and pairs or lists of two
+        fusion: Mapping[str, Any] = FusionSettings()._asdict(),
+        composition: Mapping[str, Any] = CompositionSettings()._asdict(),
+        framing: Mapping[str, Any] = FramingSettings()._asdict(),
+        paste: Mapping[str, Any] = PasteSettings()._asdict(),
         mapping_layers: int = 2,
         layerwise_mapping: bool = False,
         reproject_photos: bool = True,
@@ -214,7 +214,8 @@ class AvatarGenerator(Network):
         if observed is not None and self.config.observed_colour:
             textures = {r: add_colour(t, observed.texture) for r, t in textures.items()}
             alpha = observed.confidence
-        return CanonicalFeatures(textures, alpha, planes, views, *(prepared or ()))
+        sources, fill = prepared or (None, None)
+        return CanonicalFeatures(textures, alpha, planes, views, sources, fill)
 
     @apply_forward_hook
     def face(self, ws: Tensor, features: CanonicalFeatures, window: FaceWindow) -> Tensor:
@@ -269,9 +270,14 @@ class AvatarGenerator(Network):
             camera: How it is seen.
             hidden: See `VolumeRenderer.on_surface`.
             jitter: See `VolumeRenderer.forward`.
+
+        Raises:
+            ValueError: The features hold photos and the head has no blend of them.
         """
         planes = features.planes.expand(len(window.mask), -1, -1, -1)
         if features.views is not None and self.config.observed_colour:
+            if head.blend is None:
+                raise ValueError("Features with photos are rendered for a head with a blend: see `view_weights`.")
             planes = add_colour(planes, blended(features.views.front, head.blend))
         planes = Planes(planes, face, window.soft)
         if surface is not None:

@@ -29,6 +29,8 @@ class MappingNetwork(nn.Module):
         layerwise: Each layer's w is a linear map of w: people are drawn from w+, where E_latent puts them.
     """
 
+    w_avg: Tensor  # [w_dim], or [L, w_dim] with `layerwise`
+
     def __init__(
         self,
         z_dim: int,
@@ -61,9 +63,14 @@ class MappingNetwork(nn.Module):
 
         Returns:
             ws [B, L, w_dim].
+
+        Raises:
+            ValueError: A network with a pose condition gets none.
         """
         x = _unit_power(z)
         if self.embed is not None:
+            if condition is None:
+                raise ValueError("This mapping network needs a pose condition: give a rotation, row by row.")
             x = torch.cat([x, _unit_power(self.embed(condition.to(x.dtype)))], 1)
         for layer in self.layers:
             x = F.leaky_relu(layer(x), LEAKY_SLOPE) * LEAKY_GAIN

@@ -1,8 +1,7 @@
 """The two sizes of the same classes: `paper` as published, `compact` for laptops and short training (DESIGN 5)."""
 
 from collections.abc import Mapping
-
-from diffusers import ModelMixin
+from typing import TypedDict
 
 from ..camera import EG3D_FIELD_OF_VIEW
 from .generator import AvatarGenerator
@@ -57,8 +56,17 @@ PRESETS: dict[str, dict[str, dict]] = {
 }
 
 
-def build_networks(preset: str | Mapping[str, Mapping] = "compact") -> dict[str, ModelMixin]:
-    """Fresh networks under the names of the pipeline's components; random, so seed torch before.
+class FreshNetworks(TypedDict):
+    """The networks under the names of the pipeline's components."""
+
+    latent_encoder: LatentEncoder
+    texture_encoder: TextureEncoder
+    triplane_encoder: TriplaneEncoder
+    generator: AvatarGenerator
+
+
+def build_networks(preset: str | Mapping[str, Mapping] = "compact") -> FreshNetworks:
+    """Fresh networks; random, so seed torch before.
 
     Args:
         preset: A name in `PRESETS`, or a table of the same form: component -> arguments of its class.

@@ -86,7 +86,7 @@ class RecurrentUNet(nn.Module):
         self.decoder_scales = tuple(range(coarsest, finest - 1, -1))  # from coarse to fine
         self.recurrent, self.channels = recurrent, tuple(channels)
 
-        def stage(in_channels, out_channels, down=False):
+        def stage(in_channels: int, out_channels: int, down: bool = False) -> nn.Sequential:
             more = [ResidualBlock(out_channels, out_channels) for _ in range(layers_per_block - 1)]
             return nn.Sequential(ResidualBlock(in_channels, out_channels, down), *more)
 
@@ -140,9 +140,10 @@ class RecurrentUNet(nn.Module):
     def forward_sequence(self, x: Tensor, state: FusionState | None = None, fusion: FusionMode = "gru") -> FusionState:
         """Adds N photos, x [B, N, in_channels, H, W], in their order; the same bits as N calls of `forward`."""
         # One by one also through the encoder: a kernel may sum in another order for another batch size.
+        fused = state or FusionState([], 0)
         for photo in x.unbind(1):
-            state = self(photo, state, fusion)
-        return state
+            fused = self(photo, fused, fusion)
+        return fused
 
     def apply_heads(self, state: FusionState) -> dict[int, Tensor]:
         """The outputs of a state: scale -> [B, head_channels[scale], h, w], channels-last."""
@@ -162,9 +163,9 @@ class RecurrentUNet(nn.Module):
         for stage in self.encoder:
             skips.append(stage(skips[-1]))
         states, y = [], None
-        for i, s in enumerate(self.decoder_scales):
+        for i, (s, before) in enumerate(zip(self.decoder_scales, hidden, strict=True)):
             y = self.decoder[i](skips[s] if y is None else torch.cat([fir_upsample(y), skips[s]], 1))
-            held = None if hidden[i] is None else channels_last(hidden[i])
+            held = None if before is None else channels_last(before)
             if self.conv_fusion:
                 y, held = self.conv_fusion[i](y, held, count)
             elif self.recurrent:

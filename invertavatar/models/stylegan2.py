@@ -6,7 +6,7 @@ Learning rates are not equalised: weights are drawn with the scale they need ins
 """
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn as nn
@@ -15,6 +15,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 NoiseMode = Literal["const", "random", "none"]
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 LEAKY_SLOPE = 0.2
 LEAKY_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
@@ -25,10 +26,11 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def init_scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
-    """Draws normal weights that multiply the standard deviation of an input by `gain`, no bias; returns the layer."""
+def init_scaled(layer: Layer, gain: float = 1.0, bias: float = 0.0) -> Layer:
+    """Draws normal weights that multiply the standard deviation of an input by `gain`; returns the layer."""
     nn.init.normal_(layer.weight, std=gain * layer.weight[0].numel() ** -0.5)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, bias)
     return layer
 
 
@@ -74,8 +76,7 @@ class ModulatedConv2d(nn.Module):
     ):
         super().__init__()
         self.up, self.demodulate = up, demodulate
-        self.affine = init_scaled(nn.Linear(w_dim, in_channels))
-        nn.init.ones_(self.affine.bias)
+        self.affine = init_scaled(nn.Linear(w_dim, in_channels), bias=1.0)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         nn.init.normal_(self.weight, std=init_gain / math.sqrt(in_channels * kernel_size**2))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -114,6 +115,8 @@ class SynthesisLayer(nn.Module):
         resolution: h = w of the output.
         up: Whether the output is twice the size of the input.
     """
+
+    noise: Tensor  # [h, w]
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, up: bool = False):
         super().__init__()

@@ -46,7 +46,8 @@ class SuperResolution(nn.Module):
         """
         w = ws[:, -1]
         x = self.first(features.to(w.dtype), w)
-        for up, refine in self.up:
+        for layers in self.up:
+            up, refine = layers.children()
             x = refine(up(x, w), w)
         maps = self.head(x, w).float()
         if maps.shape[-1] != size:

@@ -75,10 +75,8 @@ class TextureEncoder(Network):
         Returns:
             The offsets after these photos, resolution -> [B, C, r, r], and the new state.
         """
-        inputs = [photo, residual, visibility]
-        if self.config.mirror:
-            inputs += [mirrored_photo, mirrored_visibility]
-        x = torch.cat(inputs, -3)
+        mirrored = (mirrored_photo, mirrored_visibility) if self.config.mirror else ()
+        x = torch.cat([photo, residual, visibility, *(x for x in mirrored if x is not None)], -3)
         state = self.unet.forward_sequence(x if x.ndim == 5 else x[:, None], state, fusion)
         return self.offsets(state), state
 

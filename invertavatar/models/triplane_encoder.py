@@ -3,7 +3,7 @@
 Shapes: B batch, N source photos, C channels, H W image, r resolution of a feature map.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..runtime.half_precision import Network
+from .backbones import ChannelTable
 from .recurrent_unet import EncoderUNet, FusionMode, FusionState
 from .stylegan2 import fir_upsample
 from .torso_pose import TorsoPoseNetwork
@@ -55,7 +56,7 @@ class TriplaneEncoder(Network):
     @register_to_config
     def __init__(
         self,
-        sft_channels: Mapping[int | str, int],
+        sft_channels: ChannelTable,
         resolution: int = 128,
         in_channels: int = 8,
         channels: Sequence[int] = (16, 32, 48, 64, 72, 72),

@@ -9,6 +9,7 @@ those that are seen through count too. Coordinates are pixels; the centre of col
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import ndarray as Array
 
 from .rasterizer_numba import compiled
 
@@ -54,7 +55,7 @@ class Layers:
             alpha: [h, w] uint8 of the texture.
             least: Where alpha is less, there is nothing.
         """
-        if uv is None:
+        if uv is None or uv_triangles is None:
             uv, uv_triangles = np.zeros((1, 2)), np.zeros_like(triangles)
         places = np.ascontiguousarray([0, 1] + np.asarray(uv, np.float64) * [1, -1])  # v down
         arrays = np.ascontiguousarray(points, np.float64), triangles, places, uv_triangles, alpha
@@ -118,7 +119,20 @@ def composed(triangle: np.ndarray, colour: np.ndarray, opacity: np.ndarray) -> t
     return rgb, 1 - left
 
 
-def _add(points, triangles, places, uv_triangles, alpha, least, hides, first, floor, triangle, barycentric, depth):
+def _add(
+    points: Array,
+    triangles: Array,
+    places: Array,
+    uv_triangles: Array,
+    alpha: Array,
+    least: int,
+    hides: int,
+    first: int,
+    floor: Array,
+    triangle: Array,
+    barycentric: Array,
+    depth: Array,
+) -> None:
     height, width, count = triangle.shape
     rows, columns = alpha.shape
     for f in range(len(triangles)):
@@ -181,7 +195,7 @@ def _add(points, triangles, places, uv_triangles, alpha, least, hides, first, fl
                 barycentric[j, i, k, 0], barycentric[j, i, k, 1], barycentric[j, i, k, 2] = w0, w1, w2
 
 
-def _carry(attributes, triangles, triangle, barycentric, out):
+def _carry(attributes: Array, triangles: Array, triangle: Array, barycentric: Array, out: Array) -> None:
     for n in range(len(triangle)):
         f = triangle[n]
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
@@ -193,7 +207,7 @@ def _carry(attributes, triangles, triangle, barycentric, out):
             )
 
 
-def _sample(texture, places, out):
+def _sample(texture: Array, places: Array, out: Array) -> None:
     rows, columns, channels = texture.shape
     for n in range(len(places)):
         x = min(max(places[n, 0] * columns - np.float32(0.5), np.float32(0)), np.float32(columns - 1))
@@ -207,7 +221,7 @@ def _sample(texture, places, out):
             out[n, k] = upper * (1 - y) + lower * y
 
 
-def _lit(points, nearest, bias, radius, out):
+def _lit(points: Array, nearest: Array, bias: float, radius: int, out: Array) -> None:
     rows, columns = nearest.shape
     for n in range(len(points)):
         column, row, z = int(np.floor(points[n, 0])), int(np.floor(points[n, 1])), points[n, 2] + bias
@@ -220,7 +234,7 @@ def _lit(points, nearest, bias, radius, out):
         out[n] = free / asked
 
 
-def _compose(triangle, colour, opacity, rgb, left):
+def _compose(triangle: Array, colour: Array, opacity: Array, rgb: Array, left: Array) -> None:
     n = 0
     for j in range(triangle.shape[0]):
         for i in range(triangle.shape[1]):

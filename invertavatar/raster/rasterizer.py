@@ -10,6 +10,7 @@ centre on an edge that two triangles share belongs to exactly one of them.
 
 import importlib
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ def interpolate(attributes: Tensor, fragments: Fragments, triangles: Tensor) -> 
     vertex = vertex + attributes.shape[1] * torch.arange(batch, device=vertex.device)[:, None, None]
     vertex, weight = vertex.view(-1, 3), fragments.barycentric.reshape(-1, 3, 1).to(attributes.dtype)  # [B H W, ...]
     table = attributes.flatten(0, 1)
-    image = sum(table.index_select(0, vertex[:, k]) * weight[:, k] for k in range(3))  # [B H W, C]
+    image = reduce(torch.add, (table.index_select(0, vertex[:, k]) * weight[:, k] for k in range(3)))  # [B H W, C]
     image = image.view(batch, height, width, -1).permute(0, 3, 1, 2)
     # Empty pixels read the first triangle with no weight, which is not zero if that holds a NaN.
     return image.masked_fill(~fragments.mask[:, None], 0).contiguous()

@@ -6,6 +6,7 @@ Shapes: B batch, F triangles, H W picture.
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numba
 import numpy as np
@@ -48,21 +49,26 @@ def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple
     return torch.from_numpy(triangle), torch.from_numpy(barycentric)
 
 
-def compiled(function: Callable, **options) -> Callable:
+def compiled(
+    function: Callable,
+    error_model: Literal["python", "numpy"] = "python",
+    inline: Literal["never", "always"] = "never",
+) -> Callable:
     """numba.njit, cached on disk where numba finds a writable folder (NUMBA_CACHE_DIR, beside this file, or home).
 
     Args:
         function: Holds no GIL once compiled.
-        **options: Further ones of `numba.njit`.
+        error_model: See `numba.njit`, as is `inline`.
+        inline: "always" for what others call in their innermost loops.
     """
     try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
+        return numba.njit(cache=True, nogil=True, error_model=error_model, inline=inline)(function)
     except RuntimeError:
         logger.info("A compiled loop is not cached: set NUMBA_CACHE_DIR to a writable folder to start faster.")
-        return numba.njit(nogil=True, **options)(function)
+        return numba.njit(nogil=True, error_model=error_model, inline=inline)(function)
 
 
-def _draw(corners, depths, triangle, barycentric, step):
+def _draw(corners: np.ndarray, depths: np.ndarray, triangle: np.ndarray, barycentric: np.ndarray, step: int) -> None:
     """One picture: corners [F, 3, 2] in 1 / step pixels, depths [F, 3] -> triangle [H, W], barycentric [H, W, 3]."""
     height, width = triangle.shape
     nearest = np.empty((height, width), np.float32)
@@ -124,7 +130,7 @@ def interpolate(attributes: Tensor, triangle: Tensor, barycentric: Tensor, trian
     return torch.from_numpy(image)
 
 
-def _carry(table, seen, weights, corners, drawn):
+def _carry(table: np.ndarray, seen: np.ndarray, weights: np.ndarray, corners: np.ndarray, drawn: np.ndarray) -> None:
     """One picture: table [V, C], seen [H, W], weights [H, W, 3], corners [F, 3] -> drawn [C, H, W]."""
     channels, height, width = drawn.shape
     for j in range(height):

@@ -16,12 +16,17 @@ import importlib.util
 import os
 import sys
 import threading
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from invertavatar.errors import InvertAvatarError
 from invertavatar.raster.fixed_point import SUBPIXELS
+
+if TYPE_CHECKING:
+    from nvdiffrast.torch import RasterizeCudaContext
 
 ASKED = "INVERTAVATAR_RASTERIZER"
 
@@ -30,7 +35,7 @@ class _Contexts(threading.local):
     """The rasterizer contexts of one thread, by CUDA device: a context's buffers serve one thread at a time."""
 
     def __init__(self):
-        self.by_device = {}
+        self.by_device: dict[torch.device, RasterizeCudaContext] = {}
 
 
 _contexts = _Contexts()
@@ -75,7 +80,7 @@ def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple
 
 
 @functools.cache
-def loaded():
+def loaded() -> ModuleType:
     """nvdiffrast with its kernels.
 
     Raises:
@@ -91,10 +96,12 @@ def loaded():
         except ModuleNotFoundError as error:
             # Since torch 2.9, whose pybind11 3 initialises modules in several phases, a module that torch has compiled
             # and loaded is not among the imported ones, where nvdiffrast looks for it.
-            if not (error.name or "").startswith("nvdiffrast_plugin"):
+            name = error.name or ""
+            if not name.startswith("nvdiffrast_plugin"):
                 raise
-            folder = cpp_extension._get_build_directory(error.name, False)
-            sys.modules[error.name] = cpp_extension._import_module_from_library(error.name, folder, True)
+            folder = cpp_extension._get_build_directory(name, False)
+            plugin = cpp_extension._import_module_from_library(name, folder, True)
+            sys.modules[name] = plugin  # pyright: ignore[reportArgumentType] # torch gives a path only where not told True
             ops._get_plugin()
     except (ImportError, OSError, RuntimeError) as error:  # no compiler for its kernels, built for another torch, ...
         reason = str(error).strip().split("\n")[0]
@@ -105,7 +112,7 @@ def loaded():
     return nvdiffrast
 
 
-def _context(device: torch.device):
+def _context(device: torch.device) -> "RasterizeCudaContext":
     """This thread's rasterizer context for a CUDA device."""
     if device not in _contexts.by_device:
         _contexts.by_device[device] = loaded().RasterizeCudaContext(device=device)

@@ -67,7 +67,7 @@ def rasterize(corners: Tensor, depths: Tensor, height: int, width: int) -> tuple
         nearest.scatter_reduce_(0, pixel, depth, "amax")
         # Of equally near triangles the first one stays, within a chunk and from chunk to chunk.
         wins = depth == nearest[pixel]
-        if start:
+        if before is not None:
             wins &= depth > before
             winner.scatter_(0, torch.where(wins, pixel, nowhere), torch.inf)
         winner.scatter_reduce_(0, torch.where(wins, pixel, nowhere), face.float(), "amin")

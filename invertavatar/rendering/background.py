@@ -85,7 +85,7 @@ def resolve_background(background: str | Path | np.ndarray, original: Tensor, fr
         theta = picture.new_tensor(
             [[size[0] / 2, 0, window.left + size[0] / 2], [0, size[1] / 2, window.top + size[1] / 2]]
         )
-        grid = F.affine_grid(theta[None], (1, 3, *shape), align_corners=False)
+        grid = F.affine_grid(theta[None], [1, 3, *shape], align_corners=False)
         return F.grid_sample(picture, grid, padding_mode="reflection", align_corners=False).clamp(0, 1)
     code = COLOURS.get(background, background) if isinstance(background, str) else background
     if isinstance(code, str) and re.fullmatch("#[0-9a-fA-F]{6}", code):
@@ -134,4 +134,4 @@ def shifts(clip: Motion) -> Tensor | None:
 
 def shifted(picture: Tensor, theta: Tensor) -> Tensor:
     """Pictures [B, C, S, S] moved and scaled by `shifts` [B, 2, 3]."""
-    return F.grid_sample(picture, F.affine_grid(theta, picture.shape, align_corners=False), align_corners=False)
+    return F.grid_sample(picture, F.affine_grid(theta, [*picture.shape], align_corners=False), align_corners=False)

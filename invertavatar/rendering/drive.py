@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..head.head_model import JOINTS, bent_neck
+from ..head.neck import bent_neck
+from ..head.topology import JOINT_NAMES as JOINTS
 from ..tracking.motion import Motion
 from .background import shifts
 
@@ -30,11 +31,13 @@ class Drive(NamedTuple):
 
     def batch(self, start: int, size: int) -> "Drive":
         """`size` frames from `start` on; beyond the end the last one is repeated."""
-        rows = [None if x is None else x[start : start + size] for x in self]
-        lacking = size - len(rows[0])
-        if not lacking:
-            return Drive(*rows)
-        return Drive(*(None if x is None else torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])]) for x in rows))
+        lacking = size - len(self.rotation[start : start + size])
+
+        def rows(x: Tensor) -> Tensor:
+            part = x[start : start + size]
+            return torch.cat([part, part[-1:].expand(lacking, *part.shape[1:])]) if lacking else part
+
+        return self._replace(**{name: rows(x) for name, x in self._asdict().items() if x is not None})
 
 
 def drive(motion: Motion, view: Tensor, blend: Tensor | None, device: torch.device) -> Drive:

@@ -5,6 +5,7 @@ Shapes: B batch, N photos, V vertices of the head model, S side of the whole cro
 Places are those of the image: x right and y DOWN, in head units, -1..1 inside the crop.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -99,7 +100,7 @@ class Framing(NamedTuple):
 
 def framed(window: Window, slack: Window, size: int) -> Framing:
     """Square frames of a window of the crop, upon a body that stands as far as `Framing.slack` lets it."""
-    return placed(window, size, size, stands=True, slack=slack)
+    return placed(window, size, size)._replace(stands=True, slack=slack)
 
 
 def check_framing(framing: str, width: int | None) -> None:
@@ -150,17 +151,18 @@ def framing_of(
     )  # fmt: skip
     ends = min(photos.right - window.right, window.left - photos.left, photos.bottom - window.bottom) < -1e-6
     bust = (photos.bottom, settings.bust_curve, settings.bust_fade) if ends else None
-    ways = {"fades": views is not None, "stands": framing != "head", "bust": bust, "slack": slack}
     crown = None if views is None else crown_of(views, photos, settings)
-    return placed(window, height, width, settings.widest, crown=crown, **ways)
+    return placed(window, height, width, settings.widest)._replace(
+        fades=views is not None, stands=framing != "head", crown=crown, bust=bust, slack=slack
+    )
 
 
-def placed(window: Window, height: int, width: int, widest: float = 1.0, **options) -> Framing:
+def placed(window: Window, height: int, width: int, widest: float = 1.0) -> Framing:
     """A window in whole pixels, so that nothing is resampled."""
     extent = min(max(1.0, *map(abs, window)), widest)
     side = max(round(2 * extent * height / window.size[1]), 1)
     left, top = (round((edge / extent + 1) * side / 2) for edge in (window.left, window.top))
-    return Framing(side, left, top, height, width, extent, **options)
+    return Framing(side, left, top, height, width, extent)
 
 
 def photo_box(views: SourceViews, settings: FramingSettings) -> Window:
@@ -206,7 +208,8 @@ def crown_of(views: SourceViews, box: Window, settings: FramingSettings) -> tupl
 def head_box(head_model: HeadModel, vertices: Tensor, settings: FramingSettings) -> Window:
     """The head from its hair to its chin, with room around it."""
     groups = vertex_groups(head_model)
-    hair, body = (sum(groups[:, GROUPS.index((name,))] for name in names) for names in (("scalp",), ("neck", "torso")))
+    hair, neck, torso = (groups[:, GROUPS.index((name,))] for name in ("scalp", "neck", "torso"))
+    body = neck + torso
     face = vertices[(body == 0) & (hair == 0)]
     (left, low, _), (right, *_) = (x.tolist() for x in (face.amin(0), face.amax(0)))
     high = float(vertices[:, 1].max())
@@ -270,7 +273,7 @@ def ends(inside: Tensor, camera: Camera, framing: Framing, settings: FramingSett
         return left
     *middle, radius = framing.crown
     # As numbers, since what is recorded may not make tensors of them.
-    x, y = (sum(camera.rotation[:, row, k] * place for k, place in enumerate(middle)) for row in (0, 1))
+    x, y = (reduce(torch.add, (camera.rotation[:, row, k] * place for k, place in enumerate(middle))) for row in (0, 1))
     aside, above = right - x.view(-1, 1, 1, 1), up - y.view(-1, 1, 1, 1)
     beyond = (aside.square() + above.square()).sqrt() - radius
     top = smooth((above / radius * 4 - 2).clamp(0, 1))

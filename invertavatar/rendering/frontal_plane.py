@@ -3,6 +3,8 @@
 Shapes: B batch, C channels, H W picture, h w plane.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +44,7 @@ def canonicalize(
         moved = displacement(place, torso_pose).mT.unflatten(-1, (coarse, coarse))
         points = points + F.pad(resize(moved, size).permute(0, 2, 3, 1), (0, 1))
     turns = rotation[:, None] @ row_rotations(up[0, :, 0], rotation)  # [B, h, 3, 3] rest pose -> camera
-    pivot = sum(rotation[:, :, k] * PIVOT[k] for k in range(3))  # [B, 3] in camera space
+    pivot = reduce(torch.add, (rotation[:, :, k] * PIVOT[k] for k in range(3)))  # [B, 3] in camera space
     seen = torch.einsum("bhij,bhwj->bhwi", turns, points) + pivot[:, None, None]
     grid = torch.stack([seen[..., 0], -seen[..., 1]], -1)
     padded = F.pad(heights, (1, 1, 1, 1), mode="replicate")

@@ -57,10 +57,10 @@ def outline_of(head_model: HeadModel, mask: Tensor, crop: Crop, rotation: Tensor
     radius = (torch.arange(NUM_STEPS, device=mask.device) + 0.5) / NUM_STEPS
     ray = torch.stack([torch.sin(angle), torch.cos(angle)], -1)[:, None] * radius[:, None]  # [A, R, 2] right, down
 
-    def along(picture):
+    def along(picture: Tensor) -> Tensor:  # [f, f] -> [A, R]
         return F.grid_sample(picture[None, None], ray[None], align_corners=False)[0, 0]
 
-    def first_gap(solid):  # how far out the first gap is
+    def first_gap(solid: Tensor) -> Tensor:  # [A, R] -> [A] how far out the first gap is
         gap = torch.cat([~solid, torch.ones_like(solid[:, :1])], 1).float()
         return gap.argmax(1) / NUM_STEPS
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..camera import project
-from ..head.head_model import LABELS, HeadModel, HeadShape
+from ..head.fitting import HeadShape
+from ..head.head_model import LABELS, HeadModel
 from ..raster.mesh import vertex_normals
 from ..raster.rasterizer import interpolate, rasterize
 from ..tracking.portrait import Portrait

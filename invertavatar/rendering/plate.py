@@ -55,11 +55,15 @@ class Plate:
         return replace(self, known=(np.dstack([part, person - drawn[..., 3:]]), drawn, lacking))
 
     def pasted(self, layer: Layer) -> np.ndarray:
-        """The picture with a rendered head in the place of its own: [H, W, 3] uint8."""
+        """The picture with a rendered head in the place of its own: [H, W, 3] uint8.
+
+        Raises:
+            ValueError: It is not known how the head is rendered at rest.
+        """
+        if self.known is None:
+            raise ValueError("A head goes back into its picture once it is known at rest: see `with_rendering`.")
         pixels = (self.centre + self.scale * self._enlarged(layer.place) - 0.5).astype(np.float32)  # from pixel centres
-        own, before, lacking = (
-            cv2.remap(x, pixels, None, cv2.INTER_CUBIC, None, cv2.BORDER_REPLICATE) for x in self.known
-        )
+        own, before, lacking = (_looked_up(x, pixels[..., 0], pixels[..., 1], cv2.INTER_CUBIC) for x in self.known)
         drawn, kept = self._drawn(layer), self._enlarged(layer.kept)[..., None]
         # A rendered colour means something only where there is something.
         solid = np.minimum(*(np.clip((x[..., 3:] - 0.2) / 0.4, 0, 1) for x in (drawn, before)))
@@ -113,17 +117,17 @@ def plate_of(
     edge = settings.room - settings.edge
     blend = 1 - np.maximum(ramp(np.abs(x), edge, settings.room), ramp(np.abs(y), edge, settings.room)[:, None])
     blend = blend * (1 - ramp(y, *settings.body))[:, None]
-    person = cv2.remap(
-        matte,
-        *np.meshgrid(*((line / settings.room + 1) / 2 * len(matte) - 0.5 for line in (x, y))),
-        cv2.INTER_LINEAR,
-        None,
-        cv2.BORDER_REPLICATE,
-    )
+    columns_there, rows_there = np.meshgrid(*((line / settings.room + 1) / 2 * len(matte) - 0.5 for line in (x, y)))
+    person = _looked_up(matte, columns_there, rows_there, cv2.INTER_LINEAR)
     behind = without_person(part, person, settings.rim * scale, settings.fill)
     return Plate(
         picture, rows, columns, inner, scale, person, behind, blend[..., None].astype(np.float32), settings.room
     )
+
+
+def _looked_up(picture: np.ndarray, columns: np.ndarray, rows: np.ndarray, interpolation: int) -> np.ndarray:
+    """A picture [H, W] or [H, W, C] at places [h, w] float32 among its pixels; beyond the border it is repeated."""
+    return cv2.remap(picture, columns, rows, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def ramp(x: np.ndarray, start: float, end: float) -> np.ndarray:

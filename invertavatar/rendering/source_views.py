@@ -113,7 +113,7 @@ def side_by_side(first: SourceViews, second: SourceViews) -> SourceViews:
     """Photos in a row, all as fine as the finest."""
     finest = max(views.picture.shape[-1] for views in (first, second))
 
-    def enlarged(views):
+    def enlarged(views: SourceViews) -> SourceViews:
         if views.picture.shape[-1] == finest:
             return views
         picture = resize(views.picture.flatten(0, 1).float(), finest).round().byte()

@@ -4,6 +4,7 @@ Shapes: B batch, V vertices and F triangles of the head model, H side of a pictu
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,15 @@ class HeadSurface(NamedTuple):
     normal: Tensor  # [B, 3, H, H] in camera space, 0 beside the head
     depth: Tensor  # [B, 1, H, H] z in camera space, 0 beside the head
     frontal: Tensor  # [B, 1, H, H] cosine of the angle between its normal and the front, at rest
+    groups: Tensor  # [B, len(GROUPS), H, H] share of each group of labels
+
+
+class ShownSurface(NamedTuple):
+    """As much of a surface as the compositor looks at."""
+
+    mask: Tensor  # [B, 1, H, H] 1 on the head
+    normal: Tensor  # [B, 3, H, H] in camera space, 0 beside the head
+    depth: Tensor  # [B, 1, H, H] z in camera space, 0 beside the head
     groups: Tensor  # [B, len(GROUPS), H, H] share of each group of labels
 
 
@@ -54,7 +64,7 @@ def head_surfaces(
         [normals, head.rest_vertices, projected[..., 2:], frontal, groups.expand(len(vertices), -1, -1)], -1
     )
 
-    def surface(size):
+    def surface(size: int) -> HeadSurface:
         (fragments, mask, normal), drawn = _drawn(projected, table, triangles, size)
         rest_position, depth, frontal, groups = drawn.split([3, 1, 1, len(GROUPS)], 1)
         return HeadSurface(fragments, mask, rest_position, normal, depth, frontal, groups)
@@ -68,7 +78,7 @@ def bare_surface(head_model: HeadModel, head: DrivenHead, camera: Camera, size: 
     return _drawn(camera.project(head.vertices), normals, head_model.triangles, size)[0]
 
 
-def _seen_normals(head_model, head, camera):
+def _seen_normals(head_model: HeadModel, head: DrivenHead, camera: Camera) -> Tensor:  # [B, V, 3]
     return vertex_normals(head.vertices, head_model.triangles) @ camera.rotation.mT
 
 
@@ -96,7 +106,7 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
 def vertex_groups(head_model: HeadModel) -> Tensor:
     """[V, len(GROUPS)] share of each group of labels in the triangles around a vertex."""
     label, triangles = head_model.label, head_model.triangles.long()
-    member = [sum((label == LABELS.index(name)) for name in group).float() for group in GROUPS]
+    member = [reduce(torch.add, ((label == LABELS.index(name)).float() for name in group)) for group in GROUPS]
     counted = torch.stack([*member, torch.ones_like(member[0])], 1)  # [F, len(GROUPS) + 1]
     table = counted.new_zeros(len(head_model.mean), counted.shape[1])
     table.index_add_(0, triangles.T.flatten(), counted.repeat(3, 1))

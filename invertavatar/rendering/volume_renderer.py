@@ -70,11 +70,10 @@ class VolumeRenderer(nn.Module):
         self.window, self.behind, self.aside = window, behind, aside
         self.coarse_samples, self.fine_samples = coarse_samples, fine_samples
         self.rays_per_tile: int | None = None  # how many are traced at a time; None for all
-        self.decoder = nn.Sequential(
-            nn.Linear(plane_channels, hidden_channels), nn.SiLU(), nn.Linear(hidden_channels, 1 + feature_channels)
-        )
-        nn.init.normal_(self.decoder[2].weight, std=output_gain * hidden_channels**-0.5)
-        nn.init.zeros_(self.decoder[2].bias)
+        hidden, out = nn.Linear(plane_channels, hidden_channels), nn.Linear(hidden_channels, 1 + feature_channels)
+        self.decoder = nn.Sequential(hidden, nn.SiLU(), out)
+        nn.init.normal_(out.weight, std=output_gain * hidden_channels**-0.5)
+        nn.init.zeros_(out.bias)
 
     def on_surface(self, planes: Planes, surface: HeadSurface, hidden: Tensor | None = None) -> Rendering:
         """What a head looks like where it is known to be.
@@ -120,7 +119,15 @@ class VolumeRenderer(nn.Module):
         parts = zip(*(self._trace(planes, jitter, head_to_torso, torso_pose, *tile) for tile in tiles), strict=True)
         return Rendering(*(_pictures(torch.cat(part, 1)) for part in parts))
 
-    def _trace(self, planes, jitter, head_to_torso, torso_pose, origin, direction):
+    def _trace(
+        self,
+        planes: Planes,
+        jitter: torch.Generator | bool,
+        head_to_torso: Tensor | None,
+        torso_pose: Tensor | None,
+        origin: Tensor,  # [B, N, 3]
+        direction: Tensor,  # [B, N, 3]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What `Rendering` holds, for N rays in a row: [B, N, D], [B, N, 1], [B, N, 1]."""
         t = self._stratified(self.coarse_samples, origin, jitter) * -2 + 1  # [B, N, S] from near (1) to far (-1)
         if self.fine_samples:
@@ -134,7 +141,15 @@ class VolumeRenderer(nn.Module):
         summed = torch.einsum("bns,bnsd->bnd", weight, features)
         return summed, weight.sum(-1, keepdim=True).clamp(max=1), (weight * t).sum(-1, keepdim=True)
 
-    def _decode(self, planes, head_to_torso, torso_pose, origin, direction, t):
+    def _decode(
+        self,
+        planes: Planes,
+        head_to_torso: Tensor | None,
+        torso_pose: Tensor | None,
+        origin: Tensor,  # [B, N, 3]
+        direction: Tensor,  # [B, N, 3]
+        t: Tensor,  # [B, N, S]
+    ) -> tuple[Tensor, Tensor]:
         """Density logits [B, N, S] and features [B, N, S, D] at origin + t * direction."""
         points = torch.addcmul(origin[:, :, None], t[..., None], direction[:, :, None]).flatten(1, 2)
         logit, features = self.query(planes, to_rest_pose(points, head_to_torso, torso_pose))
@@ -143,7 +158,7 @@ class VolumeRenderer(nn.Module):
     def query(self, planes: Planes, points: Tensor) -> tuple[Tensor, Tensor]:
         """Density logits [B, M] and features [B, M, D], the first three colours, at points [B, M, 3] at rest."""
         features = self.sample(planes, points)  # [B, M, C]
-        decoded = self.decoder(features.to(self.decoder[0].weight.dtype))
+        decoded = self.decoder(features.to(next(self.decoder.parameters()).dtype))
         logit, colour = decoded[..., 0].float(), decoded[..., 1:].float()
         return logit, torch.cat([colour[..., :3] + features[..., :3], colour[..., 3:]], -1)
 
@@ -154,13 +169,13 @@ class VolumeRenderer(nn.Module):
         static = planes.static.reshape(batch * 3, three_c // 3, height, width)
         sampled = F.grid_sample(static, grid.flatten(0, 1)[:, None], padding_mode="border", align_corners=False)
         frontal, *others = sampled[:, :, 0].unflatten(0, (batch, 3)).unbind(1)  # [B, C, M] each
-        if planes.window is not None:
+        if planes.window is not None and planes.soft is not None:
             laid = torch.cat([planes.window * planes.soft, planes.soft], 1)
             laid = F.grid_sample(laid, grid[:, :1] / self.window, align_corners=False)[:, :, 0]
             frontal = torch.addcmul(laid[:, :-1], frontal, 1 - laid[:, -1:])
         return (frontal + others[0] + others[1]).transpose(1, 2)
 
-    def _stratified(self, count, like, jitter):
+    def _stratified(self, count: int, like: Tensor, jitter: torch.Generator | bool) -> Tensor:
         """[B, N, count] in 0..1, one in each of `count` equal parts: their middles, or anywhere with `jitter`."""
         start = torch.arange(count, device=like.device, dtype=torch.float32)
         shape = (*like.shape[:2], count)
@@ -170,7 +185,7 @@ class VolumeRenderer(nn.Module):
         return (start + torch.rand(shape, generator=generator, device=like.device)) / count
 
 
-def _pictures(part):
+def _pictures(part: Tensor) -> Tensor:
     """[B, N, D] of square pictures -> [B, D, h, w]."""
     size = math.isqrt(part.shape[1])
     return part.transpose(1, 2).unflatten(-1, (size, size))

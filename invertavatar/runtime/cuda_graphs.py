@@ -43,7 +43,7 @@ class Pending:
 
     def result(self) -> Any:
         """The value; waits for the device only where it came from a recording."""
-        if self._short is not None and self._short().item():
+        if self._short is not None and self._again is not None and self._short().item():
             return self._again()
         return self._value
 
@@ -106,7 +106,7 @@ class Recordings:
                 self.clear()
                 self._weights = weights
 
-        def call(*arguments):
+        def call(*arguments: Any) -> Pending:
             leaves, _ = tree_flatten(arguments)
             shapes = tuple((*x.shape, x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves)
             return self._call(function, (key, shapes), sizes, arguments, leaves)
@@ -120,17 +120,17 @@ class Recordings:
             self._asked.clear()
             self._pool = self._weights = None
 
-    def _call(self, function, key, sizes, arguments, leaves):
+    def _call(self, function: Callable, key: Hashable, sizes: FixedSizes, arguments: tuple, leaves: list) -> Pending:
         device = next(x.device for x in leaves if isinstance(x, Tensor))
         with self._lock, self.api.device(device):
-            recording = self._recording(function, key, sizes, arguments)
-            if recording is not None:
-                room = self._asked[key]
+            recorded = self._recording(function, key, sizes, arguments)
+            if recorded is not None:
+                recording, room = recorded
                 value, short = self._replayed(recording, leaves)
-        if recording is None:
+        if recorded is None:
             return Pending(function(*arguments))
 
-        def again():
+        def again() -> Any:
             with self._lock:
                 if self._asked.get(key) is room:  # else another thread has made room already
                     self._asked[key] = room.doubled()
@@ -139,8 +139,10 @@ class Recordings:
 
         return Pending(value, short, again)
 
-    def _recording(self, function, key, sizes, arguments):
-        """The call's recording, made where it is asked for again; None where it shall be computed."""
+    def _recording(
+        self, function: Callable, key: Hashable, sizes: FixedSizes, arguments: tuple
+    ) -> tuple[Recording, FixedSizes] | None:
+        """The call's recording and its room, made where it is asked for again; None where it shall be computed."""
         known = key in self._asked
         room = self._asked.setdefault(key, sizes)
         self._asked.move_to_end(key)
@@ -163,12 +165,12 @@ class Recordings:
                     logger.warning("A frame cannot be recorded here (%s); each is computed anew, more slowly.", reason)
                 return None
         self._kept.move_to_end(key)
-        return self._kept[key]
+        return self._kept[key], room
 
     # Neither what is copied into nor what comes out may be a tensor of inference mode, which others could not change.
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _recorded(self, function, arguments, room):
+    def _recorded(self, function: Callable, arguments: tuple, room: FixedSizes) -> Recording:
         leaves, layout = tree_flatten(arguments)
         inputs = [x.clone() if isinstance(x, Tensor) else x for x in leaves]
         arguments, api = tree_unflatten(inputs, layout), self.api
@@ -189,7 +191,7 @@ class Recordings:
         return Recording(graph, inputs, [None] * len(inputs), outputs, layout, short, api.Event())
 
     @torch.no_grad()
-    def _replayed(self, recording, leaves):
+    def _replayed(self, recording: Recording, leaves: list) -> tuple[Any, Tensor | None]:
         stream = self.api.current_stream()
         stream.wait_event(recording.done)
         for k, (own, given) in enumerate(zip(recording.inputs, leaves, strict=True)):

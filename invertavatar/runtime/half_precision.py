@@ -5,7 +5,8 @@ range, but the same parts gain by float32's precision.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn as nn
@@ -21,7 +22,7 @@ class Float32Island(nn.Module):
     This goes for `.to`, `.half` and all other ways of casting, whose common end is `_apply`.
     """
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         def kept(tensor: Tensor) -> Tensor:
             cast = fn(tensor)
             return tensor.to(cast.device, torch.float32) if cast.dtype in HALVES else cast
@@ -46,14 +47,21 @@ class Network(ModelMixin, ConfigMixin):
         def __getattr__(self, name: str) -> Any: ...
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, dtype=None, torch_dtype=None, **kwargs):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        dtype: torch.dtype | None = None,
+        torch_dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """As in diffusers; `torch_dtype` is the older name of `dtype`."""
         network, dtype = super().from_pretrained(pretrained_model_name_or_path, **kwargs), dtype or torch_dtype
         return network if dtype is None else network.to(dtype)
 
-    def to(self, *args, **kwargs):
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Moves and casts as any module does."""
-        return nn.Module.to(self, *args, **kwargs)  # diffusers' own warns of what the islands see to themselves
+        nn.Module.to(self, *args, **kwargs)  # diffusers' own warns of what the islands see to themselves
+        return self
 
 
 def finite(values: Iterable) -> Tensor:

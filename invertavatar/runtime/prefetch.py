@@ -35,13 +35,13 @@ def prefetch(
     threads = torch.get_num_threads()
     started = threading.Barrier(workers)
 
-    def share_threads(_):
+    def share_threads(_: int) -> None:
         torch.get_num_threads()  # a thread's first call takes over the number common to all, so not a later one
         torch.set_num_threads(max(1, threads // workers))
         started.wait()  # so that each worker gets its own
 
     @torch.no_grad()  # which is a matter of each thread
-    def work(item):
+    def work(item: Item) -> Result:
         return function(item)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
@@ -86,7 +86,7 @@ def to_host(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
     copied = torch.cuda.Event()
     copied.record(torch.cuda.current_stream(tensor.device))
 
-    def wait():
+    def wait() -> torch.Tensor:
         copied.synchronize()
         return pinned
 

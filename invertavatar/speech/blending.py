@@ -86,5 +86,5 @@ def _back_and_forth(motion: Motion, count: int) -> Motion:
     length = motion.num_frames
     steps = torch.arange(count) % max(1, 2 * (length - 1))
     order = torch.where(steps < length, steps, 2 * (length - 1) - steps)
-    tensors = {name: value[order] for name, value in motion._tensors().items()}
+    tensors = {name: value[order] for name, value in motion.tensors().items()}
     return replace(motion, **tensors)

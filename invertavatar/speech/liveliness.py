@@ -27,7 +27,7 @@ class Liveliness:
         weight = random.uniform(0.5, 1, rate.shape) / (rate / RATES[0]) ** 0.5  # slow waves are wide
         self._wave = rate, random.uniform(0, 2 * np.pi, rate.shape), weight / weight.sum(1, keepdims=True)
         self.head_motion = head_motion
-        self._random = random if blinks else None
+        self._random, self._blinking = random, blinks
         self._next = [self._gap()] if blinks else []
 
     def head(self, seconds: np.ndarray, activity: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ class Liveliness:
     def blinks(self, seconds: np.ndarray) -> np.ndarray:
         """[T] 0..1 how far both lids are closed."""
         lids = np.zeros(len(seconds))
-        if self._random is None or not len(seconds):
+        if not self._blinking or not len(seconds):
             return lids
         while self._next[-1] < seconds[-1]:
             self._next.append(self._next[-1] + self._gap())

@@ -56,6 +56,7 @@ class Recogniser(Protocol):
 
     def __call__(self, sound: np.ndarray) -> Phones:
         """The phones of some seconds of sound [N] float32 in -1..1."""
+        ...
 
 
 def phones_from_spans(spans: Sequence[Span], seconds: float) -> Phones:

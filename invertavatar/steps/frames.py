@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from ..avatar import Avatar
+from ..head.head_model import HeadShape
+from ..models.generator import CanonicalFeatures
 from ..rendering.background import compose, shifted
-from ..rendering.drive import drive, frames_at_a_time, known_torso_pose, standing
+from ..rendering.drive import Drive, drive, frames_at_a_time, known_torso_pose, standing
 from ..rendering.framing import Framing
 from ..rendering.source_views import crossfaded, num_blended, view_weights
+from ..runtime.cuda_graphs import Pending
 from ..runtime.fixed_sizes import FixedSizes
 from ..runtime.half_precision import finite
 from ..runtime.prefetch import prefetch, staggered, to_host, workers_for
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
 
 StepEnd = tuple[Callable | None, Sequence[str]]
+Awaited = Callable[[], Tensor]  # waits for what is on its way from the device
 
 
 class Sight(NamedTuple):
@@ -99,7 +103,7 @@ def rendered_layers(
     size = min(batch_size or default, num_frames)
     starts = range(0, num_frames, size)
 
-    def layers(ws, shape, features, clip):
+    def layers(ws: Tensor, shape: HeadShape, features: CanonicalFeatures, clip: Drive) -> Sequence[Tensor]:
         person = replace(avatar, ws=ws, shape=shape)
         rendered = torch.cat(pipe.render_frames(person, features, clip, camera, height, frame), 1)
         if clip.shifts is not None:
@@ -115,12 +119,12 @@ def rendered_layers(
     key = ("frames", frame, tile, room.photos, *camera.values())
     render = pipe._recorded(layers, key, room, recorded)
 
-    def begin(start):
+    def begin(start: int) -> tuple[Pending, int]:
         # A recording is of whole batches.
         clip = whole.batch(start, size if late else min(size, num_frames - start))
         return render(avatar.ws, avatar.shape, features, clip), min(size, num_frames - start)
 
-    def finish(begun):
+    def finish(begun: tuple[Pending, int]) -> list[Tensor]:
         pending, count = begun
         return [x[:count] for x in pending.result()]
 
@@ -154,7 +158,7 @@ def composed_frames(
     """
     steps, (function, _) = count(), callback
 
-    def composed():  # frames, and whether they are finite, which is on its way from the device
+    def composed() -> Iterator[tuple[Tensor, Awaited]]:  # frames, and whether they are finite
         for rendered in layers:
             fine, (colour, opacity, _) = to_host(finite(rendered)), rendered
             frames = compose(colour, opacity, behind)
@@ -170,11 +174,11 @@ def composed_frames(
             yield from frames
         return
 
-    def begin(batch):
+    def begin(batch: tuple[Tensor, Awaited]) -> tuple[Awaited, Awaited]:
         frames, fine = batch
         return to_host((frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous()), fine
 
-    def finish(begun):
+    def finish(begun: tuple[Awaited, Awaited]) -> np.ndarray:
         pictures, fine = begun
         pipe._refuse_overflow(fine())
         return pictures().numpy().copy()  # what is pinned is not for keeping

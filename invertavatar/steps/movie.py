@@ -8,13 +8,14 @@ from fractions import Fraction
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import endings
 from ..avatar import Avatar
-from ..media import VideoReader, VideoWriter, kind_of, load_image, mark_synthetic, save_image, side_by_side
+from ..errors import InvertAvatarError
+from ..media import VideoReader, VideoWriter, is_photo, load_image, mark_synthetic, save_image, side_by_side
 from ..media.sound_length import frames_of_sound, sound_seconds
 from ..speech.blending import over_photo, with_speech
 from ..tracking.motion import Motion
@@ -33,22 +34,25 @@ class Shot(NamedTuple):
     still: bool  # one picture
 
 
+class About(NamedTuple):
+    """What is heard and seen with the frames of a shot."""
+
+    driver: Path  # what drove it; the speech where that is alone
+    speech: Path | None = None  # see `motion_of`
+    audio: Path | None = None  # lends its sound; a still lasts as long as it
+    no_audio: bool = False  # leave the driver's sound out
+    max_frames: int | None = None  # of a still with sound
+    beside: np.ndarray | None = None  # the person's photo [H, W, 3], for `side_by_side`
+    side_by_side: bool = False  # show photo and driver at the left
+    mark: bool = False  # write "synthetic" into a corner
+
+
 class Saved(NamedTuple):
     """What was written."""
 
     num_frames: int
     width: int
     height: int
-
-
-def is_motion(path: Path) -> bool:
-    """Whether an input is a recorded motion rather than a video."""
-    return path.suffix.lower() in endings.MOTIONS
-
-
-def is_photo(path: Path) -> bool:
-    """Whether an input is a single picture, by its content."""
-    return not is_motion(path) and kind_of(path) == "photo"
 
 
 def motion_of(
@@ -61,7 +65,7 @@ def motion_of(
     fps: float | None = None,
     max_frames: int | None = None,
     neutral_frame: str | None = None,
-    **voice,
+    **voice: Any,
 ) -> Motion:
     """The motion of a driver, of a speech, or of both.
 
@@ -77,16 +81,18 @@ def motion_of(
         **voice: Further arguments of `speak`.
 
     Raises:
-        InvertAvatarError: As `track` and `speak` raise them.
+        InvertAvatarError: Neither is given; and as `track` and `speak` raise them.
     """
     driven = None
     if driver is not None:
         options = {"fps": fps, "max_frames": max_frames, "neutral_frame": neutral_frame}
         driven = pipe.track(driver, face_index=face_index, **options)
-    if speech is None:
-        return driven
-    spoken = pipe.speak(speech, fps or (driven.fps if driven else 25), max_frames=max_frames, **voice)
-    return with_speech(driven, spoken, region) if driven else spoken
+    if speech is not None:
+        spoken = pipe.speak(speech, fps or (driven.fps if driven else 25), max_frames=max_frames, **voice)
+        return with_speech(driven, spoken, region) if driven else spoken
+    if driven is None:
+        raise InvertAvatarError("Nothing moves the head; give a driver, a speech, or both.")
+    return driven
 
 
 def shot(
@@ -98,7 +104,7 @@ def shot(
     driven: bool = True,
     relative: bool = True,
     region: str = "all",
-    **options,
+    **options: Any,
 ) -> Shot:
     """A person in motion, to be rendered when asked for.
 
@@ -131,48 +137,30 @@ def length_in(film: Path, motion: Motion) -> tuple[int, Fraction]:
     return (own if motion.num_frames == 1 else min(own, motion.resampled(rate).num_frames)), rate
 
 
-def save_movie(
-    path: Path,
-    shot: Shot,
-    frames: Iterator[np.ndarray],
-    driver: Path,
-    speech: Path | None = None,
-    audio: Path | None = None,
-    no_audio: bool = False,
-    max_frames: int | None = None,
-    beside: np.ndarray | None = None,
-    side_by_side: bool = False,
-    mark: bool = False,
-) -> Saved:
+def save_movie(path: Path, shot: Shot, frames: Iterator[np.ndarray], about: About) -> Saved:
     """Write the frames of a shot, with the sound that belongs to them, as the kind of file that the name says.
 
     Args:
         path: A movie, a picture, a folder or a pattern of pictures.
         shot: What the frames are of.
         frames: All of them, [H, W, C] uint8.
-        driver: What drove it; the speech where that is alone.
-        speech: See `motion_of`.
-        audio: Lends its sound; a still lasts as long as it.
-        no_audio: Leave the driver's sound out.
-        max_frames: Of a still with sound.
-        beside: The person's photo [H, W, 3], for `side_by_side`.
-        side_by_side: Show photo and driver at the left.
-        mark: Write "synthetic" into a corner.
+        about: What is heard and seen with them.
 
     Raises:
         MediaError: The file cannot be written, or the sound not be read.
     """
-    if side_by_side:
-        frames = with_sources(frames, beside, None if speech else driver, shot.fps)
-    if mark:
+    driver, speech, audio = about.driver, about.speech, about.audio
+    if about.side_by_side:
+        frames = with_sources(frames, about.beside, None if speech else driver, shot.fps)
+    if about.mark:
         frames = map(mark_synthetic, frames)
     count = shot.num_frames
     if audio and shot.still:
         count = frames_of_sound(sound_seconds(audio), shot.fps)
-        count = min(count, max_frames or count)
+        count = min(count, about.max_frames or count)
         frames = repeat(next(frames), count)
     lender = speech or (driver if has_sound(driver, path) or shot.film is None else shot.film)
-    sound = audio or (lender if has_sound(lender, path) and not no_audio else None)
+    sound = audio or (lender if has_sound(lender, path) and not about.no_audio else None)
     width, height = write(path, frames, shot.fps, sound, still=shot.still and not audio)
     return Saved(count, width, height)
 
@@ -181,7 +169,7 @@ def with_sources(
     frames: Iterator[np.ndarray], portrait: np.ndarray | None, driver: Path | None, rate: Fraction
 ) -> Iterator[np.ndarray]:
     """The frames, each with the person's photo and the driver's frame at its left, as far as there are such."""
-    if driver is None or is_motion(driver):
+    if driver is None or endings.is_motion(driver):
         driving_frames = repeat(None)
     elif is_photo(driver):
         driving_frames = repeat(load_image(driver))
@@ -194,7 +182,7 @@ def with_sources(
 
 def has_sound(driver: Path, movie: Path) -> bool:
     """Whether the driver can lend its sound and the output can hold it."""
-    return movie.suffix.lower() in endings.MOVIES_WITH_SOUND and not is_motion(driver) and not is_photo(driver)
+    return movie.suffix.lower() in endings.MOVIES_WITH_SOUND and not endings.is_motion(driver) and not is_photo(driver)
 
 
 def write(path: Path, frames: Iterator[np.ndarray], fps: Fraction, sound: Path | None, still: bool) -> tuple[int, int]:

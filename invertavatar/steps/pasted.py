@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,9 +22,10 @@ from ..avatar import Avatar
 from ..camera import Camera, pixel_centres
 from ..errors import InvertAvatarError
 from ..head.arkit import ARKIT_REGIONS
-from ..head.driven_head import driven_head, worn
-from ..inversion import render_frame
+from ..head.driven_head import DrivenHead, driven_head, worn
+from ..inversion import Networks, render_frame
 from ..media import VideoReader, kind_of, load_image
+from ..media.images import ImageSource
 from ..models.generator import CanonicalFeatures
 from ..raster.rasterizer import interpolate
 from ..rendering.drive import drive, standing
@@ -34,9 +36,10 @@ from ..rendering.source_views import SourceViews, side_by_side, view_weights
 from ..rendering.surface import GROUPS, bare_surface, vertex_groups
 from ..rendering.uv import extend_border
 from ..tracking.crop import Crop
-from ..tracking.motion import Motion, as_rotations
+from ..tracking.motion import Motion
 from ..tracking.portrait import feathered, portrait_of
 from ..tracking.retargeting import driven_axes, retarget
+from ..tracking.rotations import as_rotations
 from ..tracking.tracker import Track
 
 if TYPE_CHECKING:
@@ -52,17 +55,24 @@ class Scene(NamedTuple):
     fps: Fraction | None  # of a video
 
 
+class Sitter(NamedTuple):
+    """What a head is posed by in its own picture."""
+
+    off: Tensor  # [V] see `HeadModel.stand_off`
+    blend: Tensor  # [1, N]
+    room: float
+    outline: Outline | None = None  # once it is known
+
+
 class Own(NamedTuple):
     """A picture ready to have its head replaced."""
 
     plate: Plate
     features: CanonicalFeatures
-    blend: Tensor  # [1, N]
+    sitter: Sitter
     size: int  # S
-    room: float
-    places: Sources | None = None  # of the head at rest: where each place of it is seen
-    outline: Outline | None = None
-    seen: Tensor | None = None  # [1, 1, f, f] how well each pixel sees what it sees at rest
+    places: Sources  # of the head at rest: where each place of it is seen
+    seen: Tensor  # [1, 1, f, f] how well each pixel sees what it sees at rest
 
 
 def check_into(pipe: "InvertAvatarPipeline") -> None:
@@ -71,7 +81,7 @@ def check_into(pipe: "InvertAvatarPipeline") -> None:
         raise InvertAvatarError("Only a model with surface_rendering can put a head back into its photo.")
 
 
-def read_scene(pipe: "InvertAvatarPipeline", avatar: Avatar, into, face_index: int) -> Scene:
+def read_scene(pipe: "InvertAvatarPipeline", avatar: Avatar, into: ImageSource, face_index: int) -> Scene:
     """Track what heads are put into: a photo, a video's path."""
     recorder, longest = pipe.recorder, pipe.generator.paste.longest
     if isinstance(into, (str, Path)) and kind_of(into) in ("video", "animation"):
@@ -88,7 +98,9 @@ def read_scene(pipe: "InvertAvatarPipeline", avatar: Avatar, into, face_index: i
     return Scene(picture, [track], own_motion(pipe, avatar, [track], 25), None)
 
 
-def own_motion(pipe: "InvertAvatarPipeline", avatar: Avatar, tracks: Sequence[Track | None], fps) -> Motion:
+def own_motion(
+    pipe: "InvertAvatarPipeline", avatar: Avatar, tracks: Sequence[Track | None], fps: Fraction | float
+) -> Motion:
     """How the person holds their head in pictures; the last pose is held where there is no face."""
     head_model, device = pipe.head_model, avatar.device
     rows, last = [], next(track for track in tracks if track is not None)
@@ -112,20 +124,30 @@ def own_motion(pipe: "InvertAvatarPipeline", avatar: Avatar, tracks: Sequence[Tr
     )
 
 
-def driven_motion(driver: Motion, scene: Scene, region: str, **options) -> Motion:
-    """The motion of the head in the scene.
+def driven_motion(
+    driver: Motion,
+    scene: Scene,
+    region: str,
+    relative_motion: bool = True,
+    motion_scale: float = 1.0,
+    smooth: float = 0.0,
+) -> Motion:
+    """The motion of the head in the scene; for the further arguments see `retarget`.
 
     In a photo the driver's departure from neutral joins the face in the photo. In a video it takes the place of the
     video's own departure from neutral in what is driven, all else is the video's; a driven pose joins the video's own.
     """
     own = scene.own
+    onto = partial(
+        retarget, animation_region=region, relative_motion=relative_motion, motion_scale=motion_scale, smooth=smooth
+    )
     if scene.fps is None:
-        return retarget(driver, own, animation_region=region, **options)
+        return onto(driver, own)
     driver = driver if driver.num_frames == 1 else driver.resampled(scene.fps)
     count = own.num_frames if driver.num_frames == 1 else min(own.num_frames, driver.num_frames)
     own, neutral = own[:count], own.neutral
     neutral = replace(neutral, residual=own.residual[own.found].median(0, keepdim=True).values)
-    moved = retarget(driver, neutral, animation_region=region, **options)
+    moved = onto(driver, neutral)
     if moved.num_frames == 1:
         moved = Motion.concatenate([moved] * count)
     moved = moved[:count]
@@ -153,8 +175,9 @@ def pasted_frames(
     """
     numbers = range(motion.num_frames)[frames]
     features = pipe.canonical_features(avatar, pipe.generator.paste.largest)
-    if scene.fps is None:
-        own = prepare(pipe, avatar, features, scene.frames, scene.tracks[0], scene.own)
+    if isinstance(scene.frames, np.ndarray):
+        track = next(track for track in scene.tracks if track is not None)
+        own = prepare(pipe, avatar, features, scene.frames, track, scene.own)
         for number in numbers:
             yield own.plate.pasted(rendered(pipe, avatar, own, motion[number], scene.own))
         return
@@ -182,10 +205,11 @@ def prepare(
 ) -> Own:
     """A picture becomes the first of the avatar's photos, and what stays of it is taken apart."""
     networks, settings = pipe._networks(), pipe.generator.paste
+    head_model, reprojection = networks.head_model, networks.generator.reprojection
     size = int(min(max(2 * settings.room * track.scale, networks.generator.config.image_resolution), settings.largest))
     tracker = pipe._tracker()
     alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
-    skin = networks.head_model.with_skull(alone.views.skin, avatar.shape.vertices)
+    skin = head_model.with_skull(alone.views.skin, avatar.shape.vertices)
     alone = replace(alone, views=alone.views._replace(skin=skin))
     views = alone.views if avatar.views is None else side_by_side(alone.views, avatar.views)
     rotation, torso_pose = rest.rotation.to(avatar.device), rest.torso_pose.to(avatar.device)
@@ -194,26 +218,26 @@ def prepare(
     fine = alone.views if features.sources is None else features.sources
     crop = tracker.crop(picture, replace(track, scale=track.scale * settings.room), fine.picture.shape[-1])
     plate = plate_of(picture, track.centre, float(track.scale), crop.matte, settings)
-    own = Own(plate, features._replace(views=views), blend, size, settings.room)
+    sitter = Sitter(head_model.stand_off(avatar.displacement), blend, settings.room)
     side = min(size, settings.places)
-    head, camera = _posed(pipe, avatar, own, rest, rest)
-    mask = bare_surface(networks.head_model, head, camera, side).mask
-    own = own._replace(outline=outline_of(networks.head_model, mask[0, 0], crop, rotation[0], settings))
-    person = features.off, avatar.shape.joints
-    photos, fill = _with_surroundings(networks, crop, alone.views, *person, own.outline, settings.room), features.fill
+    head, camera = _posed(pipe, avatar, sitter, rest, rest)
+    mask = bare_surface(head_model, head, camera, side).mask
+    outline = outline_of(head_model, mask[0, 0], crop, rotation[0], settings)
+    sitter = sitter._replace(outline=outline)
+    photos = _with_surroundings(networks, crop, alone.views, sitter.off, avatar.shape.joints, outline, settings.room)
+    fill = features.fill
     if features.sources is None:
-        fill = filled(networks.head_model, photos, alone.views.weight, networks.generator.reprojection)
+        fill = filled(head_model, photos, alone.views.weight, reprojection)
     else:
         photos = Sources(*(torch.cat(pair, 1) for pair in zip(photos, features.sources, strict=True)))
-    own = own._replace(features=own.features._replace(sources=photos, fill=fill))
-    head, camera = _posed(pipe, avatar, own, rest, rest)
+    features = features._replace(views=views, sources=photos, fill=fill)
+    head, camera = _posed(pipe, avatar, sitter, rest, rest)
     everywhere = torch.ones(1, 1, 5, side, side, device=avatar.device)
-    reprojection = networks.generator.reprojection
-    places = sources(networks.head_model, everywhere, head.vertices[:, None], camera.rotation[:, None], reprojection)
-    surface = bare_surface(networks.head_model, head, camera, side)
-    seen = looked_closer(networks.head_model, places, torch.ones_like(blend[:, :1]), surface, reprojection).seen
-    own = own._replace(places=places, seen=seen)
+    places = sources(head_model, everywhere, head.vertices[:, None], camera.rotation[:, None], reprojection)
+    surface = bare_surface(head_model, head, camera, side)
+    seen = looked_closer(head_model, places, torch.ones_like(blend[:, :1]), surface, reprojection).seen
     plate = plate.around(surface.mask[0, 0].cpu().numpy(), settings)
+    own = Own(plate, features, sitter, size, places, seen)
     return own._replace(plate=plate.with_rendering(rendered(pipe, avatar, own, rest, rest)))
 
 
@@ -221,7 +245,7 @@ def prepare(
 def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Motion, rest: Motion) -> Layer:
     """A head in one pose, over nothing, as `Plate` takes it."""
     head_model, settings, reprojection = pipe.head_model, pipe.generator.paste, pipe.generator.reprojection
-    head, camera = _posed(pipe, avatar, own, motion, rest)
+    head, camera = _posed(pipe, avatar, own.sitter, motion, rest)
     frame = render_frame(pipe._networks(), avatar.ws, own.features, head, camera, own.size)
     colour, opacity = frame.colour, frame.opacity
     pipe._check_finite((colour, opacity))
@@ -229,13 +253,14 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     # Where what each pixel sees was at rest, and whether it was seen there.
     side = own.seen.shape[-1]
     surface = bare_surface(head_model, head, camera, side)
-    right, up = (own.room * x for x in pixel_centres(side, colour.device))
+    room = own.sitter.room
+    right, up = (room * x for x in pixel_centres(side, colour.device))
     here = torch.stack([right, -up])
     ways = torch.cat([own.places.place[:, 0, :, :2], own.places.normal[:, 0, :, 2:]], -1)
     way, facing = interpolate(ways, surface.fragments, head_model.triangles).split([2, 1], 1)
     way = torch.where(surface.mask > 0, way, here)
-    seen = looked_closer(head_model, own.places, torch.ones_like(own.blend[:, :1]), surface, reprojection).seen
-    before = F.grid_sample(own.seen, (way / own.room).permute(0, 2, 3, 1), align_corners=False)
+    seen = looked_closer(head_model, own.places, torch.ones_like(own.sitter.blend[:, :1]), surface, reprojection).seen
+    before = F.grid_sample(own.seen, (way / room).permute(0, 2, 3, 1), align_corners=False)
     kept = ((seen + settings.even) / (before + settings.even)).clamp(0, 1)
     stretched = surface.normal[:, 2:] / facing.clamp(min=settings.even / 2)
     kept = kept * ((settings.stretch - stretched) / (settings.stretch - 1)).clamp(0, 1)
@@ -252,14 +277,22 @@ def rendered(pipe: "InvertAvatarPipeline", avatar: Avatar, own: Own, motion: Mot
     kept = torch.where(surface.mask > 0, kept, 1 - (1 - stays) * gone)
     kept = F.avg_pool2d(kept, settings.soft, 1, settings.soft // 2, count_include_pad=False)
 
-    def array(x):
+    def array(x: Tensor) -> np.ndarray:  # [1, C, h, w] -> [h, w, C]
         return x[0].permute(1, 2, 0).cpu().numpy().astype(np.float32)
 
     light = (colour / opacity.clamp(min=1e-3) + 1) * 127.5
     return Layer(array(light), array(opacity)[..., 0], array(place), array(kept)[..., 0])
 
 
-def _with_surroundings(networks, crop: Crop, views: SourceViews, off, joints, outline: Outline, room) -> Sources:
+def _with_surroundings(
+    networks: Networks,
+    crop: Crop,
+    views: SourceViews,
+    off: Tensor,  # [V]
+    joints: Tensor,  # [J, 3]
+    outline: Outline,
+    room: float,
+) -> Sources:
     """A photo to be looked up in more of itself than the crop that the networks know."""
     head_model, device = networks.head_model, views.picture.device
     photo = torch.from_numpy(crop.image).to(device).permute(2, 0, 1).float() / 127.5 - 1
@@ -269,19 +302,21 @@ def _with_surroundings(networks, crop: Crop, views: SourceViews, off, joints, ou
     return sources(head_model, picture, vertices[:, None] / room, views.rotation, networks.generator.reprojection)
 
 
-def _posed(pipe, avatar, own, motion, rest):
+def _posed(
+    pipe: "InvertAvatarPipeline", avatar: Avatar, sitter: Sitter, motion: Motion, rest: Motion
+) -> tuple[DrivenHead, Camera]:
     """The head of one frame, and how it is seen: the body stands where it is at `rest`."""
     head_model, config = pipe.head_model, pipe.generator.config
     view = torch.eye(3).expand_as(motion.rotation)
     motion = replace(motion, torso_pose=rest.torso_pose, translation=None, scale=None)
-    clip = drive(motion, view, own.blend, avatar.device)
-    stay = standing(avatar.shape.joints, clip.head_to_torso, view, rest.rotation) / own.room
+    clip = drive(motion, view, sitter.blend, avatar.device)
+    stay = standing(avatar.shape.joints, clip.head_to_torso, view, rest.rotation) / sitter.room
     driven = clip.expression, clip.residual, clip.rotation, clip.head_to_torso, clip.torso_pose
-    head = driven_head(head_model, avatar.shape, own.features.off, *driven)
+    head = driven_head(head_model, avatar.shape, sitter.off, *driven)
     head = head._replace(blend=clip.blend)
-    if own.outline is not None:
-        head = head._replace(vertices=own.outline.fitted(head.vertices))
-    return head, Camera(clip.rotation, config.field_of_view, 1 / own.room, stay)
+    if sitter.outline is not None:
+        head = head._replace(vertices=sitter.outline.fitted(head.vertices))
+    return head, Camera(clip.rotation, config.field_of_view, 1 / sitter.room, stay)
 
 
 def reduced(picture: np.ndarray, longest: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..avatar import Avatar
 from ..head.arkit import ARKIT_NAMES
 from ..head.displacement import Evidence
-from ..head.head_model import HeadModel, HeadShape
+from ..head.fitting import HeadShape
+from ..head.head_model import HeadModel
 from ..head.pose import NUM_LANDMARKS
 from ..inversion import Networks
 from ..models.recurrent_unet import FusionState

@@ -40,7 +40,7 @@ class Texture:
         return cls(np.ascontiguousarray(colour, np.float32), np.ascontiguousarray(alpha))
 
     @classmethod
-    def plain(cls, rgb, opacity: float = 1.0) -> "Texture":
+    def plain(cls, rgb: np.ndarray, opacity: float = 1.0) -> "Texture":
         """One texel of a linear colour."""
         return cls.of(np.array([[[*rgb, opacity]]], np.float32))
 
@@ -64,8 +64,8 @@ class Texture:
         weight = self.colour[..., 3:]
         return (self.colour[..., :3] * weight).sum((0, 1)) / max(weight.sum(), 1e-6)
 
-    def times(self, gain: np.ndarray) -> "Texture":
-        """With its colours multiplied by [3] or [H, W, 3]."""
+    def times(self, gain: np.ndarray | float) -> "Texture":
+        """With its colours multiplied by one number, [3] or [H, W, 3]."""
         return Texture.of(np.concatenate([self.colour[..., :3] * gain, self.colour[..., 3:]], -1))
 
     def dyed(self, colour: np.ndarray, contrast: float = 1.0) -> "Texture":

@@ -76,7 +76,7 @@ class Glasses:
         return merged(tubes), merged([fan(rim) for rim in rims])
 
 
-def tube(curve: np.ndarray, radius: float, closed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def tube(curve: np.ndarray, radius: float | np.floating, closed: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V, 3] and triangles [F, 3] about a curve [N, 3]."""
     ends = (np.roll(curve, -1, 0) - np.roll(curve, 1, 0)) if closed else np.gradient(curve, axis=0)
     along = ends / np.linalg.norm(ends, axis=1, keepdims=True).clip(1e-9)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
-from ..head.head_model import LABELS, HeadShape
+from ..head.fitting import HeadShape
+from ..head.head_model import LABELS
 from ..head.makehuman import Surface
 from ..head.pose import procrustes
 from ..head.skinning import skinned
@@ -102,7 +103,7 @@ class SyntheticPerson:
         landmarks = model.landmarks(driven)[0].numpy()
         head = studio.template.laid_on(landmarks)  # head space -> scene
 
-        def placed(vertices, weights):
+        def placed(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
             moved = skinned(torch.from_numpy(vertices)[None], torch.from_numpy(weights), *neck)[0].numpy()
             return head.back(moved)
 
@@ -225,7 +226,7 @@ class SyntheticPerson:
         for garment in self.outfit.garments:
             if garment.label == "hat":
                 hat = garment.proxy.fitted(self.base)
-                _, nearest = cKDTree(hat[:, [0, 2]]).query(middle[:, [0, 2]], 8)
+                _, nearest = KDTree(hat[:, [0, 2]]).query(middle[:, [0, 2]], 8)
                 covered |= middle[:, 1] > hat[nearest, 1].min(1) - 0.02
         return covered
 

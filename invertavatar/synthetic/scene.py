@@ -96,17 +96,27 @@ def _seen(mesh: _Mesh, rotation: np.ndarray, size: int) -> Layers:
     pairs = zip(
         (cards.triangle, cards.barycentric, cards.depth), (solid.triangle, solid.barycentric, solid.depth), strict=True
     )
-    return Layers(*(np.concatenate(pair, 2) for pair in pairs), cards.floor)
+    triangle, barycentric, depth = (np.concatenate(pair, 2) for pair in pairs)
+    return Layers(triangle, barycentric, depth, cards.floor)
 
 
-def _composed(mesh: _Mesh, seen: Layers, rotation, light: Light, lamp: Lamp):
+def _composed(
+    mesh: _Mesh, seen: Layers, rotation: np.ndarray, light: Light, lamp: Lamp
+) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied linear colour [S, S, 3] and opacity [S, S, 1]."""
     there = seen.triangle >= 0
     colour, opacity = _shaded(mesh, seen.triangle[there], seen.barycentric[there], rotation, light, lamp)
     return composed(seen.triangle, colour, opacity)
 
 
-def _shaded(mesh: _Mesh, triangle, barycentric, rotation, light: Light, lamp: Lamp):
+def _shaded(
+    mesh: _Mesh,
+    triangle: np.ndarray,  # [N]
+    barycentric: np.ndarray,  # [N, 3]
+    rotation: np.ndarray,
+    light: Light,
+    lamp: Lamp,
+) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied linear colours [N, 3] and opacity [N]."""
     attributes = carried(mesh.attributes, mesh.triangles, triangle, barycentric)
     places = carried(mesh.uv, mesh.uv_triangles, triangle, barycentric)
@@ -133,7 +143,7 @@ def _shaded(mesh: _Mesh, triangle, barycentric, rotation, light: Light, lamp: La
     return colour, opacity
 
 
-def _surface(mesh: _Mesh, seen: Layers, rotation):
+def _surface(mesh: _Mesh, seen: Layers, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth, normals and labels of the first surface that hides what is behind it."""
     there = seen.triangle >= 0
     owner = np.searchsorted(mesh.first, seen.triangle[there], side="right") - 1

@@ -41,12 +41,15 @@ class LightView:
 
     def meet(self, part: Part, points: np.ndarray) -> None:
         """Add a part with its vertices [P, 3] in pixels to what throws shadows."""
-        surface, card = part.surface, {}
+        surface = part.surface
         if not part.material.shades:
             return
         if part.card:
-            card = {"uv": surface.uv, "uv_triangles": surface.uv_triangles, "alpha": part.texture.alpha}
-        self.layers.add(points, surface.triangles, least=SOLID, **card)
+            self.layers.add(
+                points, surface.triangles, 0, surface.uv, surface.uv_triangles, part.texture.alpha, least=SOLID
+            )
+        else:
+            self.layers.add(points, surface.triangles, least=SOLID)
 
     def lit(self, points: np.ndarray, bias: float, radius: int) -> np.ndarray:
         """[N] share of the light that reaches points [N, 3] in pixels."""
@@ -72,10 +75,10 @@ def skylight(parts: list[Part], light: Light) -> list[np.ndarray]:
     return np.split(irradiance, ends)
 
 
-def facing(cosine: np.ndarray, wrap) -> np.ndarray:
+def facing(cosine: np.ndarray, wrap: float | tuple[float, float, float]) -> np.ndarray:
     """Lambert's law for light that creeps around by `wrap`, without adding any."""
-    wrap = np.asarray(wrap, np.float32)
-    return np.maximum(cosine + wrap, 0) / (1 + wrap) ** 2
+    far = np.asarray(wrap, np.float32)
+    return np.maximum(cosine + far, 0) / (1 + far) ** 2
 
 
 class Lamp:

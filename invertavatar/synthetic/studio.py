@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from ..head.head_model import LABELS, HeadModel
 from ..head.makehuman import MakeHuman, Surface
@@ -81,7 +81,7 @@ class Studio:
         known = np.isin(np.arange(len(self.data.base.vertices)), self.topology.base_vertex)
         helper = np.flatnonzero(~known & (np.arange(len(known)) >= BODY))
         skin = np.flatnonzero(self.topology.part == PART_NAMES.index("skin"))
-        tree = cKDTree(self.data.base.vertices[self.topology.base_vertex[skin]])
+        tree = KDTree(self.data.base.vertices[self.topology.base_vertex[skin]])
         distance, near = tree.query(self.data.base.vertices[helper], FOLLOWED)
         weight = 1 / (distance + FAR)
         return helper, skin[near], weight / weight.sum(1, keepdims=True)

@@ -49,7 +49,7 @@ def views_at(rng: np.random.Generator, yaws: Sequence[float]) -> list[View]:
     return _views(rng, np.array(yaws, float), np.zeros(len(yaws)), np.zeros(len(yaws)))
 
 
-def _views(rng, yaws, pitches, rolls) -> list[View]:
+def _views(rng: np.random.Generator, yaws: np.ndarray, pitches: np.ndarray, rolls: np.ndarray) -> list[View]:
     alone = rng.uniform(0, 1)  # how much of a turn this person's head does without the body
     views = []
     for yaw, pitch, roll in zip(yaws, pitches, rolls, strict=True):

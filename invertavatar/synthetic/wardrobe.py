@@ -40,7 +40,7 @@ class Traits(NamedTuple):
         }
         total = sum(weights.values())
 
-        def fraction(word):
+        def fraction(word: str) -> float:
             return sum(w for k, w in weights.items() if word in k.split("-")) / total
 
         return cls(np.array([fraction(race) for race in RACES]), fraction("female"), fraction("old"), fraction("child"))

@@ -62,7 +62,7 @@ def _average_face() -> Tensor:
 def _band(pattern: Tensor, weight: Tensor) -> Tensor:
     """What is finer than `BAND` texels; unseen places do not count."""
 
-    def blurred(x):
+    def blurred(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, BAND, 1, BAND // 2, count_include_pad=False)
 
     return pattern - blurred(pattern * weight) / blurred(weight).clamp(min=1e-6)

@@ -6,10 +6,15 @@ The segmenter's mask is taken as it comes: a guided filter along the crop's colo
 around hair and ears.
 """
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from invertavatar.tracking.mediapipe_tasks import LazyTask
+
+if TYPE_CHECKING:
+    from mediapipe.tasks.python.vision.image_segmenter import ImageSegmenter
 
 STRAND_MARGIN = 1 / 50  # of the crop's side: what is farther from the solid person than this is no strand of hair
 CORE = 0.85  # of the face's extent
@@ -40,7 +45,7 @@ class SelfieMatte:
             [S, S] float32, 0 background to 1 person, 0 where not inside.
         """
         rows, columns = (
-            slice(line.argmax(), len(line) - line[::-1].argmax()) for line in (inside.any(1), inside.any(0))
+            slice(line.argmax(), len(line) - line[::-1].argmax()) for line in (inside.max(1), inside.max(0))
         )
         result = self._segmenter.run("segment", image[rows, columns])
         matte = np.zeros(inside.shape, np.float32)
@@ -53,7 +58,7 @@ class SelfieMatte:
         """Free the segmenter; the next call makes a new one."""
         self._segmenter.close()
 
-    def _create(self):
+    def _create(self) -> "ImageSegmenter":
         from mediapipe.tasks.python import BaseOptions, vision
 
         options = vision.ImageSegmenterOptions(

@@ -1,11 +1,9 @@
-"""How a head moves over time: `Motion`, its files, and what is done with it before it drives somebody (`retargeting`).
+"""How a head moves over time: `Motion`. `driver_reader` reads one from a file, `steadying` and `retargeting` change it.
 
 Shapes: T frames, K residual coefficients; 52 expression axes in the order of `ARKIT_NAMES`, 12 numbers of the
 torso pose in that of `TORSO_POSE_NAMES`.
 """
 
-import logging
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -13,23 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Slerp
 from torch import Tensor
 
-from invertavatar import endings
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, REGIONS
-from invertavatar.head.rest_pose import LARGEST_TORSO_POSE, TORSO_POSE_NAMES
-from invertavatar.tracking import live_link, motion_io, score_tables, smoothing
-from invertavatar.tracking.table_times import seconds_of
-
-logger = logging.getLogger(__name__)
+from invertavatar.head.rest_pose import TORSO_POSE_NAMES
+from invertavatar.tracking import live_link, motion_io, score_tables
+from invertavatar.tracking.neutral_frame import check_neutral_frame
+from invertavatar.tracking.rotations import as_rotations, median_rotation
 
 ANIMATION_REGIONS = ("all", "exp", "pose", "lip", "eyes")  # what is taken over of a motion, in LivePortrait's words
 PLAIN = ("residual_region", "fps", "known_neutral")  # the fields that are no tensors
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Motion:
     """The movement of one head, frame by frame, free of whose head it is.
 
@@ -58,32 +54,43 @@ class Motion:
 
     rotation: Tensor
     expression: Tensor
-    residual: Tensor | None = None
-    residual_region: tuple[str, ...] = ()
-    torso_pose: Tensor | None = None
-    translation: Tensor | None = None
-    scale: Tensor | None = None
-    found: Tensor | None = None
-    fps: Fraction | float = Fraction(25)
-    known_neutral: "Motion | None" = None
+    residual: Tensor
+    residual_region: tuple[str, ...]
+    torso_pose: Tensor
+    translation: Tensor
+    scale: Tensor
+    found: Tensor
+    fps: Fraction
+    known_neutral: "Motion | None"
 
-    def __post_init__(self):
-        num_frames, num_residual = (*np.shape(self.rotation), 0)[0], len(self.residual_region)
-        num_torso_pose = 0 if np.shape(self.torso_pose)[1:] in ((), (0,)) else len(TORSO_POSE_NAMES)
-        shapes = {
-            "rotation": (num_frames, 3, 3),
-            "expression": (num_frames, len(ARKIT_NAMES)),
-            "residual": (num_frames, num_residual),
-            "torso_pose": (num_frames, num_torso_pose),
-            "translation": (num_frames, 2),
-            "scale": (num_frames,),
-            "found": (num_frames,),
+    def __init__(
+        self,
+        rotation: Tensor | np.ndarray,
+        expression: Tensor | np.ndarray,
+        residual: Tensor | np.ndarray | None = None,
+        residual_region: Sequence[str] = (),
+        torso_pose: Tensor | np.ndarray | None = None,
+        translation: Tensor | np.ndarray | None = None,
+        scale: Tensor | np.ndarray | None = None,
+        found: Tensor | np.ndarray | None = None,
+        fps: Fraction | float = Fraction(25),
+        known_neutral: "Motion | None" = None,
+    ):
+        num_frames, num_residual = (*np.shape(rotation), 0)[0], len(residual_region)
+        no_torso_pose = torso_pose is None or np.shape(torso_pose)[1:] in ((), (0,))
+        given = {
+            "rotation": (rotation, (num_frames, 3, 3)),
+            "expression": (expression, (num_frames, len(ARKIT_NAMES))),
+            "residual": (residual, (num_frames, num_residual)),
+            "torso_pose": (torso_pose, (num_frames, 0 if no_torso_pose else len(TORSO_POSE_NAMES))),
+            "translation": (translation, (num_frames, 2)),
+            "scale": (scale, (num_frames,)),
+            "found": (found, (num_frames,)),
         }
         if num_frames == 0:
             raise MotionError("This motion has no frames; it needs at least one.")
-        for name, shape in shapes.items():
+        for name, (value, shape) in given.items():
             dtype, default = (torch.bool, True) if name == "found" else (torch.float32, float(name == "scale"))
-            value = getattr(self, name)
             value = torch.full(shape, default) if value is None else torch.as_tensor(value)
             value = value.to("cpu", dtype)
             if value.shape != shape:
@@ -96,11 +103,12 @@ class Motion:
             raise MotionError("The rotation of this motion holds matrices that are no rotations; track it again.")
         if (self.scale <= 0).any():
             raise MotionError("The scale of a motion must be above 0.")
-        if not set(self.residual_region) <= set(REGIONS):
-            raise MotionError(f"The residual regions of a motion are {', '.join(REGIONS)}, not {self.residual_region}.")
-        object.__setattr__(self, "residual_region", tuple(self.residual_region))
-        object.__setattr__(self, "fps", motion_io.frame_rate(self.fps))
-        neutral = self.known_neutral
+        if not set(residual_region) <= set(REGIONS):
+            raise MotionError(f"The residual regions of a motion are {', '.join(REGIONS)}, not {residual_region}.")
+        object.__setattr__(self, "residual_region", tuple(residual_region))
+        object.__setattr__(self, "fps", motion_io.frame_rate(fps))
+        object.__setattr__(self, "known_neutral", known_neutral)
+        neutral = known_neutral
         alike = neutral is None or all(
             getattr(neutral, name).shape[1:] == getattr(self, name).shape[1:] for name in ("residual", "torso_pose")
         )
@@ -138,7 +146,7 @@ class Motion:
             name: np.median(getattr(self, name)[self.found].numpy(), axis=0, keepdims=True)
             for name in ("expression", "torso_pose")
         }
-        rotation = _median_rotation(self.rotation[self.found])
+        rotation = median_rotation(self.rotation[self.found])
         residual = torch.zeros(1, len(self.residual_region))
         return Motion(rotation, residual=residual, residual_region=self.residual_region, fps=self.fps, **middle)
 
@@ -184,7 +192,7 @@ class Motion:
         weight = torch.from_numpy(place).float() - before
         values = {
             name: torch.lerp(value[before], value[after], weight.reshape(-1, *[1] * (value.ndim - 1)))
-            for name, value in self._tensors().items()
+            for name, value in self.tensors().items()
             if name not in ("rotation", "found")
         }
         if self.num_frames > 1:
@@ -203,7 +211,7 @@ class Motion:
         else:
             frames, step = [range(self.num_frames)[index]], 1
         chosen = torch.tensor(frames, dtype=torch.long)
-        return replace(self, fps=self.fps / step, **{name: value[chosen] for name, value in self._tensors().items()})
+        return replace(self, fps=self.fps / step, **{name: value[chosen] for name, value in self.tensors().items()})
 
     @staticmethod
     def concatenate(motions: Sequence["Motion"]) -> "Motion":
@@ -231,10 +239,10 @@ class Motion:
                 raise MotionError(
                     "Motions with different neutral faces cannot be concatenated; set one known_neutral for all."
                 )
-        parts = [motion._tensors() for motion in motions]
+        parts = [motion.tensors() for motion in motions]
         return replace(first, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
-    def save(self, path: str | Path):
+    def save(self, path: str | Path) -> None:
         """Writes a file by its ending.
 
         - `.safetensors`: `Motion.load` reads it back bit for bit, the frame rate exactly.
@@ -246,8 +254,8 @@ class Motion:
         """
         path, neutral = Path(path), self.known_neutral
         if path.suffix.lower() == ".safetensors":
-            stored = None if neutral is None else neutral._tensors()
-            motion_io.write_motion_file(path, self._tensors(), stored, self.fps, self.residual_region)
+            stored = None if neutral is None else neutral.tensors()
+            motion_io.write_motion_file(path, self.tensors(), stored, self.fps, self.residual_region)
         elif path.suffix.lower() == ".csv":
             turns, scores = self.rotation.double(), self.expression.double()
             if neutral is not None:
@@ -339,115 +347,9 @@ class Motion:
         except MotionError as error:
             raise MotionError(f"{Path(path).name} cannot be used. {error}") from error
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are tensors, by their names."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLAIN}
-
-
-def load_motion(
-    path: str | Path, fps: float | Fraction | None = None, neutral_frame: int | float | str | None = None
-) -> Motion:
-    """A motion from a file, by its ending: `.safetensors` (`Motion.load`), or a table (`Motion.from_arkit_csv`).
-
-    Args:
-        path: The file.
-        fps: Frames per second to resample it to; of a table without times it states the rate.
-        neutral_frame: See `Motion.with_neutral_frame`; counted in the frames of the result.
-
-    Raises:
-        MotionError: Another ending, or whatever the reader finds.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in endings.MOTIONS:
-        raise MotionError(
-            f"{Path(path).name} is no motion; use a saved .safetensors motion or a table of ARKit scores "
-            f"({', '.join(endings.SCORE_TABLES)})."
-        )
-    motion = Motion.from_arkit_csv(path, fps=fps) if suffix in endings.SCORE_TABLES else Motion.load(path)
-    motion = motion if fps is None else motion.resampled(fps)
-    return motion if neutral_frame is None else motion.with_neutral_frame(neutral_frame)
-
-
-def check_neutral_frame(frame: int | float | str, fps: float | Fraction = 25) -> int:
-    """The number of the frame that is named by number or time; call it before a long video is tracked for nothing.
-
-    Raises:
-        MotionError: It is neither.
-    """
-    text = str(frame).strip()
-    try:
-        number = operator.index(int(text) if isinstance(frame, str) else frame)
-    except (TypeError, ValueError):
-        number = None
-    try:
-        seconds = float(text.replace(",", "."))
-    except ValueError:
-        seconds = seconds_of(text)
-    index = number if number is not None or seconds is None else seconds * float(fps) + 1e-6
-    if index is None or not 0 <= index < motion_io.MAX_FRAMES:
-        raise MotionError(
-            f"The neutral frame is a number from 0, such as 12, or a time, such as 0.5s or 0:01.5; {text[:40]} is "
-            "neither."
-        )
-    return int(index)
-
-
-def hold_missing(motion: Motion) -> Motion:
-    """Frames without a face take the last frame with one before them, leading ones the first; `found` stays.
-
-    Raises:
-        MotionError: No frame was found.
-    """
-    seen = motion.found.nonzero().squeeze(1)
-    if len(seen) == 0:
-        raise MotionError("No frame of this motion shows a face; choose another clip.")
-    held = seen[(motion.found.cumsum(0) - 1).clamp(min=0)]
-    return replace(motion, **{name: v[held] for name, v in motion._tensors().items() if name != "found"})
-
-
-def smooth_motion(motion: Motion, smooth: float) -> Motion:
-    """One-Euro over every field; see `smoothing`.
-
-    Args:
-        motion: Any motion; frames with `found` False are not measurements and hold the filter's value.
-        smooth: 0 (unchanged) to 1; 0.5 more than halves jitter and keeps over 80 % of a three-frame blink at 25 fps.
-
-    Raises:
-        MotionError: `smooth` is out of its range.
-    """
-    check_smooth(smooth)
-    if smooth == 0:
-        return motion
-    found, fps = motion.found.numpy(), float(motion.fps)
-    # A coefficient's unit depends on the face model: a large movement is six times its spread over the clip.
-    residual_reference = 6 * motion.residual.numpy().std(0).clip(min=1e-6)
-
-    def filtered(values: Tensor, reference: float | np.ndarray) -> np.ndarray:
-        return smoothing.smooth_vectors(values.numpy(), found, fps, smooth, reference)
-
-    return replace(
-        motion,
-        rotation=smoothing.smooth_rotations(motion.rotation.numpy(), found, fps, smooth),
-        expression=filtered(motion.expression, 1.0),
-        residual=filtered(motion.residual, residual_reference),
-        torso_pose=filtered(motion.torso_pose, np.array(LARGEST_TORSO_POSE)[: motion.torso_pose.shape[1]]),
-        translation=filtered(motion.translation, 0.5),
-        scale=filtered(motion.scale[:, None], 0.5)[:, 0],
-    )
-
-
-def check_smooth(smooth: float) -> None:
-    """Refuses a smoothing that is none.
-
-    Raises:
-        MotionError: It is out of its range.
-    """
-    if not 0 <= smooth <= 1:
-        raise MotionError(f"smooth runs from 0 to 1; {smooth} does not.")
-
-
-def as_rotations(matrices: Tensor) -> Rotation:
-    """[T, 3, 3] as SciPy's rotations, in double precision."""
-    return Rotation.from_matrix(matrices.double().numpy())
 
 
 def still_face(fps: float | Fraction) -> Motion:
@@ -458,13 +360,4 @@ def still_face(fps: float | Fraction) -> Motion:
 def _same(one: Motion | None, other: Motion | None) -> bool:
     if one is None or other is None:
         return one is other
-    return all(torch.equal(value, getattr(other, name)) for name, value in one._tensors().items())
-
-
-def _median_rotation(matrices: Tensor) -> Tensor:
-    """[T, 3, 3] -> [1, 3, 3] with the least sum of angles to all (Weiszfeld): a short turn does not count."""
-    rotations = as_rotations(matrices)
-    centre = rotations.mean()
-    for _ in range(20):
-        centre = rotations.mean(weights=1 / (centre.inv() * rotations).magnitude().clip(min=1e-7))
-    return torch.from_numpy(centre.as_matrix()).float()[None]
+    return all(torch.equal(value, getattr(other, name)) for name, value in one.tensors().items())

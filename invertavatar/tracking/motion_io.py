@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def write_motion_file(
     neutral: dict[str, torch.Tensor] | None,
     fps: Fraction,
     residual_region: tuple[str, ...],
-):
+) -> None:
     """Writes the tensors named in `TENSORS`, perhaps those of a neutral frame too, with what they mean as metadata."""
     metadata = {
         "format": FORMAT,
@@ -148,14 +149,14 @@ def sample_sliders(keyframes: Mapping | Sequence[Mapping], fps: Fraction, durati
     }
 
 
-def _slider(number: int, name: str, value) -> float:
+def _slider(number: int, name: str, value: Any) -> float:
     try:
-        value = float(value)
+        at = float(value)
     except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
+        at = math.nan
+    if not math.isfinite(at):
         raise MotionError(f"Key frame {number} sets {name} to something that is not a number.")
-    return value
+    return at
 
 
 def _curve(keys: dict[float, float], frames: np.ndarray) -> np.ndarray:

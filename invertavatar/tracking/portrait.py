@@ -51,7 +51,7 @@ class Portrait(NamedTuple):
 
     def to(self, device: torch.device) -> "Portrait":
         """The same portrait on another device."""
-        return Portrait(*(x.to(device) if isinstance(x, Tensor) else x for x in self))
+        return self._replace(**{name: x.to(device) for name, x in self._asdict().items() if isinstance(x, Tensor)})
 
 
 def prepare_portrait(

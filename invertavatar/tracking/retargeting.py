@@ -6,6 +6,7 @@ Shapes: T frames, K residual coefficients; 52 expression axes in the order of `A
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypedDict
 
 import torch
 from scipy.spatial.transform import Rotation
@@ -14,11 +15,23 @@ from torch import Tensor
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS
 from invertavatar.head.rest_pose import LARGEST_TORSO_POSE
-from invertavatar.tracking.motion import ANIMATION_REGIONS, Motion, as_rotations, check_smooth, smooth_motion
+from invertavatar.tracking.motion import ANIMATION_REGIONS, Motion
+from invertavatar.tracking.rotations import as_rotations
+from invertavatar.tracking.steadying import check_smooth, smooth_motion
 
 logger = logging.getLogger(__name__)
 
 EXPRESSION_RANGE = (-0.2, 1.2)  # beyond it the linear face model tears
+
+
+class Retargeting(TypedDict, total=False):
+    """What `retarget` takes beside the two motions, for those that pass it on."""
+
+    animation_region: str
+    relative_motion: bool
+    motion_scale: float
+    smooth: float
+    follow_translation: bool
 
 
 def named_scores(expression: Mapping[str, float]) -> Tensor:

@@ -29,7 +29,9 @@ PERCENTAGES = (10.0, 200.0)
 LARGEST_RADIANS = 3.3  # no head turns further, so that larger angles are degrees
 
 
-def read_score_table(path: Path, default_fps: float | None = None, fps: float | None = None) -> dict:
+def read_score_table(
+    path: Path, default_fps: Fraction | float | None = None, fps: Fraction | float | None = None
+) -> dict:
     """Rotation, expression, found and frame rate of a table; see `Motion.from_arkit_csv`.
 
     Args:
@@ -137,7 +139,9 @@ def _rotation(name: str, cells: dict[str, np.ndarray], columns: Columns) -> np.n
 # ---- rows -> frames
 
 
-def _times(table: Table, columns: Columns, stated: float | None, default_fps: float | None) -> RowTimes:
+def _times(
+    table: Table, columns: Columns, stated: Fraction | float | None, default_fps: Fraction | float | None
+) -> RowTimes:
     """When each row is, from times, frame numbers, or one row after the other."""
     index = columns.index
 

@@ -7,8 +7,15 @@ recorded clip come out the same.
 Shapes: T frames, D channels.
 """
 
+from abc import ABC, abstractmethod
+from typing import Generic, Protocol, TypeVar
+
 import numpy as np
 from scipy.spatial.transform import Rotation
+
+Value = TypeVar("Value")
+Row = TypeVar("Row", covariant=True)
+Amount = float | np.floating | np.ndarray  # [] or [D]
 
 DERIVATIVE_CUTOFF = 2.0  # Hz; the paper's 1 Hz lets a three-frame blink at 60 fps pass too late
 ROTATION_REFERENCE = 0.5  # radians: a half-radian turn counts as much as a full blink
@@ -24,8 +31,14 @@ def beta(smooth: float) -> float:
     return 2 * 4 ** (1 - smooth)
 
 
-class OneEuroFilter:
-    """One-Euro filter of a vector, sample by sample.
+class Series(Protocol[Row]):
+    """Rows by their number: an array's, or those of many rotations."""
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
+class OneEuro(ABC, Generic[Value]):
+    """One-Euro filter of any values that have differences, sample by sample.
 
     Args:
         min_cutoff: Cutoff in Hz at rest.
@@ -35,12 +48,13 @@ class OneEuroFilter:
     def __init__(self, min_cutoff: float, beta: float | np.ndarray):
         self.min_cutoff = min_cutoff
         self.beta = beta
-        self.estimate = None
+        self.estimate: Value | None = None
+        self.velocity: Amount = 0.0
 
-    def __call__(self, sample, dt: float):
+    def __call__(self, sample: Value, dt: float) -> Value:
         """Takes the next measurement, `dt` seconds after the one before, and returns the filtered value."""
         if self.estimate is None:
-            self.estimate, self.velocity = sample, 0.0
+            self.estimate = sample
         else:
             velocity = self.difference(self.sample, sample) / dt
             self.velocity = self.velocity + _weight(DERIVATIVE_CUTOFF, dt) * (velocity - self.velocity)
@@ -50,22 +64,41 @@ class OneEuroFilter:
         return self.estimate
 
     @staticmethod
-    def difference(start, end):
+    @abstractmethod
+    def difference(start: Value, end: Value) -> np.ndarray:
         """The way from one value to another, which `step` goes."""
+
+    @staticmethod
+    @abstractmethod
+    def step(start: Value, difference: np.ndarray) -> Value:
+        """Where a difference, or a share of it, leads."""
+
+    @staticmethod
+    @abstractmethod
+    def speed(velocity: Amount) -> Amount:
+        """What opens the filter."""
+
+
+class OneEuroFilter(OneEuro[np.ndarray]):
+    """One-Euro filter of vectors."""
+
+    @staticmethod
+    def difference(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """What leads from one to the other."""
         return end - start
 
     @staticmethod
-    def step(start, difference):
-        """Where a difference, or a share of it, leads."""
+    def step(start: np.ndarray, difference: np.ndarray) -> np.ndarray:
+        """The sum."""
         return start + difference
 
     @staticmethod
-    def speed(velocity):
-        """What opens the filter: each channel's own speed."""
+    def speed(velocity: Amount) -> Amount:
+        """Each channel's own."""
         return np.abs(velocity)
 
 
-class OneEuroRotationFilter(OneEuroFilter):
+class OneEuroRotationFilter(OneEuro[Rotation]):
     """One-Euro filter on SO(3): a difference is the rotation vector from the first rotation, speed is its length."""
 
     @staticmethod
@@ -79,7 +112,7 @@ class OneEuroRotationFilter(OneEuroFilter):
         return start * Rotation.from_rotvec(difference)
 
     @staticmethod
-    def speed(velocity):
+    def speed(velocity: Amount) -> Amount:
         """Radians per second about whichever axis."""
         return np.linalg.norm(velocity)
 
@@ -115,13 +148,13 @@ def smooth_rotations(rotation: np.ndarray, found: np.ndarray, fps: float, smooth
     return Rotation.concatenate(_filtered(one_euro, Rotation.from_matrix(rotation), found, fps)).as_matrix()
 
 
-def _weight(cutoff, dt: float):
+def _weight(cutoff: Amount, dt: float) -> Amount:
     """The share of a new sample in a first-order low-pass."""
     turns = 2 * np.pi * cutoff * dt
     return turns / (turns + 1)
 
 
-def _filtered(one_euro: OneEuroFilter, samples, found: np.ndarray, fps: float) -> list:
+def _filtered(one_euro: OneEuro[Value], samples: Series[Value], found: np.ndarray, fps: float) -> list[Value]:
     measured = np.flatnonzero(found)
     gaps = np.diff(measured, prepend=measured[0]) / fps
     values = [one_euro(samples[int(frame)], gap) for frame, gap in zip(measured, gaps, strict=True)]

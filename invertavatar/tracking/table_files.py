@@ -119,17 +119,17 @@ def _documents(text: str) -> Iterator[Any]:
 
 def _matrix(document: Any) -> tuple[list[str], list[list[str]], float | None]:
     """Header, rows and rate of a JSON document."""
-    frames = document if isinstance(document, list) else None
-    if frames and all(isinstance(frame, dict) and "Audio2Face" in frame for frame in frames):
-        faces = [frame["Audio2Face"]["Facial"] for frame in frames]
-        timing = frames[0]["Audio2Face"].get("FrameTiming") or {}
-        header = [str(name) for name in faces[0]["Names"]]
-        rows = [dict(zip(face["Names"], face["Weights"], strict=True)) for face in faces]
-        return header, [[_text(row.get(name)) for name in header] for row in rows], _stated(timing)
-    if frames is None and "Audio2Face" in document:
+    if isinstance(document, list):
+        frames, fps = document, None
+        if frames and all(isinstance(frame, dict) and "Audio2Face" in frame for frame in frames):
+            faces = [frame["Audio2Face"]["Facial"] for frame in frames]
+            timing = frames[0]["Audio2Face"].get("FrameTiming") or {}
+            header = [str(name) for name in faces[0]["Names"]]
+            rows = [dict(zip(face["Names"], face["Weights"], strict=True)) for face in faces]
+            return header, [[_text(row.get(name)) for name in header] for row in rows], _stated(timing)
+    elif "Audio2Face" in document:
         return _matrix([document])
-    fps = None
-    if frames is None:
+    else:
         fps = _stated((document.get("metadata") or {}) | document)
         names = next((document[key] for key in NAMES_KEYS if isinstance(document.get(key), list)), None)
         frames = next((document[key] for key in ROWS_KEYS if isinstance(document.get(key), list)), None)

@@ -55,7 +55,7 @@ def row_times(
     lines: Sequence[int],
     cells: Sequence[str],
     unit: float | None = None,
-    stated_fps: float | None = None,
+    stated_fps: Fraction | float | None = None,
     key_frames: bool = False,
 ) -> RowTimes:
     """When each row is, from what its cell says.
@@ -80,7 +80,7 @@ def row_times(
     if len(repeated) > max(1, MANY_REPEATED * len(rows)) or len(repeated) == len(rows) - 1 > 0:
         return _evenly(name, rows, seconds, stated_fps)
     if len(repeated):
-        where = ", ".join(f"row {lines[rows[i]]}" for i in repeated[:10])
+        where = ", ".join(f"row {lines[int(rows[i])]}" for i in repeated[:10])
         logger.warning("%s: what repeats the time of the row before is left out (%s).", name, where)
         rows, seconds = np.delete(rows, repeated), np.delete(seconds, repeated)
     seconds = seconds - seconds[0]
@@ -145,7 +145,7 @@ def seconds_of(text: str) -> float | None:
 
 
 def _seconds(
-    name: str, lines: Sequence[int], cells: Sequence[str], unit: float | None, stated_fps: float | None
+    name: str, lines: Sequence[int], cells: Sequence[str], unit: float | None, stated_fps: Fraction | float | None
 ) -> np.ndarray:
     """[T] seconds from the first row, NaN where the cell is empty."""
     texts = [cell.strip() for cell in cells]
@@ -156,8 +156,8 @@ def _seconds(
     if all(NUMBER.fullmatch(texts[i]) for i in there):
         seconds[there] = _numbers([texts[i] for i in there], unit)
         return seconds
-    codes = [TIMECODE.fullmatch(texts[i]) for i in there]
-    if all(codes) and _counts_frames(codes):
+    codes = [code for i in there if (code := TIMECODE.fullmatch(texts[i]))]
+    if len(codes) == len(there) and _counts_frames(codes):
         seconds[there] = _timecodes(codes, stated_fps)
         return seconds
     for i in there:
@@ -200,7 +200,7 @@ def _counts_frames(codes: list[re.Match]) -> bool:
     return several and all(len(part) == 2 for part in parts) and max(map(int, parts)) < 60
 
 
-def _timecodes(codes: list[re.Match], stated_fps: float | None) -> np.ndarray:
+def _timecodes(codes: list[re.Match], stated_fps: Fraction | float | None) -> np.ndarray:
     """`HH:MM:SS:FF.sss` -> seconds; the base that FF counts in is the smallest usual one above every FF."""
     parts = np.array([[float(part) for part in code.group(1, 2, 3, 5)] for code in codes])
     clock, frames = parts[:, :3] @ [3600, 60, 1], parts[:, 3]
@@ -257,7 +257,7 @@ def _forward(name: str, lines: Sequence[int], seconds: np.ndarray) -> tuple[np.n
     return rows, np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def _evenly(name: str, rows: np.ndarray, seconds: np.ndarray, stated_fps: float | None) -> RowTimes:
+def _evenly(name: str, rows: np.ndarray, seconds: np.ndarray, stated_fps: Fraction | float | None) -> RowTimes:
     """Rows of a clock too coarse to tell them apart: as many each second as it counts on average."""
     changes = np.flatnonzero(np.diff(seconds) > 0) + 1
     if stated_fps:

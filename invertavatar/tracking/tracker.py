@@ -8,55 +8,37 @@ depend on how the picture is framed. The mean over a few close-ups is steadier s
 unmask what is no face. A video is followed close-up to close-up by the same rule.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 
 from invertavatar.errors import InvertAvatarError, NoFaceError
 from invertavatar.head.arkit import ARKIT_NAMES
-from invertavatar.head.pose import TEMPLATE_FILE, HeadPose, PoseTemplate, read_template, write_template
+from invertavatar.head.pose import HeadPose, PoseTemplate
 from invertavatar.tracking.crop import Crop, framing, inside_picture, transform_points, warp
 from invertavatar.tracking.matting import SelfieMatte
 from invertavatar.tracking.mediapipe_tasks import LazyTask
+from invertavatar.tracking.search_views import View, search_views
+from invertavatar.tracking.tracker_files import (
+    DEFAULT_FOLDER,
+    TrackerConfig,
+    TrackerFiles,
+    check_models,
+    read_folder,
+    write_folder,
+)
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_FOLDER = Path(__file__).parents[1] / "checkpoints" / "face_tracker"
-CONFIG_FILE, NOTICE_FILE = "config.json", "NOTICE.txt"  # a name without an ending breaks diffusers' `variant`
-HUB_OPTIONS = ("revision", "cache_dir", "local_files_only", "force_download", "token")
 
 CLOSE_UP_SIZE = 384  # pixels
 # Close-ups of a photo: (half side in head units, shift right, shift down in head units, roll in degrees).
 CLOSE_UPS = ((1.0, 0.0, 0.0, 0.0), (0.93, 0.04, 0.0, 3.0), (1.06, -0.04, 0.03, -3.0), (0.97, 0.0, -0.04, 1.5))
 SAME_FACE = 0.5  # two faces nearer than this, in head units, are one
 COMPARABLE = 0.6  # a second face at least this large beside the first is worth a warning
-OVERVIEW_SIZE = 640  # longest side of the view of a whole picture
-TILE_SIZE = 320  # of the view of a part
-MIN_TILE = 256  # pixels of the picture: smaller tiles would find faces too small to use
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """What `config.json` of a tracker's folder holds."""
-
-    landmarker: str = "face_landmarker.task"
-    segmenter: str = "selfie_segmenter.tflite"
-    sha256: dict[str, str] = field(default_factory=dict)  # file name -> hex digest
-    max_faces: int = 8  # looked for in one picture
-    min_face_detection_confidence: float = 0.5
-    min_face_presence_confidence: float = 0.5
-    # Mean distance of a face's close-ups from their mean, in head units. Faces come to 0.005, cut-off ones to 0.015,
-    # and what is seen in an upside-down face to 0.01 and much more.
-    sure_disagreement: float = 0.007
-    max_disagreement: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -80,11 +62,6 @@ class _Face(NamedTuple):
     pose: HeadPose
 
 
-class _View(NamedTuple):
-    transform: np.ndarray  # [2, 3] picture -> view
-    size: tuple[int, int]  # width, height
-
-
 class FaceTracker:
     """MediaPipe's face landmarker and selfie segmenter as a component of the pipeline.
 
@@ -102,13 +79,7 @@ class FaceTracker:
     """
 
     def __init__(self, config: TrackerConfig, models: dict[str, bytes], template: PoseTemplate, notice: str = ""):
-        for name in (config.landmarker, config.segmenter):
-            digest = hashlib.sha256(models[name]).hexdigest()
-            if digest != config.sha256.get(name):
-                raise InvertAvatarError(
-                    f"The face tracker's file {name} is damaged or not the expected one (SHA-256 {digest[:12]}…). "
-                    "Restore its folder from the package or download it again."
-                )
+        check_models(config, models)
         self.config, self.template = config, template
         self._models, self._notice = models, notice
         self._landmarker = LazyTask(self._create_landmarker)
@@ -130,22 +101,7 @@ class FaceTracker:
             InvertAvatarError: There is no such folder, or a file in it is missing, damaged or not the one that
                 `config.json` names.
         """
-        folder = Path(pretrained_model_name_or_path)
-        if not folder.is_dir():
-            options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
-            folder = _downloaded(str(pretrained_model_name_or_path), subfolder, options)
-        folder /= subfolder or ""
-        try:
-            config = TrackerConfig(**json.loads(_present(folder, CONFIG_FILE).read_text(encoding="utf-8")))
-            models = {name: _present(folder, name).read_bytes() for name in (config.landmarker, config.segmenter)}
-            template = read_template(_present(folder, TEMPLATE_FILE).parent)
-            return cls(config, models, template, _present(folder, NOTICE_FILE).read_text(encoding="utf-8"))
-        except InvertAvatarError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # no JSON, or a strange one
-            raise InvertAvatarError(
-                f"A description in the face tracker's folder {folder} is damaged. Restore it or download it again."
-            ) from error
+        return cls(*read_folder(pretrained_model_name_or_path, subfolder, kwargs))
 
     def save_pretrained(self, folder: str | Path, **kwargs) -> None:
         """Write everything that `from_pretrained` reads; the folder is made.
@@ -154,13 +110,7 @@ class FaceTracker:
             folder: Where to.
             **kwargs: What diffusers passes to every component; no use here.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        (folder / NOTICE_FILE).write_text(self._notice, encoding="utf-8")
-        for name, content in self._models.items():
-            (folder / name).write_bytes(content)
-        write_template(folder, self.template.mean, self.template.rigid)
+        write_folder(Path(folder), TrackerFiles(self.config, self._models, self.template, self._notice))
 
     def detect(self, image: np.ndarray, name: str = "photo", face_index: int = 0) -> Track:
         """Track a face in a photo.
@@ -259,7 +209,7 @@ class FaceTracker:
     def _search(self, image: np.ndarray, thorough: bool = True) -> list[_Face]:
         """All faces of the first views that surely show one, the largest first; else the least doubtful one, if any."""
         best: tuple[float, _Face | None] = (np.inf, None)
-        for views in _views(*image.shape[1::-1], thorough):
+        for views in search_views(*image.shape[1::-1], thorough):
             faces: list[_Face] = []
             sure = False
             for candidate in [face for view in views for face in self._look(image, view)]:
@@ -275,7 +225,7 @@ class FaceTracker:
                 return sorted(faces, key=lambda face: -face.pose.scale)
         return [best[1]] if best[1] else []
 
-    def _look(self, image: np.ndarray, view: _View) -> list[_Face]:
+    def _look(self, image: np.ndarray, view: View) -> list[_Face]:
         """The faces that MediaPipe sees in a view, in pixels of the picture."""
         width, height = view.size
         result = self._landmarker.run("detect", warp(image, view.transform, view.size))
@@ -295,7 +245,7 @@ class FaceTracker:
         half_side, right, down, roll = close_up
         centre = pose.centre + pose.scale * np.array([right, down])
         transform = framing(centre, half_side * pose.scale, CLOSE_UP_SIZE, pose.roll + roll)
-        return _same(self._look(image, _View(transform, (CLOSE_UP_SIZE, CLOSE_UP_SIZE))), pose)
+        return _same(self._look(image, View(transform, (CLOSE_UP_SIZE, CLOSE_UP_SIZE))), pose)
 
     def _refine(self, image: np.ndarray, pose: HeadPose) -> tuple[_Face | None, float]:
         """The mean face of several close-ups and how far they disagree, in head units (infinite where few show it)."""
@@ -311,32 +261,6 @@ class FaceTracker:
         pose = self.template.fit(landmarks)
         distances = [np.linalg.norm(face.landmarks - landmarks, axis=-1) for face in faces]
         return _Face(landmarks, expression, pose), np.mean(distances) / pose.scale
-
-
-def _views(width: int, height: int, thorough: bool) -> Iterator[list[_View]]:
-    """Where to look for faces, in the order of hope; the cheap ones only unless `thorough`."""
-    longest = max(width, height)
-    scale = min(1, OVERVIEW_SIZE / longest)
-    yield [_View(scale * np.eye(2, 3), (max(1, round(width * scale)), max(1, round(height * scale))))]
-    # A border helps with a face that fills the picture or is cut off by it.
-    middle = np.array([width, height]) / 2
-    yield [_square(middle, longest * 0.9)]
-    if not thorough:
-        return
-    # An upside-down head; one that lies on its side is seen above already, and surer here.
-    for roll in (180.0, 90.0, -90.0):
-        yield [_square(middle, longest * 0.6, roll)]
-    # Tiles that overlap by half, for a face that is small in its picture.
-    for parts in (2, 4, 8):
-        half_tile = longest / parts / 2
-        if 2 * half_tile < MIN_TILE:
-            break
-        columns, rows = (np.arange(half_tile, max(side, half_tile + 1), half_tile) for side in (width, height))
-        yield [_square(np.array([x, y]), half_tile) for y in rows for x in columns]
-
-
-def _square(centre: np.ndarray, half_side: float, roll: float = 0.0) -> _View:
-    return _View(framing(centre, half_side, TILE_SIZE, roll), (TILE_SIZE, TILE_SIZE))
 
 
 def _nearest(faces: list[_Face], pose: HeadPose) -> _Face:
@@ -376,23 +300,6 @@ def _track(face: _Face, image: np.ndarray, num_faces: int) -> Track:
         size=image.shape[1::-1],
         num_faces=num_faces,
     )
-
-
-def _downloaded(name: str, subfolder: str | None, options: dict) -> Path:
-    """The cache's copy of a repository, as far as the tracker is in it."""
-    files = [f"{subfolder}/*" if subfolder else "*"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=files, **options))
-    except (OSError, HFValidationError) as error:
-        raise InvertAvatarError(
-            f"There is no face tracker at {name}: no folder here has that name, and no repository that the Hub serves."
-        ) from error
-
-
-def _present(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
-        raise InvertAvatarError(f"The face tracker's folder {folder} has no {name}. Restore it or download it again.")
-    return folder / name
 
 
 def _check_image(image: np.ndarray, name: str) -> None:

@@ -8,6 +8,7 @@ light; the rest happens to source photos only: targets stay as good as they are.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,7 +91,7 @@ def mirrored(o: Observation, mirror: np.ndarray) -> Observation:
     )
 
 
-def colour_change(rng: np.random.Generator, strength: float):
+def colour_change(rng: np.random.Generator, strength: float) -> Callable[[np.ndarray], np.ndarray]:
     """A random change of exposure, contrast, white balance and saturation: a function [S, S, 3] uint8 -> the same."""
     gain = np.exp(strength * (rng.normal(0, 0.12) + rng.normal(0, 0.05, 3)))
     gamma = np.exp(strength * rng.normal(0, 0.12))
@@ -99,7 +100,7 @@ def colour_change(rng: np.random.Generator, strength: float):
     grey = np.array([0.299, 0.587, 0.114])
     mix = saturation * np.eye(3) + (1 - saturation) * grey[:, None]
 
-    def change(picture):
+    def change(picture: np.ndarray) -> np.ndarray:
         light = np.stack([curve[:, c].astype(np.float32)[picture[..., c]] for c in range(3)], -1)
         return (light @ mix.astype(np.float32) * 255).clip(0, 255).astype(np.uint8)
 

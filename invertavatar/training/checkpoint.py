@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import diffusers
 import torch
@@ -18,15 +19,11 @@ from ..models.latent_encoder import LatentEncoder
 from ..models.presets import build_networks
 from ..models.texture_encoder import TextureEncoder
 from ..models.triplane_encoder import TriplaneEncoder
+from ..runtime.half_precision import Network
 from ..tracking.tracker import FaceTracker
 
-CLASSES = {
-    "latent_encoder": LatentEncoder,
-    "texture_encoder": TextureEncoder,
-    "triplane_encoder": TriplaneEncoder,
-    "generator": AvatarGenerator,
-    "head_model": HeadModel,
-}
+Part = TypeVar("Part", bound=Network)
+
 MAX_FILE = "15MB"  # weights are carried to machines and repositories that take no larger files
 STATE_FILE, BEST_FILE, STATE_FORMAT = "state.pt", "best.pt", 2
 
@@ -38,7 +35,10 @@ def save_pipeline(networks: Networks, folder: str | Path) -> None:
     training machine need not have.
     """
     folder = Path(folder)
-    index = {"_class_name": "InvertAvatarPipeline", "_diffusers_version": diffusers.__version__}
+    index: dict[str, str | list[str]] = {
+        "_class_name": "InvertAvatarPipeline",
+        "_diffusers_version": diffusers.__version__,
+    }
     parts = _as_stored(networks)
     parts["generator"].register_to_config(weights_id=digest(parts.values()))
     for name, part in parts.items():
@@ -67,7 +67,7 @@ def renew_weights_id(folder: str | Path) -> str:
     return config["weights_id"]
 
 
-def _as_stored(networks: Networks) -> dict[str, nn.Module]:
+def _as_stored(networks: Networks) -> dict[str, Network]:
     return {
         name: part if name == "head_model" else copy.deepcopy(part).half()  # a head model sees to that itself
         for name, part in networks._asdict().items()
@@ -90,23 +90,31 @@ def load_networks(folder: str | Path) -> Networks:
     Raises:
         InvertAvatarError: The folder holds no pipeline.
     """
+    whole = Path(folder)
     try:
-        parts = {name: _load(kind, Path(folder) / name) for name, kind in CLASSES.items()}
+        return Networks(
+            latent_encoder=_load(LatentEncoder, whole / "latent_encoder"),
+            texture_encoder=_load(TextureEncoder, whole / "texture_encoder"),
+            triplane_encoder=_load(TriplaneEncoder, whole / "triplane_encoder"),
+            generator=_load(AvatarGenerator, whole / "generator"),
+            head_model=_load(HeadModel, whole / "head_model"),
+        )
     except (OSError, ValueError) as error:
         raise InvertAvatarError(
             f"{folder} is no folder of InvertAvatarPipeline; give one that training or save_pretrained wrote."
         ) from error
-    return Networks(**{name: part.float() for name, part in parts.items()})
 
 
-def _load(kind: type[nn.Module], folder: Path) -> nn.Module:
-    """A component from its folder; diffusers leaves what a file lacks without values."""
+def _load(kind: type[Part], folder: Path) -> Part:
+    """A component from its folder, in float32; diffusers leaves what a file lacks without values."""
     # A run that goes on writes into the folder that it was read from.
-    part, about = kind.from_pretrained(folder, output_loading_info=True, disable_mmap=True)
+    loaded = kind.from_pretrained(folder, output_loading_info=True, disable_mmap=True)
+    part, about = loaded  # pyright: ignore[reportGeneralTypeIssues]  a pair, of which diffusers' types know nothing
     if about["missing_keys"]:
-        fresh = kind.from_config(part.config).state_dict()
+        fresh = kind.from_config(part.config)
+        fresh = fresh.state_dict()  # pyright: ignore[reportAttributeAccessIssue]  a pair only where one asks for it
         part.load_state_dict({name: fresh[name] for name in about["missing_keys"]}, strict=False, assign=True)
-    return part
+    return part.float()
 
 
 def fresh_networks(preset: str | dict, head_model_folder: str | Path, seed: int = 0) -> Networks:

@@ -160,10 +160,10 @@ class Episodes(Dataset):
     def _tensors(self, photos: Sequence[Observation], targets: Sequence[Observation]) -> tuple[Tensor, ...]:
         head_model = self.head_model
 
-        def stack(group, name):
+        def stack(group: Sequence[Observation], name: str) -> Tensor:
             return torch.from_numpy(np.stack([getattr(o, name) for o in group]))
 
-        def pictures(group):
+        def pictures(group: Sequence[Observation]) -> tuple[Tensor, Tensor, Tensor]:
             rectangles = stack(group, "inside").long()
             return stack(group, "picture").permute(0, 3, 1, 2).contiguous(), stack(group, "matte")[:, None], rectangles
 
@@ -262,7 +262,7 @@ def draw_faces(
         Numbers of N and of T faces; photos of a clip in their order in it.
     """
     if sources[0].kind == "clip":
-        faces = sources[rng.integers(len(sources))].faces
+        faces = sources[int(rng.integers(len(sources)))].faces
     else:
         faces = np.concatenate([source.faces for source in sources])
     if len(faces) == 1:

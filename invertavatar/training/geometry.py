@@ -5,6 +5,7 @@ Shapes: S side of the crop, V vertices of the head model.
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -52,7 +53,7 @@ def decode_geometry(content: bytes) -> Geometry:
     return Geometry(depth, normals, labels, arrays["mesh"])
 
 
-def _written(picture: np.ndarray, kind: str, **options) -> bytes:
+def _written(picture: np.ndarray, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, **options)
     return file.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..camera import angles_from_rotation
 from ..head_building.displacement_building import OutlinedPhoto
@@ -47,13 +48,13 @@ def outlined_people(shards: Shards) -> Iterator[list[OutlinedPhoto]]:
         yaw = angles_from_rotation(torch.from_numpy(shards.rotation[rows]))[:, 0].numpy()
         order = rows[yaw.argsort(kind="stable")]
         places = np.linspace(0, len(order) - 1, min(PHOTOS, len(order)))
-        yield [_outlined(shards, order[round(place)]) for place in places]
+        yield [_outlined(shards, int(order[round(place)])) for place in places]
 
 
 def _outlined(shards: Shards, face: int) -> OutlinedPhoto:
     matte = shards.matte(face)
 
-    def tensor(array, scale=1.0):
+    def tensor(array: np.ndarray, scale: float = 1.0) -> Tensor:
         return torch.from_numpy(array.astype(np.float32) / scale)[None]
 
     return OutlinedPhoto(

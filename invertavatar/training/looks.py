@@ -23,7 +23,7 @@ from ..errors import InvertAvatarError
 from ..inversion import look_at
 from ..models.compositor import Look
 from ..rendering.reprojection import Reprojection
-from ..rendering.surface import GROUPS, HeadSurface
+from ..rendering.surface import GROUPS, ShownSurface
 from .episodes import Episode, Episodes, EpisodeSizes, loaded
 from .reconstruction import Reconstruction, Truth, repeat, truth
 
@@ -57,7 +57,7 @@ class Looks(NamedTuple):
         layers = {name: x.float() / 127.5 - 1 if LAYERS[name][1] else x.float() / 255 for name, x in parts}
         mask = layers["mask"]
         reprojection = Reprojection(*(layers[name] for name in Reprojection._fields))
-        surface = HeadSurface(None, mask, None, layers["normal"] * mask, layers["depth"] * mask, None, layers["groups"])
+        surface = ShownSurface(mask, layers["normal"] * mask, layers["depth"] * mask, layers["groups"])
         goal = Truth(layers["picture"], layers["goal"], layers["valid"], background)
         return Look(reprojection, surface, self.features.float(), self.angle), goal
 

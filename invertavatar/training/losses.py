@@ -8,15 +8,13 @@ no real pixels (`valid`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..metrics.identity import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
-
-FACE_MARGIN = 1.15  # of the aligned face, relative to the landmarks' extent
-FACE_SIZE = 128  # pixels
+from ..metrics.identity import SFace
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class LossWeights:
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""
-        return sum(getattr(self, name) * value for name, value in terms.items())
+        return reduce(torch.add, (getattr(self, name) * value for name, value in terms.items()))
 
 
 def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ def perceptual(network: nn.Module, prediction: Tensor, target: Tensor, valid: Te
 
 
 def identity_distance(
-    network: nn.Module,
+    network: SFace,
     prediction: Tensor,
     target: Tensor,
     landmarks: Tensor,
@@ -83,32 +81,6 @@ def identity_distance(
     with torch.no_grad():
         goal = network.embed(target, landmarks if target_landmarks is None else target_landmarks)
     return (1 - (network.embed(prediction, landmarks) * goal).sum(1)).mean()
-
-
-def face_crop(picture: Tensor, landmarks: Tensor, size: int = FACE_SIZE) -> Tensor:
-    """The face alone, upright and filling its square, for the perceptual loss of the face.
-
-    What makes a person recognisable, at the size and place in which a recognition network would look.
-
-    Args:
-        picture: [B, 3, H, W].
-        landmarks: [B, V, 2] x right, y down in -1..1 over the picture; both pictures of a pair take the same.
-        size: Side of the crop in pixels.
-
-    Returns:
-        [B, 3, size, size].
-    """
-    right, left = (landmarks[:, list(eye)].mean(1) for eye in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS))
-    across = F.normalize(left - right, dim=-1)  # [B, 2]
-    down = torch.stack([-across[:, 1], across[:, 0]], -1)
-    axes = torch.stack([across, down], -1)  # [B, 2, 2] columns
-    local = landmarks @ axes
-    low, high = local.amin(1), local.amax(1)
-    half = (high - low).amax(-1, keepdim=True)[..., None] / 2 * FACE_MARGIN  # [B, 1, 1]
-    centre = axes @ ((low + high) / 2)[..., None]  # [B, 2, 1]
-    theta = torch.cat([axes * half, centre], -1)
-    grid = F.affine_grid(theta, (len(picture), 3, size, size), align_corners=False)
-    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
 def generator_loss(logit: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +100,8 @@ def prepare_source(
     report = file.with_suffix(".json")
     if not report.exists():
         seen = list(_frames(source, tracker, every))
-        faces = [_prepared(source, tracker, *frame, size) for frame in seen if frame[1] is not None]
-        faces = [face for face in faces if face is not None]
+        tracked = ((image, track, number) for image, track, number in seen if track is not None)
+        faces = [face for frame in tracked if (face := _prepared(source, tracker, *frame, size)) is not None]
         if faces:
             write_shard(file, faces)
         report.write_text(json.dumps({"source": str(source.path), "missing": len(seen) - len(faces)}), encoding="utf-8")
@@ -130,20 +130,16 @@ def _frames(source: SourceFile, tracker: FaceTracker, every: int) -> Iterator[tu
         except NoFaceError:
             yield image, None, 0
         return
-    current = None
-
-    def remembered(video):
-        nonlocal current
-        for current in islice(video, 0, None, every):  # noqa: UP028  the name is read outside
-            yield current
-
     with VideoReader(source.path, fps=source.fps) as video:
-        tracks = tracker.detect_video(remembered(video), float(video.fps) / every, name=source.path.name)
-        for number, track in enumerate(tracks):
-            yield current, track, number * every
+        frames, pictures = tee(islice(video, 0, None, every))
+        tracks = tracker.detect_video(frames, float(video.fps) / every, name=source.path.name)
+        for number, (picture, track) in enumerate(zip(pictures, tracks, strict=False)):
+            yield picture, track, number * every
 
 
-def _prepared(source, tracker, image, track, number, size):
+def _prepared(
+    source: SourceFile, tracker: FaceTracker, image: np.ndarray, track: Track, number: int, size: int
+) -> PreparedFace | None:
     """A face, or None where too little of its crop is real."""
     crop = tracker.crop(image, track, size)
     rectangle = _real_rectangle(crop.inside)

@@ -93,7 +93,7 @@ def validate(
         l1=float(means["l1"].mean()),
         lpips=float(means["lpips"].mean()) if lpips is not None else None,
         by_angle={name: float(np.mean(values)) for name, values in found.items() if values},
-        sheet=contact_sheet(torch.cat(rows)[:SHOWN_PEOPLE]),
+        sheet=_sheet(torch.cat(rows)[:SHOWN_PEOPLE]),
     )
 
 
@@ -110,21 +110,21 @@ def sample_sheet(networks: Networks, size: int, count: int = SAMPLES) -> Image.I
         z = torch.randn(1, networks.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
         ws = networks.generator.mapping(z.to(straight.device))
         pictures.append(reconstruction.coarse(ws, head, size).colour[0].cpu())
-    return contact_sheet(torch.stack(pictures).unflatten(0, (-1, min(count, SAMPLE_COLUMNS))))
+    return _sheet(torch.stack(pictures).unflatten(0, (-1, min(count, SAMPLE_COLUMNS))))
 
 
-def landmark_dots(picture: np.ndarray, vertices: np.ndarray, rotation: np.ndarray) -> Image.Image:
+def landmark_dots(picture: np.ndarray, vertices: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """A crop [S, S, 3] uint8 with the landmarks of its track, vertices [V, 3] and rotation [3, 3]."""
     shown = Image.fromarray(picture)
     points = torch.from_numpy(vertices).float()[None]
     points = project(points, torch.from_numpy(rotation)[None])[0, ::3, :2]  # every third keeps the face visible
     pixels = ((points + 1) * (picture.shape[0] / 2)).tolist()
     ImageDraw.Draw(shown).point([tuple(pixel) for pixel in pixels], (255, 255, 0))
-    return shown
+    return np.asarray(shown)
 
 
-def contact_sheet(pictures: Tensor) -> Image.Image:
-    """Pictures [rows, columns, 3, S, S] in -1..1 -> one picture."""
+def _sheet(pictures: Tensor) -> Image.Image:
+    """Pictures [rows, columns, 3, S, S] in -1..1 -> one picture. Training needs no PyAV, so nothing of `media`."""
     rows, columns, _, height, width = pictures.shape
     table = pictures.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
     return Image.fromarray(((table + 1) * 127.5).clamp(0, 255).round().byte().numpy().astype(np.uint8))

@@ -71,11 +71,13 @@ def fit_mapping(networks: Networks, codes: Tensor, iterations: int = 3000, seed:
 
     with torch.no_grad():
         # No pose changes who is drawn, and the way begins at the mean person.
-        mapping.layers[0].weight[:, z_dim:] = 0
+        first, *_, last = mapping.layers.parameters()  # the first layer's weight, the last one's bias
+        first[:, z_dim:] = 0
         mean = average.mean(0)
-        mapping.layers[-1].bias.copy_(torch.where(mean > 0, mean, mean / LEAKY_SLOPE) / LEAKY_GAIN)
+        last.copy_(torch.where(mean > 0, mean, mean / LEAKY_SLOPE) / LEAKY_GAIN)
         if mapping.offsets is not None:
-            mapping.offsets.bias.copy_((average - mean).flatten())
+            _, bias = mapping.offsets.parameters()
+            bias.copy_((average - mean).flatten())
     no_pose = codes.new_zeros(BATCH, 9)  # gives the zeroed weights no gradient
 
     mapping.requires_grad_(True)

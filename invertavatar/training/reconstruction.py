@@ -3,7 +3,7 @@
 Shapes: B subjects, N source photos, T targets, V vertices of the head model, J joints, S side of a picture.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from ..rendering.volume_renderer import Rendering
 from ..tracking.portrait import FEATHER
 from .episodes import Episode, real_pixels
 
+Group = TypeVar("Group", bound=tuple)
+
 
 class Crop(NamedTuple):
     """Pictures of an episode as networks take them: what a `View` begins with."""
@@ -47,7 +49,7 @@ class Truth(NamedTuple):
 
     def over_background(self, colour: Tensor | None = None, opacity: Tensor | None = None) -> Tensor:
         """The target, or a premultiplied picture [B T, 3, S, S] with its opacity, over the background."""
-        if colour is None:
+        if colour is None or opacity is None:
             colour, opacity = self.picture * self.matte, self.matte
         return colour + (1 - opacity) * self.background
 
@@ -76,8 +78,9 @@ class Reconstruction:
     def driven(self, episode: Episode) -> DrivenHead:
         """The B T heads that are to be rendered."""
         crop, times = target_crops(episode), episode.targets.shape[1]
-        person = (repeat(x[:, -1], times) for x in (episode.neutrals, episode.off, episode.joints))
-        return self._worn(episode.target_skin.flatten(0, 1), episode.driven.flatten(0, 1), *person, crop)
+        neutral, off, joints = (repeat(x[:, -1], times) for x in (episode.neutrals, episode.off, episode.joints))
+        skin, landmarks = episode.target_skin.flatten(0, 1), episode.driven.flatten(0, 1)
+        return self._worn(skin, landmarks, neutral, off, joints, crop)
 
     @torch.no_grad()
     def _worn(
@@ -88,7 +91,9 @@ class Reconstruction:
         return dressed_head(self.networks.head_model, skin, landmarks, neutral, off, joints, *moves)
 
     def camera(self, head: DrivenHead) -> Camera:
-        """That of pictures of which only the head turns."""
+        """That of pictures of which only the head turns, which ValueError says where it does not."""
+        if head.head_to_torso is None:
+            raise ValueError("Only a head that turns upon its body has a camera of its own: give `head_to_torso`.")
         return Camera(head.head_to_torso, self.networks.generator.config.field_of_view)
 
     def fuse(self, photos: list[View], sharpness: Tensor, learn_from: int = 4) -> Inversion:
@@ -99,11 +104,16 @@ class Reconstruction:
             sharpness: [B, N].
             learn_from: Gradients flow through the last so many photos; the ones before set the hidden state only
                 (supplement 6.2.3).
+
+        Raises:
+            ValueError: There are no photos.
         """
         state, atlas = None, self.atlas(self.networks.texture_encoder.config.resolution)
         for i, view in enumerate(photos):
             with torch.set_grad_enabled(torch.is_grad_enabled() and i >= len(photos) - learn_from):
                 state, _ = invert_step(self.networks, state, view, atlas, sharpness[:, i] ** 2)
+        if state is None:
+            raise ValueError("There are no photos to invert; give one or more of each person.")
         return state
 
     def features(self, state: Inversion, episode: Episode, size: int) -> CanonicalFeatures:
@@ -111,11 +121,10 @@ class Reconstruction:
 
         As in an avatar, all photos have the skull that all of them tell.
         """
-        skin = self.networks.head_model.with_skull(state.views.skin, episode.neutral_skin)
-        state, person = (
-            state._replace(views=state.views._replace(skin=skin)),
-            (episode.off[:, -1], episode.joints[:, -1]),
-        )
+        if state.views is not None:
+            skin = self.networks.head_model.with_skull(state.views.skin, episode.neutral_skin)
+            state = state._replace(views=state.views._replace(skin=skin))
+        person = episode.off[:, -1], episode.joints[:, -1]
         return canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]), *person, size)
 
     def draw(
@@ -181,8 +190,12 @@ def as_colour(picture: Tensor) -> Tensor:
     return picture.float() / 127.5 - 1
 
 
-def repeat(x, times: int):
-    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them."""
+@overload
+def repeat(x: Tensor, times: int) -> Tensor: ...
+@overload
+def repeat(x: Group, times: int) -> Group: ...
+def repeat(x: Any, times: int) -> Any:
+    """Tensors [B, ...] -> [B times, ...] in tensors, tuples and tables of them; None stays."""
     if x is None or times == 1:
         return x
     if isinstance(x, Tensor):

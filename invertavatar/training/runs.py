@@ -2,10 +2,11 @@
 
 import copy
 import logging
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, KwargsHandler
 from torch import nn
 
 from ..inversion import Networks
@@ -26,6 +27,20 @@ logger = logging.getLogger(__name__)
 FITTED_PEOPLE = 2000  # inverted for the fitted prior
 
 
+class StageOptions(NamedTuple):
+    """What a stage needs beside how long it lasts."""
+
+    lpips: nn.Module | None = None  # the perceptual network; None where no term of the loss needs it
+    held_out: float = 0.05  # share of the people kept for validation; 0 leaves validation out
+    on_cpu: bool = False  # leave GPUs alone
+    resume: bool = False  # go on with the run in the output folder
+    recognizer: nn.Module | None = None  # `SFace`; None where no term of the loss needs it
+    looks: int = 1000  # of the stage `compositor`: episodes worked out beforehand, `looks.FRAMES_OF_A_LOOK` frames each
+
+
+DEFAULTS = StageOptions()
+
+
 def train_stage(
     name: str,
     settings: StageSettings,
@@ -33,12 +48,7 @@ def train_stage(
     shards: Shards,
     batch_size: int,
     run: RunSettings,
-    lpips: nn.Module | None = None,
-    held_out: float = 0.05,
-    on_cpu: bool = False,
-    resume: bool = False,
-    recognizer: nn.Module | None = None,
-    looks: int = 1000,
+    options: StageOptions = DEFAULTS,
 ) -> None:
     """Train one stage, on all GPUs that `accelerate launch` gives this process's group, else on one or the CPU.
 
@@ -49,25 +59,22 @@ def train_stage(
         shards: To learn from.
         batch_size: People in a step, for each process; of the stage `compositor`, parts of frames.
         run: How long, how often and where to.
-        lpips: The perceptual network; None where no term of the loss needs it.
-        held_out: Share of the people kept for validation; 0 leaves validation out.
-        on_cpu: Leave GPUs alone.
-        resume: Go on with the run in the output folder.
-        recognizer: `SFace`; None where no term of the loss needs it.
-        looks: Of the stage `compositor`: episodes that are worked out beforehand, `looks.FRAMES_OF_A_LOOK` frames each.
+        options: All else.
 
     Raises:
         InvertAvatarError: See `Episodes`, `Trainer.resume` and `Trainer.run`.
     """
     # Steps differ in what they use: the prior's has no photo for E_latent's losses, a discriminator joins late.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+    handlers: list[KwargsHandler] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
     untried = torch.backends.mps.is_available()  # accelerate would take Apple's GPU, where no gradient was ever tried
-    accelerator = Accelerator(cpu=on_cpu or untried, kwargs_handlers=handlers)
+    accelerator = Accelerator(cpu=options.on_cpu or untried, kwargs_handlers=handlers)
     head_model = copy.deepcopy(networks.head_model)  # episodes are made on the CPU
     subjects = 1 if name == "compositor" else batch_size  # an episode makes one file of looks
     sizes = EpisodeSizes(subjects, settings.photos, settings.targets)
     process = (accelerator.process_index, accelerator.num_processes)
-    training = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
+    held_out = options.held_out
+    training: Episodes | LooksFolder
+    training = episodes = Episodes(shards, head_model, sizes, held_out, False, Augmentation(), run.seed, process)
     validation = Episodes(shards, head_model, sizes, held_out, True, None, run.seed + 1) if held_out else None
 
     size = shards.picture_size
@@ -81,14 +88,16 @@ def train_stage(
     for part in networks:
         part.to(accelerator.device)
     if name == "compositor":
-        folder, networks = run.output / "looks", Networks(*(part.eval() for part in networks))
-        make_looks(Reconstruction(networks), training, looks, folder, run.workers)
+        folder = run.output / "looks"
+        for part in networks:
+            part.eval()
+        make_looks(Reconstruction(networks), episodes, options.looks, folder, run.workers)
         accelerator.wait_for_everyone()
         training = LooksFolder(folder, batch_size, run.seed, process)
-    lpips, recognizer = (network and network.to(accelerator.device) for network in (lpips, recognizer))
+    lpips, recognizer = (network and network.to(accelerator.device) for network in (options.lpips, options.recognizer))
     stage = STAGE_CLASSES[name](networks, settings, lpips, discriminator, recognizer)
     trainer = Trainer(name, stage, networks, training, validation, run, accelerator)
-    if resume:
+    if options.resume:
         trainer.resume()
     trainer.run()
 

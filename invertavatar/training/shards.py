@@ -100,7 +100,7 @@ def pack(faces: Iterable[PreparedFace], folder: str | Path, max_bytes: int = MAX
     folder, files, held, size = Path(folder), [], [], 0
     folder.mkdir(parents=True, exist_ok=True)
 
-    def flush():
+    def flush() -> None:
         files.append(folder / f"shard_{len(files):04d}{SUFFIX}")
         write_shard(files[-1], held)
 
@@ -157,10 +157,10 @@ class Shards:
             for name in ("picture", "matte", "geometry")
         }
         self._first = np.cumsum([0] + [len(part["frame"]) for part in parts])
-        merged: dict[tuple, list] = {}  # a clip may go on in the next shard
+        merged: dict[tuple[str, str, str], list] = {}  # a clip may go on in the next shard
         for number, key in enumerate(table):
             merged.setdefault(key, []).append(np.flatnonzero(source == number))
-        self.sources = [Source(*key, np.concatenate(faces)) for key, faces in merged.items()]
+        self.sources = [Source(*key, faces=np.concatenate(faces)) for key, faces in merged.items()]
 
     def __reduce__(self):
         return Shards, (self.files,)  # another process reads the files itself, instead of having all of it sent

@@ -55,7 +55,13 @@ def synthetic_faces(studio: Studio, number: int, wanted: SyntheticSet) -> list[P
 
 
 def _prepared(
-    posed: PosedPerson, picture: SyntheticPicture, view: View, scores, name: str, place: int, geometry: bool
+    posed: PosedPerson,
+    picture: SyntheticPicture,
+    view: View,
+    scores: np.ndarray,  # [52] uint8
+    name: str,
+    place: int,
+    geometry: bool,
 ) -> PreparedFace:
     known = Geometry(picture.depth, picture.normals, picture.labels, posed.mesh.astype(np.float16))
     size = len(picture.picture)

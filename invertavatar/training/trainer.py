@@ -7,7 +7,7 @@ no trace beyond what rounding does on several devices.
 import csv
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -15,14 +15,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from ..errors import InvertAvatarError
 from ..inversion import Networks
 from ..metrics.angles import BUCKETS
 from .adversarial import needs_penalty
 from .checkpoint import BEST_FILE, load_state, save_pipeline, save_state
-from .episodes import Episodes
+from .episodes import Episode, Episodes
+from .looks import Looks, LooksFolder
 from .losses import LossWeights
 from .precision import mixed_precision_dtype, use_mixed_precision
 from .previews import sample_sheet, validate
@@ -90,7 +91,7 @@ class Trainer:
         name: Of the stage.
         stage: On the accelerator's device.
         networks: Those of the stage.
-        training: Episodes to learn from.
+        training: What to learn from.
         validation: Episodes to measure on; None for none.
         settings: Of the run.
         accelerator: Made by the caller; mixed precision is decided here and not by it, see `precision`.
@@ -101,16 +102,17 @@ class Trainer:
         name: str,
         stage: Stage,
         networks: Networks,
-        training: Episodes,
+        training: Episodes | LooksFolder,
         validation: Episodes | None,
         settings: RunSettings,
         accelerator: Accelerator,
     ):
         self.name, self.settings, self.accelerator = name, settings, accelerator
-        self.stage, self.training, self.head_model = stage, training, networks.head_model
+        self.stage, self.training, self.networks = stage, training, networks
         self.device = accelerator.device
-        count = settings.validation_steps if validation is not None else 0
-        self.validation = list(validation.loader(0, count, min(count, settings.workers))) if count else []
+        self.validation: list[Episode] = []
+        if validation is not None and (count := settings.validation_steps):
+            self.validation += validation.loader(0, count, min(count, settings.workers))
         self.step = self.bad_steps = self._bad_in_a_row = 0
         self.seconds, self.watch, self._minutes_left = 0.0, Watch(), float("inf")
         self.ema = AveragedModel(stage.networks, multi_avg_fn=_average(settings.ema_decay), use_buffers=True)
@@ -141,9 +143,10 @@ class Trainer:
         self.stage.networks.load_state_dict(state["networks"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.discriminator_optimizer is not None and state["critic"] is not None:
-            self.stage.discriminator.load_state_dict(state["critic"])
-            self.discriminator_optimizer.load_state_dict(state["critic_optimizer"])
+        discriminator, optimizer = self.stage.discriminator, self.discriminator_optimizer
+        if discriminator is not None and optimizer is not None and state["critic"] is not None:
+            discriminator.load_state_dict(state["critic"])
+            optimizer.load_state_dict(state["critic_optimizer"])
 
     def run(self) -> None:
         """Train until the step or the minute that the settings name, or until nothing is to be gained: a run that gets
@@ -188,7 +191,9 @@ class Trainer:
             if out_of_time:
                 break
 
-    def _train_step(self, learner: nn.Module, discriminator: nn.Module | None, episode) -> dict[str, Tensor | float]:
+    def _train_step(
+        self, learner: nn.Module, discriminator: nn.Module | None, episode: Episode | Looks
+    ) -> dict[str, Tensor]:
         settings, stage = self.settings, self.stage.settings
         torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)))
         for group in self.optimizer.param_groups:
@@ -213,18 +218,19 @@ class Trainer:
         self.optimizer.step()
         self.ema.update_parameters(self.stage.networks)
         measures = {"loss": loss, "gradient_norm": norm, **output.terms}
-        if output.inputs is not None:
+        optimizer = self.discriminator_optimizer
+        if output.inputs is not None and discriminator is not None and optimizer is not None:
             discriminator_loss = discriminator(*output.inputs, needs_penalty(self.step))
-            self.discriminator_optimizer.zero_grad()
+            optimizer.zero_grad()
             self.accelerator.backward(discriminator_loss)
             nn.utils.clip_grad_norm_(discriminator.parameters(), 10 * MAX_GRADIENT_NORM)
-            self.discriminator_optimizer.step()
+            optimizer.step()
             measures["critic"] = discriminator_loss
         return {name: torch.as_tensor(value).detach() for name, value in measures.items()}
 
     def averaged(self) -> Networks:
         """The averaged networks, in eval mode."""
-        return Networks(**dict(self.ema.module.eval().items()), head_model=self.head_model)
+        return self.networks._replace(**dict(self.ema.module.eval().named_children()))
 
     def _state(self) -> dict:
         discriminator, discriminator_optimizer = self.stage.discriminator, self.discriminator_optimizer
@@ -278,7 +284,7 @@ class Trainer:
     def _measure(self, line: dict) -> Verdict:
         """A preview of the averaged networks, what is measured of them for a line of the log, and what that says."""
         output, averaged = self.settings.output, self.averaged()
-        if self.name == "prior":
+        if self.name == "prior" and isinstance(self.training, Episodes):
             size = self.training.shards.picture_size
             sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
         if self.name == "prior" or not self.validation:
@@ -330,11 +336,11 @@ def read_log(path: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def _average(decay: float):
+def _average(decay: float) -> Callable[[PARAM_LIST, PARAM_LIST, Tensor | int], None]:
     """Exponential averaging that starts quickly: after n updates with at most (1 + n) / (10 + n)."""
 
     @torch.no_grad()
-    def update(averaged, current, count):
+    def update(averaged: PARAM_LIST, current: PARAM_LIST, count: Tensor | int) -> None:
         if not averaged[0].is_floating_point():  # counters of batch normalization
             torch._foreach_copy_(averaged, current)
             return

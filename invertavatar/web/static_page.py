@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvertAvatarError
 from ..head.arkit import ARKIT_NAMES, mirrored
-from ..head.head_model import NECK_CHAIN
+from ..head.neck import NECK_CHAIN
 from ..head.pose import TEMPLATE_FILE
 from ..media.mark import MARK
-from ..tracking import sliders, smoothing, tracker
+from ..tracking import search_views, sliders, smoothing, tracker, tracker_files
 from ..tracking.retargeting import EXPRESSION_RANGE
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def page_files(offline: bool, modules: str | Path | None = None) -> dict[str, Pa
         InvertAvatarError: `offline`, and the modules are not there.
     """
     files = {file.name: file for file in PAGE.iterdir() if file.suffix in (".js", ".css")}
-    files |= {name: tracker.DEFAULT_FOLDER / name for name in (tracker.TrackerConfig.landmarker, TEMPLATE_FILE)}
+    files |= {
+        name: tracker_files.DEFAULT_FOLDER / name for name in (tracker_files.TrackerConfig.landmarker, TEMPLATE_FILE)
+    }
     if offline:
         check_modules(modules)
         source = Path(modules or PAGE / MODULES)
@@ -194,7 +196,7 @@ def policy(importmap: str, elsewhere: str) -> str:
 
 def settings() -> dict:
     """What the page shares with the program: names, conventions and constants, from where the program has them."""
-    config = tracker.TrackerConfig()
+    config = tracker_files.TrackerConfig()
     return {
         "avatar": AVATAR,
         "mark": MARK,
@@ -217,8 +219,8 @@ def settings() -> dict:
             "minFaceDetectionConfidence": config.min_face_detection_confidence,
             "minFacePresenceConfidence": config.min_face_presence_confidence,
             "closeUpSize": tracker.CLOSE_UP_SIZE,
-            "viewSize": tracker.OVERVIEW_SIZE,
-            "tileSize": tracker.TILE_SIZE,
+            "viewSize": search_views.OVERVIEW_SIZE,
+            "tileSize": search_views.TILE_SIZE,
             "sameFace": tracker.SAME_FACE,
         },
     }

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import tempfile
 from itertools import islice
 from pathlib import Path
 
@@ -11,8 +12,7 @@ from gradio_client import Client
 from PIL import Image
 from scipy.io import wavfile
 
-import app
-from invertavatar.app import model, people, views
+from invertavatar.app import model, page, people, settings, views
 from invertavatar.evaluation.spoken import synthesized
 from invertavatar.media import VideoReader, VideoWriter, load_image
 from invertavatar.scripts import browser
@@ -31,21 +31,21 @@ def server(tiny_pipeline, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         cache, scratch = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("scratch")
         patch.setenv("GRADIO_TEMP_DIR", str(cache))
-        patch.setattr(app.tempfile, "tempdir", str(scratch))
+        patch.setattr(tempfile, "tempdir", str(scratch))
         patch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
         patch.setattr(model, "bake", functools.partial(tiny_pipeline.bake, texture_size=256))
         patch.setattr(views, "ORBIT_RATE", ORBIT_RATE)
         patch.setattr(views, "TURNTABLE", (-20, 20))
-        patch.setattr(app, "LIVE_SIZE", SIZES[0])
-        patch.setattr(app, "STILL_SIZE", SIZES[1])
-        patch.setattr(app, "FILM_SIZES", SIZES)
-        patch.setattr(app, "MAX_UPLOAD", MAX_UPLOAD)
-        patch.setattr(app, "MAX_SECONDS", MAX_SECONDS)
+        patch.setattr(settings, "LIVE_SIZE", SIZES[0])
+        patch.setattr(settings, "STILL_SIZE", SIZES[1])
+        patch.setattr(settings, "FILM_SIZES", SIZES)
+        patch.setattr(settings, "MAX_UPLOAD", MAX_UPLOAD)
+        patch.setattr(settings, "MAX_SECONDS", MAX_SECONDS)
         patch.setattr(people, "VIEW_SIZE", SIZES[0])
-        page = app.queued(app.build(), most=8)
-        _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **app.launch_options(page))
+        served = page.queued(page.build(), most=8)
+        _, address, _ = served.launch(quiet=True, prevent_thread_lock=True, **page.launch_options(served))
         yield Server(address, cache, scratch)
-        page.close()
+        served.close()
 
 
 class Server(str):
@@ -57,10 +57,17 @@ class Server(str):
         return server
 
 
+@pytest.fixture(scope="session")
+def programmatic(server, tmp_path_factory):
+    """What knows the app's endpoints, which takes long to read."""
+    return Client(str(server), verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
 @pytest.fixture
-def client(server, tmp_path):
+def client(programmatic):
     """A visitor without a browser."""
-    return Client(str(server), verbose=False, download_files=str(tmp_path))
+    programmatic.reset_session()
+    return programmatic
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from PIL import Image
 from invertavatar.app import drivers
 from invertavatar.errors import MediaError
 from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.tracking import driver_reader
 from invertavatar.tracking.motion import Motion
 
 
@@ -19,15 +20,21 @@ from invertavatar.tracking.motion import Motion
 def recorder(monkeypatch):
     """Sees a face in every frame; the motion has as many frames as were seen, with the grey of each as its jawOpen."""
 
-    def capture(tracks, head_model, fps=25, name=""):
-        scores = torch.tensor(list(tracks))[:, None].expand(-1, len(ARKIT_NAMES))
-        return Motion(torch.eye(3).expand(len(scores), 3, 3).contiguous(), scores.contiguous(), fps=fps)
+    class Capture:
+        def __init__(self, head_model, fps, name):
+            self.fps, self.tracks = fps, []
+            self.add = self.tracks.append
 
-    monkeypatch.setattr(drivers, "capture", capture)
+        def motion(self):
+            scores = torch.tensor(self.tracks)[:, None].expand(-1, len(ARKIT_NAMES))
+            return Motion(torch.eye(3).expand(len(scores), 3, 3).contiguous(), scores.contiguous(), fps=self.fps)
+
+    monkeypatch.setattr(driver_reader, "Capture", Capture)
+    monkeypatch.setattr(drivers, "capture", lambda tracks, *_: None)
     return SimpleNamespace(
         head_model=None,
-        detect=lambda photo, name: float(photo.mean()) / 255,
-        detect_video=lambda frames, fps, name: (float(frame.mean()) / 255 for frame in frames),
+        detect=lambda photo, name, face: float(photo.mean()) / 255,
+        detect_video=lambda frames, fps, face, name: (float(frame.mean()) / 255 for frame in frames),
     )
 
 

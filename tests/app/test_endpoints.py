@@ -13,9 +13,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-import app
 from invertavatar import Avatar, Motion
-from invertavatar.app import doorkeeper, model
+from invertavatar.app import doorkeeper, model, settings, visitors
 from invertavatar.media import load_image, probe
 from tests.app.conftest import EXAMPLES, ORBIT_RATE, SIZES
 
@@ -429,10 +428,10 @@ def test_whatever_a_client_sends_is_answered_in_a_sentence(client):
 
 
 def test_a_visitor_whose_avatar_had_to_make_room_is_told_so(client, server, monkeypatch):
-    monkeypatch.setattr(app.VISITORS, "most", 1)
+    monkeypatch.setattr(visitors.VISITORS, "most", 1)
     client.predict(seed=1, api_name="/sample")
     Client(str(server), verbose=False).predict(seed=2, api_name="/sample")
-    assert len(app.VISITORS) == 1
+    assert len(visitors.VISITORS) == 1
     assert "no longer kept here" in refused(client, "/render")
 
 
@@ -446,7 +445,7 @@ def test_a_zipped_avatar_folder_is_loaded(client, tiny_avatar, tmp_path):
 def test_a_visitor_may_not_crowd_the_queue_and_nobody_goes_past_it(client, server, monkeypatch):
     number = client.config["dependencies"][-1]["id"]
     body = {"data": [], "fn_index": number, "session_hash": "one"}
-    monkeypatch.setattr(app, "JOBS_OF_A_VISITOR", 0)
+    monkeypatch.setattr(settings, "JOBS_OF_A_VISITOR", 0)
     answer = httpx.post(f"{server}gradio_api/queue/join", json=body, timeout=60)
     assert (answer.status_code, answer.json()["detail"].split(".")[0]) == (503, "0 of your jobs are waiting")
     with pytest.raises(Exception, match="Queue is full"):  # how gradio_client says it

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import app
-from invertavatar.app import model, people, uploads, views
+from invertavatar.app import films, model, people, settings, uploads, views, visitors
+from invertavatar.app.endpoints import in_sentences
+from invertavatar.app.tabs import animate, avatar, explore
 from invertavatar.app.visitors import Visitors
 from invertavatar.errors import InvertAvatarError
 from tests.app.conftest import EXAMPLES
@@ -109,16 +110,16 @@ def ticket(tiny_pipeline, tiny_avatar, monkeypatch):
     monkeypatch.setattr(model, "load", lambda: model.Model(tiny_pipeline, tiny_pipeline.recorder))
     for name in ("pictures", "baked", "sample", "fuse"):
         monkeypatch.setattr(model, name, reached)
-    monkeypatch.setattr(app.films, "animate", lambda *_: iter(reached() or ()))
-    monkeypatch.setattr(app.films, "orbit", lambda *_: iter(reached() or ()))
+    monkeypatch.setattr(films, "animate", lambda *_: iter(reached() or ()))
+    monkeypatch.setattr(films, "orbit", lambda *_: iter(reached() or ()))
     monkeypatch.setattr(people, "prepare_portrait", reached)
-    monkeypatch.setattr(app, "VISITORS", Visitors(4, 10**9, 3600))
-    return app.VISITORS.keep(people.built(tiny_avatar))
+    monkeypatch.setattr(visitors, "VISITORS", Visitors(4, 10**9, 3600))
+    return visitors.VISITORS.keep(people.built(tiny_avatar))
 
 
 def answer(name: str, ticket: str, **arguments) -> str:
     """What an endpoint says: a sentence, or "" for a result."""
-    handler = getattr(app, name)
+    handler = next(getattr(tab, name) for tab in (avatar, animate, explore) if hasattr(tab, name))
     known = inspect.signature(handler).parameters
     given = {parameter: value for parameter, value in GOOD.items() if parameter in known} | arguments
     if "ticket" in known:
@@ -126,7 +127,7 @@ def answer(name: str, ticket: str, **arguments) -> str:
     bound = inspect.signature(handler).bind(**given)
     bound.apply_defaults()
     try:
-        result = app.in_sentences(handler)(*bound.args)
+        result = in_sentences(handler)(*bound.args)
         if inspect.isgenerator(result):
             result = list(result)
     except gr.Error as error:
@@ -218,7 +219,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_unread(ticket, tmp_path,
 
 
 def test_a_long_video_is_no_photo_and_a_large_table_no_driver(ticket, tmp_path, files, monkeypatch):
-    monkeypatch.setattr(app, "MAX_SECONDS", 5.0)
+    monkeypatch.setattr(settings, "MAX_SECONDS", 5.0)
     for name, given in (
         ("update", {"photos": [(files("long.mp4"), None)]}),
         ("animate", {"drivers": [files("long.mp4")]}),

@@ -1,4 +1,4 @@
-"""Many visitors at once, again and again. INVERTAVATAR_SOAK=25 makes it 200 requests; that takes `--timeout 900`."""
+"""Many visitors at once, again and again. INVERTAVATAR_SOAK=50 makes it 200 requests; that takes `--timeout 900`."""
 
 import ctypes
 import gc
@@ -14,7 +14,7 @@ from gradio_client import Client
 from tests.app.conftest import SIZES
 from tests.app.test_endpoints import built, picture
 
-PEOPLE = ("anna_1", "ben_1", "clara_1", "dan_1", "eva_1", "finn_1", "anna_3", "ben_3")
+PEOPLE = ("anna_1", "ben_1", "clara_1", "dan_1")
 REQUESTS = int(os.environ.get("INVERTAVATAR_SOAK", "3"))  # of each visitor: one in three builds, the others render
 GROWTH = 100e6  # bytes that the process, which is the server and its visitors, may gain after the first round
 
@@ -46,7 +46,7 @@ def visit(client: Client, name: str, requests: range) -> dict[int, np.ndarray]:
     return seen
 
 
-def test_each_of_eight_visitors_at_once_gets_all_of_their_own_results(server, tiny_pipeline, portrait, tmp_path):
+def test_each_of_four_visitors_at_once_gets_all_of_their_own_results(server, tiny_pipeline, portrait, tmp_path):
     clients = [Client(str(server), verbose=False, download_files=str(tmp_path / name)) for name in PEOPLE]
 
     def everyone(requests: range) -> list[dict[int, np.ndarray]]:

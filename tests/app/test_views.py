@@ -12,6 +12,7 @@ from scipy.io import wavfile
 
 from invertavatar import Motion
 from invertavatar.app import drivers, films, model, people, views
+from invertavatar.app.films import Film
 from invertavatar.app.progress import Job
 from invertavatar.evaluation.spoken import synthesized
 from invertavatar.head.arkit import ARKIT_NAMES
@@ -64,7 +65,7 @@ def test_depth_is_brighter_the_nearer_and_black_where_there_is_nothing():
 
 def test_a_photo_drives_as_it_is_and_without_a_warning(person, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        job = Job(films.animate(person, str(EXAMPLES / "ben_2.jpg"), tmp_path, OPTIONS, 60, mark=False))
+        job = Job(films.animate(person, str(EXAMPLES / "ben_2.jpg"), tmp_path, Film(OPTIONS, 60, mark=False)))
         reports = [report for report in job if report.frame is not None]
     assert not caplog.messages
     motion = model.load().pipe.track(EXAMPLES / "ben_2.jpg")
@@ -99,7 +100,7 @@ def late_film(folder, blanks: int, faces: int, then: int = 0):
 @pytest.mark.parametrize(("blanks", "faces", "then"), [(9, 8, 0), (1, 3, 5), (0, 1, 0)])
 def test_a_driver_whose_face_comes_late_or_leaves_gives_its_whole_film(person, tmp_path, blanks, faces, then):
     source = late_film(tmp_path, blanks, faces, then)
-    job = Job(films.animate(person, source, tmp_path, OPTIONS, 60, mark=False))
+    job = Job(films.animate(person, source, tmp_path, Film(OPTIONS, 60, mark=False)))
     previews = [report.frame for report in job if report.frame is not None]
     film, _ = job.result
     assert probe(film).num_frames == blanks + faces + then
@@ -115,7 +116,7 @@ def test_a_voice_drives_alone_and_beside_a_photo_and_lends_its_sound(person, tmp
     wavfile.write(speech, rate, samples)
     for source, target in ((speech, tmp_path / "alone"), (photo, tmp_path / "beside")):
         target.mkdir()
-        job = Job(films.animate(person, source, target, OPTIONS, 60, mark=False, speech=speech))
+        job = Job(films.animate(person, source, target, Film(OPTIONS, 60, mark=False, speech=speech)))
         assert "listening" in [report.text for report in job]
         film, _ = job.result
         assert probe(film).num_frames == frames_of_sound(len(samples) / rate, 25) and sound_seconds(film) > 0.5
@@ -131,7 +132,7 @@ def test_a_baked_avatar_follows_a_driver_that_is_still_read(person, tmp_path, mo
     head = model.baked(person.avatar)
     shown = [
         (report.text, report.frame)
-        for report in films.animate(person, late_film(tmp_path, 2, 12), tmp_path, OPTIONS, 60, mark=False)
+        for report in films.animate(person, late_film(tmp_path, 2, 12), tmp_path, Film(OPTIONS, 60, mark=False))
         if report.frame is not None
     ]
     texts, early = zip(*((text, frame) for text, frame in shown if text.startswith("tracking")), strict=True)
@@ -151,7 +152,7 @@ def test_a_preview_that_fails_does_not_end_the_film(person, tmp_path, monkeypatc
         return real(person, motion, options)
 
     monkeypatch.setattr(films, "_rendered", failing)
-    job = Job(films.animate(person, late_film(tmp_path, 0, 9), tmp_path, OPTIONS, 60))
+    job = Job(films.animate(person, late_film(tmp_path, 0, 9), tmp_path, Film(OPTIONS, 60)))
     for _ in job:
         pass
     assert probe(job.result[0]).num_frames == 9

@@ -64,9 +64,9 @@ def test_a_camera_shows_the_baked_avatar_as_it_shows_the_full_one(options, baked
 
 def test_a_motion_that_stays_at_its_neutral_is_the_rest_of_the_avatar(baked):
     motion = Motion(rotation=torch.eye(3).expand(3, 3, 3), expression=torch.zeros(3, 52))
-    head_to_torso, still = baked.rest.rotation[0], torch.eye(3)
+    head_to_torso, camera = baked.rest.rotation[0], baked.camera(torch.eye(3))
     frame = baked.framing("photo", SIZE)
-    expected = baked.frame(baked.rest.expression[0], head_to_torso, still, baked.behind("gray", frame), frame)
+    expected = baked.frame(baked.rest.expression[0], head_to_torso, camera, baked.behind("gray", frame), frame)
     for frame in baked.render(motion, size=SIZE):
         np.testing.assert_array_equal(frame, expected)
 

@@ -8,8 +8,9 @@ from invertavatar.baking.hidden_parts import whole_eyes, with_tongue
 from invertavatar.baking.rig import metres_per_unit
 from invertavatar.baking.rigged_mesh import RiggedMesh
 from invertavatar.head.arkit import ARKIT_NAMES
-from invertavatar.head.head_model import JOINTS, LABELS
+from invertavatar.head.head_model import LABELS
 from invertavatar.head.landmark_topology import LEFT_IRIS, RIGHT_IRIS
+from invertavatar.head.topology import JOINT_NAMES as JOINTS
 from invertavatar.raster.rasterizer import interpolate, rasterize
 from invertavatar.rendering.overlay import fitted_to, head_overlay
 from tests.landmarks import mean_landmarks

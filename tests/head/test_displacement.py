@@ -93,6 +93,16 @@ def test_a_photo_without_pixels_says_nothing(head_model, head):
     torch.testing.assert_close(part.solve(evidence), part.mean, atol=1e-3, rtol=0)
 
 
+def test_how_many_threads_solve_it_changes_no_bit(head_model, head):
+    evidence = head_model.outline_evidence(head, FRONT, drawn(head_model, head, FRONT), WHOLE)
+    alone = head_model.displacement.solve(evidence)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(head_model.displacement.solve(evidence), alone) and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_the_face_never_moves(head_model, head, curls):
     evidence = head_model.outline_evidence(head, FRONT, WHOLE, WHOLE)
     moved = (dressed(head_model, head[None], evidence)[0] - head).norm(dim=1)
@@ -124,6 +134,7 @@ def test_points_spread_out_in_pairs():
     assert between.min() > 2 * MIDDLE
 
 
+@pytest.mark.slow
 def test_the_prior_is_that_of_people_seen_in_part(head_model):
     """Each photo tells half of the control points; what they have in common is found."""
     part, generator = head_model.displacement, torch.Generator().manual_seed(0)
@@ -138,6 +149,7 @@ def test_the_prior_is_that_of_people_seen_in_part(head_model):
     assert correlation.median() > 0.6 and 0.05 < covariance.diagonal().sqrt().median() < 0.14
 
 
+@pytest.mark.slow
 def test_a_displacement_is_learned_from_photos_with_mattes(head_model, head, curls):
     shape = mean_person(head_model)
     photos = []

@@ -6,8 +6,10 @@ import torch
 from invertavatar.camera import Camera, rotation_from_angles
 from invertavatar.head.arkit import ARKIT_NAMES
 from invertavatar.head.driven_head import DrivenHead, dressed_head, driven_head, driven_skin
-from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS
+from invertavatar.head.eyeballs import NUM_SURFACE_LANDMARKS
+from invertavatar.head.head_model import LABELS
 from invertavatar.head.rest_pose import TORSO_POSE_NAMES, body_weight, hair_weight
+from invertavatar.head.topology import JOINT_NAMES as JOINTS
 from invertavatar.rendering.drive import standing
 from tests.landmarks import mean_person
 

@@ -7,9 +7,12 @@ import torch
 
 from invertavatar.camera import rotation_from_angles
 from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
-from invertavatar.head.head_model import JOINTS, LABELS, NUM_SURFACE_LANDMARKS, HeadModel, HeadShape
+from invertavatar.head.eyeballs import NUM_SURFACE_LANDMARKS
+from invertavatar.head.fitting import HeadShape
+from invertavatar.head.head_model import LABELS, HeadModel
 from invertavatar.head.landmark_topology import LID_GAPS, RIGHT_EYE
 from invertavatar.head.skinning import matrix_root
+from invertavatar.head.topology import JOINT_NAMES as JOINTS
 from tests.conftest import CHECKPOINTS
 from tests.landmarks import mean_person
 

@@ -7,8 +7,9 @@ import torch
 
 from invertavatar.errors import InvertAvatarError
 from invertavatar.metrics import identity
+from invertavatar.metrics.aligned_face import RECOGNITION_SIZE, TEMPLATE, aligned_face
 from invertavatar.metrics.auxiliary import SHARED_FOLDER
-from invertavatar.metrics.identity import FACE_SIZE, TEMPLATE, SFace, aligned
+from invertavatar.metrics.identity import SFace
 from invertavatar.metrics.paper import FaceRecognizer, five_points
 from invertavatar.training.losses import identity_distance
 
@@ -37,8 +38,8 @@ def test_alignment_brings_eyes_nose_and_mouth_to_the_template(faces):
     right, up = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="xy")
     places = torch.stack([right, up])[None] + 0.5
     _, points = tensors(picture, landmarks)
-    crop = aligned(places, points)[0]  # the place in the picture that each pixel of the crop comes from
-    assert crop.shape == (2, FACE_SIZE, FACE_SIZE)
+    crop = aligned_face(places, points)[0]  # the place in the picture that each pixel of the crop comes from
+    assert crop.shape == (2, RECOGNITION_SIZE, RECOGNITION_SIZE)
     found = np.array([crop[:, round(y), round(x)].numpy() for x, y in TEMPLATE])
     assert np.abs(found - five_points(landmarks)).max() < 12  # pixels: a face is no template, but near it
     eyes = found[1] - found[0]

@@ -8,7 +8,7 @@ from invertavatar.head.rest_pose import LARGEST_TORSO_POSE, TORSO_POSE_NAMES, ha
 from invertavatar.models.torso_pose import TorsoPoseNetwork
 from invertavatar.rendering.frontal_plane import canonicalize
 from invertavatar.training.reconstruction import Crop
-from invertavatar.training.stages import moved_on_purpose
+from invertavatar.training.stages.torso_pose import moved_on_purpose
 
 
 def crop(size=128, yaw=0.0):

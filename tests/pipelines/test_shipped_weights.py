@@ -1,11 +1,18 @@
-"""What the shipped weights make of the example photos: how sharp, and how clean when the head turns."""
+"""What the shipped weights make of example people: how sharp, how clean on turned heads, and that photos add up."""
+
+from itertools import islice
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from invertavatar.head.arkit import ARKIT_NAMES
+from invertavatar.media import VideoReader
 from invertavatar.metrics.paper import high_pass_detail
 from invertavatar.pipelines.pipeline_invertavatar import InvertAvatarPipeline
+from invertavatar.rendering.resize import resize
+from invertavatar.tracking.portrait import Portrait, prepare_portrait
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +51,26 @@ def test_the_back_of_a_turned_head_is_hair_and_no_second_face(pipe, portrait):
     skin = picture[100:140, 60:120].reshape(-1, 3).mean(0)
     assert skin[0] > 0.6
     assert np.quantile(behind[:, 0], 0.98) < 0.45
+
+
+def apart(picture: np.ndarray, truth: Portrait) -> float:
+    """Mean difference of a picture [256, 256, 3] in 0..1 and a photo on black, within the person."""
+    shown = resize(truth.matte, 256)[0].permute(1, 2, 0).numpy()
+    wanted = (resize(truth.photo, 256)[0].permute(1, 2, 0).numpy() + 1) / 2 * shown
+    return float((np.abs(picture - wanted) * shown).sum() / shown.sum() / 3)
+
+
+def test_more_photos_are_better_where_they_show_more(pipe, face_tracker):
+    with VideoReader(ROOT / "assets" / "examples" / "talk_a.mp4") as video:
+        frames = list(islice(video, 115))
+    frontal, turned, truth = (prepare_portrait(frames[k], face_tracker) for k in (6, 102, 114))
+    assert [round(photo.angles[0]) for photo in (frontal, turned, truth)] == pytest.approx([-1, -22, -17], abs=2)
+    one = pipe.add_portrait(None, frontal)
+    yaw, pitch, roll = truth.angles
+    expression = dict(zip(ARKIT_NAMES, truth.expression[0].tolist(), strict=True))
+    look = {"expression": expression, "height": 256, "framing": "crop", "background": "black", "output_type": "np"}
+    errors = [
+        apart(pipe.render(avatar, yaw=yaw, pitch=pitch, roll=roll, **look)[0], truth)
+        for avatar in (one, pipe.add_portrait(one, turned))
+    ]
+    assert errors[1] < 0.7 * errors[0]

@@ -51,9 +51,7 @@ def test_frames_rendered_ahead_are_those_rendered_one_by_one(tiny_pipeline, tiny
         torch.set_num_threads(1)
     assert len(rendered_in) == 3 and len(together) == len(alone) == NOD.num_frames
     for a, b in zip(alone, together, strict=True):
-        # Solvers round by how many threads they have, which where colours change abruptly a few pixels show.
-        apart = np.abs(a.astype(int) - b.astype(int))
-        assert (apart > 1).mean() < 0.002 and apart.max() < 8
+        np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)  # networks round by how many threads they have
 
 
 def test_a_stream_left_half_way_leaves_no_thread(tiny_pipeline, tiny_avatar, two_threads):

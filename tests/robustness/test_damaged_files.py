@@ -21,7 +21,7 @@ from invertavatar import Avatar, FaceTracker, InvertAvatarPipeline, Motion
 from invertavatar.avatar import JSON_FILE, TENSOR_FILE
 from invertavatar.errors import AvatarError, InvertAvatarError, MediaError
 from invertavatar.media import VideoReader, VideoWriter, load_image
-from invertavatar.tracking.motion import load_motion
+from invertavatar.tracking.driver_reader import load_motion
 from invertavatar.training.checkpoint import load_networks
 from tests.conftest import CHECKPOINTS, ROOT
 from tests.robustness.damage import damaged, fuzz

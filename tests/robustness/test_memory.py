@@ -32,14 +32,14 @@ def pictures():
         return [picture[::2, ::2] for picture in islice(video, 25)]
 
 
-def test_sixty_four_photos_take_the_memory_of_sixteen(tiny_pipeline, portrait):
+def test_thirty_two_photos_take_the_memory_of_twelve(tiny_pipeline, portrait):
     portraits = cycle([portrait(f"anna_{k}") for k in (1, 2, 3, 4)])
-    avatar = fused(tiny_pipeline, islice(portraits, 16))
+    avatar = fused(tiny_pipeline, islice(portraits, 12))
     before = held()
-    for photo in islice(portraits, 48):
+    for photo in islice(portraits, 20):
         avatar = tiny_pipeline.add_portrait(avatar, photo)
-    assert avatar.num_images == 64
-    assert held() - before < 30 * MEGABYTE  # their crops alone are 200 MB
+    assert avatar.num_images == 32
+    assert held() - before < 30 * MEGABYTE  # their crops alone are 80 MB
     still(tiny_pipeline, avatar)
 
 
@@ -57,20 +57,22 @@ def test_tracking_a_longer_video_takes_no_more_memory(tiny_pipeline, pictures, t
     assert held() - before < 30 * MEGABYTE  # its pictures are 47 MB
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar, threads):
+def test_a_longer_animation_takes_no_more_memory(tiny_pipeline, tiny_avatar):
     clip = Motion.from_sliders([{"time": 0}, {"time": 1, "yaw": 30, "jawOpen": 0.5}])
-    torch.set_num_threads(threads)
+    torch.set_num_threads(2)  # frames are rendered ahead, by what renders them one by one
     try:
-        stream = tiny_pipeline.animate_stream(tiny_avatar, motion=Motion.concatenate(5 * [clip]), height=512)
+        # Wide frames are large and mostly background.
+        stream = tiny_pipeline.animate_stream(
+            tiny_avatar, motion=Motion.concatenate(5 * [clip]), height=128, width=2048
+        )
 
         def least_held(num_frames):  # what frames under way take comes and goes
             return min(held() for _ in islice(stream, num_frames))
 
-        least_held(15)
-        before = least_held(10)
-        assert sum(1 for _ in islice(stream, 55)) == 55
-        assert least_held(10) - before < 30 * MEGABYTE  # these frames are 49 MB
+        least_held(12)
+        before = least_held(6)
+        assert sum(1 for _ in islice(stream, 50)) == 50
+        assert least_held(6) - before < 30 * MEGABYTE  # these frames are 39 MB
     finally:
         stream.close()
         torch.set_num_threads(1)

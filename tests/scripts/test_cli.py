@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "assets/examples"
 PHOTO, SECOND_PHOTO, VIDEO = (str(EXAMPLES / name) for name in ("anna_1.jpg", "anna_2.jpg", "talk_a.mp4"))
 LONG = "x" * 260
-QUICK = ("--size", "128", "--max-frames", "4", "--device", "cpu")
 
 
 @pytest.fixture
@@ -32,6 +31,14 @@ def invertavatar(capfd, monkeypatch):
         return exit_.value.code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def quick(tiny_pipeline, tmp_path_factory):
+    """Options that make little work: a tiny model, small frames and few."""
+    model = tmp_path_factory.mktemp("tiny")
+    tiny_pipeline.save_pretrained(model)
+    return ("--model", str(model), "--size", "128", "--max-frames", "4", "--device", "cpu")
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def test_help_imports_neither_torch_nor_the_library():
     assert "typer" in modules
     assert {"torch", "numpy", "cv2", "diffusers", "mediapipe"}.isdisjoint(modules)
     library = {name for name in modules if re.match(r"invertavatar\.(?!scripts\b)", name)}
-    assert library == {"invertavatar.endings"}  # which imports nothing
+    assert library == {"invertavatar.endings", "invertavatar.flattened"}  # which import nothing large
 
 
 @pytest.mark.parametrize("name", ["animate.py", "track.py"])
@@ -196,11 +203,11 @@ def test_a_model_that_is_not_there_is_a_sentence(invertavatar, tmp_path):
     assert "Traceback" not in err
 
 
-def test_a_driving_video_gives_an_mp4_of_its_rate_and_sound(invertavatar, tmp_path):
+def test_a_driving_video_gives_an_mp4_of_its_rate_and_sound(invertavatar, tmp_path, quick):
     from invertavatar.media import probe
 
     output = tmp_path / "out.mp4"
-    status, out, err = invertavatar("animate", PHOTO, SECOND_PHOTO, "-d", VIDEO, "-o", output, *QUICK)
+    status, out, err = invertavatar("animate", PHOTO, SECOND_PHOTO, "-d", VIDEO, "-o", output, *quick)
     assert status == 0, err
     assert "4 frames of 128x128" in out
     info = probe(output)
@@ -208,12 +215,12 @@ def test_a_driving_video_gives_an_mp4_of_its_rate_and_sound(invertavatar, tmp_pa
     assert (info.codec, info.pix_fmt, info.has_audio) == ("h264", "yuv420p", True)
 
 
-def test_a_voice_moves_the_lips_and_a_video_the_head(invertavatar, tmp_path):
+def test_a_voice_moves_the_lips_and_a_video_the_head(invertavatar, tmp_path, quick):
     from invertavatar.media import probe
     from invertavatar.media.sound_length import sound_seconds
     from invertavatar.tracking.motion import Motion
 
-    talk = ("animate", PHOTO, "--speech", VIDEO, *QUICK, "--size", "64", "--save-motion", tmp_path / "talk.csv")
+    talk = ("animate", PHOTO, "--speech", VIDEO, *quick, "--size", "64", "--save-motion", tmp_path / "talk.csv")
     status, _, err = invertavatar(*talk, "-o", tmp_path / "talk.mp4", "--head-motion", 0, "--no-blinks", "--quiet")
     assert (status, err) == (0, "")
     assert probe(tmp_path / "talk.mp4").num_frames == 4
@@ -226,28 +233,28 @@ def test_a_voice_moves_the_lips_and_a_video_the_head(invertavatar, tmp_path):
     assert (both.rotation - voice.rotation).abs().max() > 1e-3
 
 
-def test_quiet_prints_nothing_and_no_audio_is_silent(invertavatar, tmp_path):
+def test_quiet_prints_nothing_and_no_audio_is_silent(invertavatar, tmp_path, quick):
     from invertavatar.media import probe
 
     output = tmp_path / "out.mp4"
-    assert invertavatar("animate", PHOTO, "-d", VIDEO, "-o", output, "-q", "--no-audio", *QUICK) == (0, "", "")
+    assert invertavatar("animate", PHOTO, "-d", VIDEO, "-o", output, "-q", "--no-audio", *quick) == (0, "", "")
     assert not probe(output).has_audio
 
 
-def test_side_by_side_shows_photo_driver_and_result(invertavatar, tmp_path):
+def test_side_by_side_shows_photo_driver_and_result(invertavatar, tmp_path, quick):
     from invertavatar.media import probe
 
     output = tmp_path / "out.mp4"
-    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", output, "--side-by-side", *QUICK)
+    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", output, "--side-by-side", *quick)
     assert status == 0, err
     assert probe(output).size == (3 * 128, 128)
 
 
-def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, tmp_path):
+def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, tmp_path, quick):
     from PIL import Image
 
     output = tmp_path / "out.png"
-    arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", output, "--background", "transparent", *QUICK)
+    arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", output, "--background", "transparent", *quick)
     status, _, err = invertavatar(*arguments)
     assert status == 0, err
     with Image.open(output) as picture:
@@ -256,19 +263,19 @@ def test_a_driving_photo_gives_a_picture_transparent_where_asked(invertavatar, t
     assert thinnest < 10 and thickest > 245
 
 
-def test_a_webp_moves_for_a_video_and_is_one_picture_for_a_photo(invertavatar, tmp_path):
+def test_a_webp_moves_for_a_video_and_is_one_picture_for_a_photo(invertavatar, tmp_path, quick):
     from PIL import Image
 
     shutil.copy(VIDEO, tmp_path / "talk")  # without an ending
     for driver, name, count in ((tmp_path / "talk", "film.webp", 2), (PHOTO, "photo.webp", 1)):
-        few = ("--size", "64", "--max-frames", "2", "--device", "cpu")
+        few = (*quick, "--size", "64", "--max-frames", "2")
         status, _, err = invertavatar("animate", PHOTO, "-d", driver, "-o", tmp_path / name, *few)
         assert status == 0, err
         with Image.open(tmp_path / name) as image:
             assert image.n_frames == count
 
 
-def test_a_head_in_its_photo_or_video_has_their_size_and_the_video_s_rate_and_sound(invertavatar, tmp_path):
+def test_a_head_in_its_photo_or_video_has_their_size_and_the_video_s_rate_and_sound(invertavatar, tmp_path, quick):
     from invertavatar.media import VideoWriter, load_image, probe
 
     own = tmp_path / "own.mp4"
@@ -276,7 +283,7 @@ def test_a_head_in_its_photo_or_video_has_their_size_and_the_video_s_rate_and_so
         for _ in range(2):
             video.write(load_image(PHOTO)[::2, ::2])
     for name, into in (("photo.png", "photo"), ("video.mp4", own)):
-        arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / name, "--into", into, *QUICK)
+        arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / name, "--into", into, *quick)
         status, _, err = invertavatar(*arguments)
         assert status == 0, err
     assert load_image(tmp_path / "photo.png").shape == load_image(PHOTO).shape
@@ -284,11 +291,11 @@ def test_a_head_in_its_photo_or_video_has_their_size_and_the_video_s_rate_and_so
     assert (info.size, info.fps, info.num_frames, info.has_audio) == ((384, 384), 10, 2, True)
 
 
-def test_frames_may_be_wide(invertavatar, tmp_path):
+def test_frames_may_be_wide(invertavatar, tmp_path, quick):
     from invertavatar.media import load_image
 
     arguments = ("--framing", "bust", "--width", "112", "--background", "original")
-    assert invertavatar("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / "a.png", *arguments, *QUICK)[0] == 0
+    assert invertavatar("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / "a.png", *arguments, *quick)[0] == 0
     assert load_image(tmp_path / "a.png").shape == (128, 112, 3)
 
 
@@ -301,24 +308,24 @@ def test_what_cannot_drive_is_one_sentence_that_lists_what_can(invertavatar, tmp
     assert "report.docx cannot drive an avatar; a driver is a video (mp4" in err and "Traceback" not in err
 
 
-def test_the_mark_is_there_when_asked_for(invertavatar, tmp_path):
+def test_the_mark_is_there_when_asked_for(invertavatar, tmp_path, quick):
     from invertavatar.media import load_image, mark_synthetic
 
     for name, option in (("plain", "--no-mark"), ("marked", "--mark")):
-        arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / f"{name}.png", option, *QUICK)
+        arguments = ("animate", PHOTO, "-d", SECOND_PHOTO, "-o", tmp_path / f"{name}.png", option, *quick)
         assert invertavatar(*arguments)[0] == 0
     plain, marked = (load_image(tmp_path / f"{name}.png") for name in ("plain", "marked"))
     np.testing.assert_array_equal(marked, mark_synthetic(plain))
 
 
-def test_a_saved_avatar_and_motion_give_the_same_pictures_as_photo_and_video(invertavatar, tmp_path):
+def test_a_saved_avatar_and_motion_give_the_same_pictures_as_photo_and_video(invertavatar, tmp_path, quick):
     from invertavatar.media import load_image
 
     avatar, motion = tmp_path / "me", tmp_path / "talk.safetensors"
     saving = ("--save-avatar", avatar, "--save-motion", motion)
-    assert invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "a_%05d.png", *saving, *QUICK)[0] == 0
+    assert invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "a_%05d.png", *saving, *quick)[0] == 0
     zipped = shutil.make_archive(str(avatar), "zip", tmp_path, avatar.name)
-    assert invertavatar("animate", "--avatar", zipped, "-d", motion, "-o", tmp_path / "b_%05d.png", *QUICK)[0] == 0
+    assert invertavatar("animate", "--avatar", zipped, "-d", motion, "-o", tmp_path / "b_%05d.png", *quick)[0] == 0
     for k in range(4):
         first, second = (load_image(tmp_path / f"{name}_{k:05d}.png") for name in "ab")
         np.testing.assert_array_equal(first, second)
@@ -338,8 +345,8 @@ def test_a_yaw_offset_turns_the_head_to_the_right_of_the_picture(invertavatar, t
     assert 12 < yaws[1] - yaws[0] < 38
 
 
-def test_a_text_file_named_mp4_is_one_sentence_and_leaves_no_output(invertavatar, tmp_path, not_a_video):
-    status, _, err = invertavatar("animate", PHOTO, "-d", not_a_video, "-o", tmp_path / "out.mp4", *QUICK, "-q")
+def test_a_text_file_named_mp4_is_one_sentence_and_leaves_no_output(invertavatar, tmp_path, not_a_video, quick):
+    status, _, err = invertavatar("animate", PHOTO, "-d", not_a_video, "-o", tmp_path / "out.mp4", *quick, "-q")
     assert status == 2
     assert "notes.mp4" in err
     assert err.count("\n") == 1
@@ -362,7 +369,7 @@ def test_a_photo_without_a_face_is_named(invertavatar, tmp_path):
     assert "wall.png" in err
 
 
-def test_ctrl_c_is_status_130_and_leaves_no_broken_file(invertavatar, tmp_path, monkeypatch):
+def test_ctrl_c_is_status_130_and_leaves_no_broken_file(invertavatar, tmp_path, monkeypatch, quick):
     from invertavatar import InvertAvatarPipeline
 
     real_stream = InvertAvatarPipeline.animate_stream
@@ -372,7 +379,7 @@ def test_ctrl_c_is_status_130_and_leaves_no_broken_file(invertavatar, tmp_path, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(InvertAvatarPipeline, "animate_stream", interrupted_stream)
-    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "out.mp4", *QUICK)
+    status, _, err = invertavatar("animate", PHOTO, "-d", VIDEO, "-o", tmp_path / "out.mp4", *quick)
     assert status == 130
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
@@ -392,7 +399,8 @@ def test_track_reports_and_saves_a_motion_and_draws_a_preview(invertavatar, tmp_
 
 
 def test_a_tracked_video_becomes_a_live_link_face_table_and_a_motion_again(invertavatar, tmp_path):
-    from invertavatar.tracking.motion import Motion, load_motion
+    from invertavatar.tracking.driver_reader import load_motion
+    from invertavatar.tracking.motion import Motion
 
     table, motion = tmp_path / "talk.csv", tmp_path / "talk.safetensors"
     assert invertavatar("track", VIDEO, "-o", motion, "--max-frames", 4)[0] == 0
@@ -404,13 +412,13 @@ def test_a_tracked_video_becomes_a_live_link_face_table_and_a_motion_again(inver
     np.testing.assert_array_equal(Motion.load(motion).known_neutral.expression, load_motion(table).expression[2:3])
 
 
-def test_a_table_and_a_still_take_the_sound_they_are_lent(invertavatar, tmp_path):
+def test_a_table_and_a_still_take_the_sound_they_are_lent(invertavatar, tmp_path, quick):
     from invertavatar.media import probe
 
     table, still = tmp_path / "held.csv", tmp_path / "still.csv"
     table.write_text("jawOpen\n0.5\n0.4\n0.3\n")
     still.write_text("jawOpen\n0.5\n")
-    sounded = ("--audio", VIDEO, "--fps", 10, "--size", 64, "--device", "cpu", "-o", tmp_path / "out.mp4")
+    sounded = (*quick[:2], "--audio", VIDEO, "--fps", 10, "--size", 64, "--device", "cpu", "-o", tmp_path / "out.mp4")
     status, _, err = invertavatar("animate", PHOTO, "-d", table, "-d", still, *sounded)
     assert (status, err.count("no neutral")) == (0, 0)
     films = [probe(tmp_path / f"out_{k}.mp4") for k in (1, 2)]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -78,9 +79,18 @@ def test_two_processes_write_the_same_file_as_one(tiny_pipeline, tiny_avatar, tm
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit, match="0"):
         console.run(cli.app, ["animate", *options, "-o", "one.mp4"])
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command = [*launch, ROOT / "scripts" / "animate.py", *options, "-o", "two.mp4"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, ROOT / "scripts" / "animate.py", *options, "-o", "two.mp4"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    environment = os.environ | group | {"OMP_NUM_THREADS": "1"}
+    members = [  # as `accelerate launch` starts them, which takes seconds itself
+        subprocess.Popen(
+            command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in "01"
+    ]
+    for member in members:
+        _, said = member.communicate()
+        assert member.returncode == 0, said
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()

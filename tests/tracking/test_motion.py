@@ -11,8 +11,9 @@ from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES, ARKIT_REGIONS, mirrored
 from invertavatar.head.rest_pose import LARGEST_TORSO_POSE
-from invertavatar.tracking.motion import Motion, hold_missing, smooth_motion
+from invertavatar.tracking.motion import Motion
 from invertavatar.tracking.retargeting import EXPRESSION_RANGE, retarget
+from invertavatar.tracking.steadying import hold_missing, smooth_motion
 
 REGION = ("eyes", "lip", "lip", "other")  # of the four residual coefficients in these tests
 LARGEST = torch.tensor(LARGEST_TORSO_POSE)
@@ -104,7 +105,7 @@ def test_slices_keep_the_time_of_the_clip(driver):
 def test_concatenating_the_halves_gives_the_whole(driver):
     whole = Motion.concatenate([driver[:5], driver[5:]])
     assert whole.fps == driver.fps
-    for name, value in driver._tensors().items():
+    for name, value in driver.tensors().items():
         assert torch.equal(getattr(whole, name), value)
 
 

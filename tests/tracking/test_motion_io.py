@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES
-from invertavatar.tracking.motion import Motion, load_motion
+from invertavatar.tracking.driver_reader import load_motion
+from invertavatar.tracking.motion import Motion
 
 JAW = ARKIT_NAMES.index("jawOpen")
 LIVE_LINK_NAMES = [name[0].upper() + name[1:] for name in ARKIT_NAMES]
@@ -66,7 +67,7 @@ def test_a_saved_motion_comes_back_bit_for_bit_with_its_exact_frame_rate(motion,
     loaded = load_motion(tmp_path / "talk.safetensors")
     assert loaded.fps == Fraction(30000, 1001)
     assert loaded.residual_region == ("eyes", "lip")
-    for name, value in motion._tensors().items():
+    for name, value in motion.tensors().items():
         assert torch.equal(getattr(loaded, name), value)
 
 
@@ -104,7 +105,7 @@ def saved_with(motion, path, metadata=(), tensors=()):
         "residual_region": json.dumps(motion.residual_region),
     }
     changed = {k: v for k, v in (good | dict(metadata)).items() if v is not None}
-    stored = {k.replace("torso_pose", "posture"): v for k, v in (motion._tensors() | dict(tensors)).items()}
+    stored = {k.replace("torso_pose", "posture"): v for k, v in (motion.tensors() | dict(tensors)).items()}
     save_file({k: v for k, v in stored.items() if v is not None}, path, changed)
     return path
 
@@ -146,7 +147,7 @@ def test_a_known_neutral_comes_back_and_older_files_know_none(motion, tmp_path):
     chosen = motion.with_neutral_frame(3)
     chosen.save(tmp_path / "talk.safetensors")
     back = load_motion(tmp_path / "talk.safetensors").known_neutral
-    for name, value in motion[3]._tensors().items():
+    for name, value in motion[3].tensors().items():
         assert torch.equal(getattr(back, name), value)
     for version in ("2", "3"):
         path = saved_with(motion, tmp_path / f"{version}.safetensors", {"version": version})
@@ -155,7 +156,7 @@ def test_a_known_neutral_comes_back_and_older_files_know_none(motion, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"neutral.scale": None}, {"neutral.rotation": torch.zeros(1, 3, 3)}])
 def test_a_damaged_neutral_is_a_sentence(motion, tmp_path, changes):
-    neutral = {f"neutral.{name}": value for name, value in motion[0]._tensors().items()}
+    neutral = {f"neutral.{name}": value for name, value in motion[0].tensors().items()}
     path = saved_with(motion, tmp_path / "bad.safetensors", tensors=neutral | changes)
     with pytest.raises(MotionError, match=r"bad\.safetensors"):
         Motion.load(path)

@@ -6,8 +6,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
-from invertavatar.tracking.motion import Motion, smooth_motion
+from invertavatar.tracking.motion import Motion
 from invertavatar.tracking.smoothing import OneEuroFilter, smooth_rotations, smooth_vectors
+from invertavatar.tracking.steadying import smooth_motion
 
 
 def clip(expression, angles=None, **changes) -> Motion:

@@ -8,7 +8,7 @@ from invertavatar.head.rest_pose import TORSO_POSE_NAMES
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.tracking.recorder import Recorder
 from invertavatar.training.reconstruction import Crop
-from invertavatar.training.stages import moved_on_purpose
+from invertavatar.training.stages.torso_pose import moved_on_purpose
 from tests.conftest import CHECKPOINTS
 
 PEOPLE = ("anna_1", "ben_1", "clara_1", "dan_1", "eva_1", "finn_1")

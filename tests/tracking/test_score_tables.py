@@ -13,7 +13,8 @@ import torch
 from invertavatar.camera import angles_from_rotation, rotation_from_angles
 from invertavatar.errors import MotionError
 from invertavatar.head.arkit import ARKIT_NAMES
-from invertavatar.tracking.motion import Motion, load_motion
+from invertavatar.tracking.driver_reader import load_motion
+from invertavatar.tracking.motion import Motion
 from invertavatar.tracking.table_columns import AXES, find_columns
 
 JAW, BLINK = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("eyeBlinkLeft")

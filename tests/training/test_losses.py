@@ -6,11 +6,11 @@ import torch
 from invertavatar.camera import rotation_from_angles
 from invertavatar.head.driven_head import driven_head
 from invertavatar.inversion import Networks
+from invertavatar.metrics.aligned_face import face_crop
 from invertavatar.training.adversarial import Discriminator
 from invertavatar.training.losses import (
     LossWeights,
     discriminator_loss,
-    face_crop,
     generator_loss,
     masked_l1,
     perceptual,
@@ -20,7 +20,8 @@ from invertavatar.training.losses import (
 from invertavatar.training.precision import use_mixed_precision
 from invertavatar.training.prior_fit import fit_mapping
 from invertavatar.training.reconstruction import Reconstruction
-from invertavatar.training.stages import STAGES, deviation
+from invertavatar.training.stages import STAGES
+from invertavatar.training.stages.base import deviation
 from tests.landmarks import mean_landmarks, mean_person
 from tests.tiny import tiny_networks
 

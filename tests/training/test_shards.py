@@ -127,7 +127,7 @@ def test_an_episode_depends_on_seed_and_step_alone(shards, head_model):
 def test_two_processes_draw_different_people_but_equally_many_photos(shards, head_model):
     sizes = EpisodeSizes(4, (1, 4))
     pair = [Episodes(shards, head_model, sizes, process=(rank, 2)) for rank in (0, 1)]
-    for step in range(4):
+    for step in range(2):
         first, second = (episodes[step] for episodes in pair)
         assert first.photos.shape == second.photos.shape
         assert not torch.equal(first.landmarks, second.landmarks)
@@ -179,7 +179,7 @@ def test_workers_are_forked_on_linux_only(monkeypatch, platform, method):
     assert episodes.start_method() == method
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_worker_prepares_the_episodes_that_the_process_itself_would(shards, head_model, monkeypatch, method):
     monkeypatch.setattr(episodes, "start_method", lambda: method)
     head_model = copy.deepcopy(head_model)  # what is sent to a worker is moved

@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,14 +15,15 @@ from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks, torso_pose_of
 from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA, InvertAvatarPipeline
 from invertavatar.rendering.drive import Drive
+from invertavatar.scripts import console
 from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
-from invertavatar.scripts.train import StageName
+from invertavatar.scripts.train import StageName, train
 from invertavatar.tracking.portrait import Portrait
 from invertavatar.training.checkpoint import load_networks, renew_weights_id, save_pipeline
 from invertavatar.training.episodes import Episodes, EpisodeSizes
 from invertavatar.training.reconstruction import Reconstruction, photo_crops, target_crops
-from invertavatar.training.runs import train_stage
+from invertavatar.training.runs import StageOptions, train_stage
 from invertavatar.training.shards import Shards, encode_picture, held_out, pack
 from invertavatar.training.stages import STAGES, ReconstructionStage
 from invertavatar.training.trainer import COLUMNS, RunSettings, append_line, read_log
@@ -97,7 +99,9 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_ne
         sizes = {"image_resolution": PICTURE_SIZE, "output_gain": 0.01}
         networks = Networks(**tiny_networks(seed=1, **sizes), head_model=head_model)
         run_settings = RunSettings(tmp_path / folder, steps, interval=10, workers=0, warmup=2)
-        train_stage("joint", settings, networks, shards, 1, run_settings, held_out=0.0, on_cpu=True, resume=resume)
+        train_stage(
+            "joint", settings, networks, shards, 1, run_settings, StageOptions(held_out=0.0, on_cpu=True, resume=resume)
+        )
         return torch.load(tmp_path / folder / "state.pt", weights_only=True)
 
     whole = run("whole", 2)
@@ -118,9 +122,7 @@ def test_resuming_another_stage_is_an_error_that_says_how_to_go_on(shard_folder,
             Shards([shard_folder]),
             1,
             RunSettings(tmp_path, 1, workers=0),
-            held_out=0.0,
-            on_cpu=True,
-            resume=True,
+            StageOptions(held_out=0.0, on_cpu=True, resume=True),
         )
 
 
@@ -233,7 +235,7 @@ def test_a_state_written_by_the_program_can_be_resumed(shard_folder, tmp_path, n
     settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))
     for last, resume in ((1, False), (2, True)):
         run = RunSettings(tmp_path, steps=last, interval=1, workers=0)
-        train_stage(stage, settings, networks, data, 1, run, held_out=0.0, on_cpu=True, resume=resume)
+        train_stage(stage, settings, networks, data, 1, run, StageOptions(held_out=0.0, on_cpu=True, resume=resume))
     assert [line["step"] for line in read_log(tmp_path / "metrics_latent.csv")] == ["1", "2"]
 
 
@@ -261,18 +263,26 @@ def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, ne
     settings = replace(STAGES["joint"], weights=weights)
     run = RunSettings(tmp_path, 1, workers=0)
     train_stage(
-        "joint", settings, networks, Shards([shard_folder]), 2, run, held_out=0.0, on_cpu=True, recognizer=MeanColour()
+        "joint",
+        settings,
+        networks,
+        Shards([shard_folder]),
+        2,
+        run,
+        StageOptions(held_out=0.0, on_cpu=True, recognizer=MeanColour()),
     )
     (line,) = read_log(tmp_path / "metrics_joint.csv")
     assert 0 < float(line["identity"]) < 1 and 0 < float(line["across"]) < 1
     assert line["identity"] != line["across"]
 
 
-def test_annealing_needs_an_end(shard_folder, tmp_path):
-    command = [sys.executable, "scripts/train.py", "joint", str(shard_folder), "-o", str(tmp_path), "--anneal", "5"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0
-    assert "--anneal counts back from the last step: give --steps too." in " ".join(done.stderr.split())
+def test_annealing_needs_an_end(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    app = console.new_app()
+    app.command()(train)
+    with pytest.raises(SystemExit, match="2"):
+        console.run(app, ["joint", str(tmp_path), "-o", str(tmp_path), "--anneal", "5"])
+    assert "--anneal counts back from the last step: give --steps too." in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_run_that_gets_worse_goes_back_to_its_best_checkpoint_and_ends_with_it(
@@ -284,7 +294,7 @@ def test_a_run_that_gets_worse_goes_back_to_its_best_checkpoint_and_ends_with_it
     before = {name: tensor.clone() for name, tensor in networks.trainable.state_dict().items()}
     shards = Shards([shard_folder])
     fraction = next(x / 1000 for x in range(1000) if sum(held_out(who, x / 1000) for who in shards.people) == 1)
-    train_stage("latent", settings, networks, shards, 1, run, held_out=fraction, on_cpu=True)
+    train_stage("latent", settings, networks, shards, 1, run, StageOptions(held_out=fraction, on_cpu=True))
     lines = list(read_log(tmp_path / "metrics_latent.csv"))
     assert [line["verdict"] for line in lines] == ["lost"] * 3 + ["hopeless"]
     rates = [float(line["learning_rate"]) for line in lines]
