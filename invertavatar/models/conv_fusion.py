@@ -25,22 +25,17 @@ class ConvFusion(nn.Module):
         self.channels, self.window = channels, window
         self.conv = nn.Conv2d(window * channels, channels, kernel_size, padding=kernel_size // 2)
 
-    @property
-    def held_maps(self) -> int:
-        """How many maps of C channels `forward` hands on: the result, the mean of full windows, and the window's W."""
-        return 2 + self.window
-
     def forward(self, features: Tensor, held: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
         """One photo more.
 
         Args:
             features: [B, C, h, w] of the photo.
-            held: [B, held_maps * C, h, w] after the photos so far; None before the first.
+            held: [B, (2 + W) C, h, w] after the photos so far; None before the first.
             count: The number of photos so far.
 
         Returns:
-            What the window of this photo gives, [B, C, h, w], and what is held from now on, the result over all photos
-            first.
+            What the window of this photo gives, [B, C, h, w], and what is held from now on: the result over all photos,
+            the mean of full windows, and the W photos of the last one.
         """
         place, windows = count % self.window, count // self.window  # the place of this photo; full windows before
         mean = torch.zeros_like(features)

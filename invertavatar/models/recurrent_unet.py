@@ -85,6 +85,7 @@ class RecurrentUNet(nn.Module):
         finest = min(head_channels, default=coarsest)
         self.decoder_scales = tuple(range(coarsest, finest - 1, -1))  # from coarse to fine
         self.recurrent, self.channels = recurrent, tuple(channels)
+        self.fusion_window = fusion_window if recurrent else 0
 
         def stage(in_channels: int, out_channels: int, down: bool = False) -> nn.Sequential:
             more = [ResidualBlock(out_channels, out_channels) for _ in range(layers_per_block - 1)]
@@ -96,9 +97,9 @@ class RecurrentUNet(nn.Module):
         for s in self.decoder_scales:
             below = 0 if s == coarsest else channels[s + 1]
             self.decoder.append(stage(below + channels[s], channels[s]))
-        fused = self.decoder_scales if recurrent else ()
-        self.gru = nn.ModuleList(ConvGRU(channels[s]) for s in fused if not fusion_window)
-        self.conv_fusion = nn.ModuleList(ConvFusion(channels[s], fusion_window) for s in fused if fusion_window)
+        scales, window = self.decoder_scales, self.fusion_window
+        self.gru = nn.ModuleList(ConvGRU(channels[s]) for s in scales if recurrent and not window)
+        self.conv_fusion = nn.ModuleList(ConvFusion(channels[s], window) for s in scales if window)
         self.heads = nn.ModuleDict()
         for s, out_channels in sorted(head_channels.items()):  # an optimizer knows weights by their order
             self.heads[str(s)] = nn.Sequential(
@@ -155,7 +156,7 @@ class RecurrentUNet(nn.Module):
     @property
     def state_channels(self) -> dict[int, int]:
         """Decoder scale -> channels of the state there."""
-        maps = self.conv_fusion[0].held_maps if self.conv_fusion else 1
+        maps = 2 + self.fusion_window if self.fusion_window else 1
         return {scale: maps * self.channels[scale] for scale in self.decoder_scales}
 
     def _decode(self, x: Tensor, hidden: Sequence[Tensor | None], count: int) -> list[Tensor]:
@@ -166,7 +167,7 @@ class RecurrentUNet(nn.Module):
         for i, (s, before) in enumerate(zip(self.decoder_scales, hidden, strict=True)):
             y = self.decoder[i](skips[s] if y is None else torch.cat([fir_upsample(y), skips[s]], 1))
             held = None if before is None else channels_last(before)
-            if self.conv_fusion:
+            if self.fusion_window:
                 y, held = self.conv_fusion[i](y, held, count)
             elif self.recurrent:
                 y = held = self.gru[i](y, held)  # Eq. 1

@@ -8,9 +8,9 @@ encoders: what an avatar shows of a photo came through w+, E_tex and E_tri, as i
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
 
 from ..inversion import Networks
+from ..runtime.half_precision import Network
 from .stages import STAGES
 
 STAGE = "recurrent"
@@ -92,7 +92,7 @@ def variant_networks(networks: Networks, variant: Variant) -> Networks:
     return Networks(**parts)
 
 
-def switched(component: nn.Module, switches: dict) -> nn.Module:
+def switched(component: Network, switches: dict) -> Network:
     """A component of the same configuration but for some switches, with new weights."""
     config = {key: value for key, value in component.config.items() if not key.startswith("_")}
     return type(component)(**config | switches)

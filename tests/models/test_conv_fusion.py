@@ -17,7 +17,7 @@ def fused(fusion, photos):
     held = None
     for count, photo in enumerate(photos):
         _, held = fusion(photo, held, count)
-        assert held.shape[1] == fusion.held_maps * CHANNELS
+        assert held.shape[1] == (2 + WINDOW) * CHANNELS
     return held[:, :CHANNELS]
 
 
