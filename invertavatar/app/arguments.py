@@ -5,7 +5,7 @@ Nothing of what was sent is repeated at any length. None is what an emptied fiel
 
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from typing import TypeGuard
 
 from ..avatar_format.layout import shortened
 from ..errors import InvertAvatarError
@@ -27,7 +27,7 @@ def number(name: str, value: object, lowest: float, highest: float, default: flo
     """
     if value is None:
         return default
-    if not isinstance(value, Real) or isinstance(value, bool) or not lowest <= value <= highest:  # nor is nan
+    if not _is_number(value) or not lowest <= value <= highest:  # nor is nan
         raise InvertAvatarError(
             f"{_capital(name)} is a number from {lowest:g} to {highest:g}, not {shortened(value)}. Change it."
         )
@@ -38,8 +38,7 @@ def whole(name: str, value: object, lowest: int, highest: int, default: int = 0)
     """A whole number within its range; InvertAvatarError likewise."""
     if value is None:
         return default
-    sound = isinstance(value, Real) and not isinstance(value, bool) and lowest <= value <= highest
-    if not sound or value % 1:
+    if not _is_number(value) or not lowest <= value <= highest or value % 1:
         raise InvertAvatarError(
             f"{_capital(name)} is a whole number from {lowest} to {highest}, not {shortened(value)}. Change it."
         )
@@ -73,8 +72,8 @@ def text(name: str, value: object, longest: int = 20) -> str:
     """A short text, or a number as one; empty for none."""
     if value is None:
         return ""
-    sound = isinstance(value, str | Real) and not isinstance(value, bool)
-    if sound and not isinstance(value, str):  # a number of too many digits cannot even be written
+    sound = isinstance(value, str)
+    if _is_number(value):  # one of too many digits cannot even be written
         sound = not abs(value) >= 10**longest
     if not sound or len(str(value)) > longest:
         raise InvertAvatarError(
@@ -131,10 +130,17 @@ def files(name: str, value: object, most: int) -> list[str]:
     items = list(value) if isinstance(value, list | tuple) else [value]
     if len(items) > most:
         raise InvertAvatarError(f"These are {len(items)} {name}, and this app takes {most} at a time. Leave some out.")
-    paths = [item[0] if isinstance(item, list | tuple) and item else item for item in items]
-    if not all(isinstance(path, str) and os.path.isfile(path) for path in paths):
-        raise InvertAvatarError(f"What was sent as {name} is no file, or has expired. Upload it again.")
+    paths = []
+    for item in items:
+        path = item[0] if isinstance(item, list | tuple) and item else item
+        if not isinstance(path, str) or not os.path.isfile(path):
+            raise InvertAvatarError(f"What was sent as {name} is no file, or has expired. Upload it again.")
+        paths.append(path)
     return paths
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _capital(name: str) -> str:

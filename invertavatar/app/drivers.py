@@ -95,7 +95,7 @@ def _check_length(name: str, seconds: float, longest: float) -> None:
         )
 
 
-def _thinned(name: str, fps: Fraction) -> str:
+def _thinned(name: str, fps: Fraction | float) -> str:
     if fps <= MAX_RATE * TOLERANCE:
         return ""
     return f"Of the {float(fps):g} frames a second of {name} {MAX_RATE} are rendered."

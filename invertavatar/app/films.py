@@ -63,7 +63,7 @@ def animate(person: Person, source: str, folder: Path, film: Film) -> Generator[
     options, longest, beside, mark, neutral_frame, sound, speech, head_motion = film
     stem, preview = folder / Path(source).stem[:LONGEST_STEM], Preview(person, options)
     if speech == source:
-        driver = Driver((yield from drivers.read_speech(speech, head_motion=head_motion)))
+        driver = Driver((yield from drivers.read_speech(source, head_motion=head_motion)))
     else:
         reading = Job(drivers.read_driver(source, model.load().recorder, longest, PREVIEW_SECONDS, neutral_frame))
         for report in reading:

@@ -92,8 +92,9 @@ def gpu(duration: int | Callable[..., int]) -> Callable:
 def fuse(avatar: Avatar | None, portraits: list[Portrait]) -> Iterator[Avatar]:
     """The avatar after each further photo."""
     for portrait in portraits:
-        avatar = load().pipe.add_portrait(avatar, portrait)
-        yield avatar.to("cpu")
+        fused: Avatar = load().pipe.add_portrait(avatar, portrait)
+        yield fused.to("cpu")
+        avatar = fused
 
 
 @gpu(20)

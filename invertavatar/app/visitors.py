@@ -47,7 +47,8 @@ class Visitors:
         """Keep a person, in the place of the one that the visitor had; returns the new ticket."""
         ticket = secrets.token_hex(16)
         with self._lock:
-            self._kept.pop(instead_of, None)
+            if instead_of is not None:
+                self._kept.pop(instead_of, None)
             self._kept[ticket] = Kept(person, bytes_of(person), self.clock())
             self._make_room()
         return ticket
@@ -73,8 +74,9 @@ class Visitors:
 
     def forget(self, ticket: str | None) -> None:
         """Drop a person."""
-        with self._lock:
-            self._kept.pop(ticket, None)
+        if ticket is not None:
+            with self._lock:
+                self._kept.pop(ticket, None)
 
     def tidy(self) -> None:
         """Forget whoever was not used for long, also where nobody else comes."""

@@ -209,6 +209,8 @@ class HeadModel(Fitting):
             gaze = gaze + torch.rad2deg(iris[..., :2] / self.eye_radius(vertices)[..., None])
             vertices = vertices + carried
         if landmarks is not None:
+            if yaw is None:
+                raise ValueError("How far landmarks warp a head depends on its yaw: give both.")
             left = (landmarks - self.landmarks(vertices)) * self.warp_trust(yaw)[:, None, None]
             vertices = vertices + self.warp(left)
         vertices = self.outside_of_eyeballs(vertices)

@@ -209,14 +209,15 @@ class FaceTracker:
     def _search(self, image: np.ndarray, thorough: bool = True) -> list[_Face]:
         """All faces of the first views that surely show one, the largest first; else the least doubtful one, if any."""
         best: tuple[float, _Face | None] = (np.inf, None)
-        for views in search_views(*image.shape[1::-1], thorough):
+        height, width = image.shape[:2]
+        for views in search_views(width, height, thorough):
             faces: list[_Face] = []
             sure = False
             for candidate in [face for view in views for face in self._look(image, view)]:
                 if _same(faces, candidate.pose):
                     continue
                 face, disagreement = self._refine(image, candidate.pose)
-                if disagreement > self.config.max_disagreement or _same(faces, face.pose):
+                if face is None or disagreement > self.config.max_disagreement or _same(faces, face.pose):
                     continue
                 faces.append(face)
                 sure = sure or disagreement <= self.config.sure_disagreement
@@ -260,7 +261,7 @@ class FaceTracker:
         expression = np.mean([face.expression for face in faces], 0)
         pose = self.template.fit(landmarks)
         distances = [np.linalg.norm(face.landmarks - landmarks, axis=-1) for face in faces]
-        return _Face(landmarks, expression, pose), np.mean(distances) / pose.scale
+        return _Face(landmarks, expression, pose), float(np.mean(distances) / pose.scale)
 
 
 def _nearest(faces: list[_Face], pose: HeadPose) -> _Face:
