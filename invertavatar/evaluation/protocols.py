@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -96,7 +96,8 @@ class Target:
     motion: Motion  # one frame
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """How an avatar is made."""
 
     pipe: "InvertAvatarPipeline"

@@ -17,16 +17,12 @@ import os
 import sys
 import threading
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from invertavatar.errors import InvertAvatarError
 from invertavatar.raster.fixed_point import SUBPIXELS
-
-if TYPE_CHECKING:
-    from nvdiffrast.torch import RasterizeCudaContext
 
 ASKED = "INVERTAVATAR_RASTERIZER"
 
@@ -35,7 +31,7 @@ class _Contexts(threading.local):
     """The rasterizer contexts of one thread, by CUDA device: a context's buffers serve one thread at a time."""
 
     def __init__(self):
-        self.by_device: dict[torch.device, RasterizeCudaContext] = {}
+        self.by_device: dict[torch.device, object] = {}  # nvdiffrast's `RasterizeCudaContext`
 
 
 _contexts = _Contexts()
@@ -112,7 +108,7 @@ def loaded() -> ModuleType:
     return nvdiffrast
 
 
-def _context(device: torch.device) -> "RasterizeCudaContext":
+def _context(device: torch.device) -> object:
     """This thread's rasterizer context for a CUDA device."""
     if device not in _contexts.by_device:
         _contexts.by_device[device] = loaded().RasterizeCudaContext(device=device)

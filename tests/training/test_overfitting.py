@@ -47,11 +47,11 @@ def test_each_stage_is_tried():
 def test_a_stage_learns_one_person_by_heart(anna, head_model, tmp_path, name):
     faster, left = STAGE[name]
     settings = STAGES[name]
-    # Without networks that judge pictures, which are no part of the package, and without critics that would learn too.
+    # Without networks that judge pictures, which are no part of the package, and without discriminators that would learn too.
     weights = replace(settings.weights, lpips=0.0, face=0.0, latent_adversarial=0.0)
     if name != "prior":
         weights = replace(weights, adversarial=0.0)
-    settings = replace(settings, weights=weights, imagined=float(settings.imagined > 0))
+    settings = replace(settings, weights=weights, synthetic_subjects=float(settings.synthetic_subjects > 0))
     networks = Networks(**tiny_networks(image_resolution=SIZE), head_model=head_model)
     count = 2 if name == "recurrent" else 1
     episodes = Episodes(anna, head_model, EpisodeSizes(1, (count, count), 1))
