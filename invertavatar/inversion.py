@@ -203,7 +203,7 @@ def seen_from_front(networks: Networks, view: View, residual: Tensor, size: int)
 
 
 def canonical_features(
-    networks: Networks, state: Inversion, atlas: UVAtlas, off: Tensor, joints: Tensor, size: int
+    networks: Networks, state: Inversion, atlas: UVAtlas, off: Tensor, vertices: Tensor, joints: Tensor, size: int
 ) -> CanonicalFeatures:
     """F_tex and F_tri after the photos so far, and the photos ready to be looked up: what all frames of an avatar
     share.
@@ -213,23 +213,29 @@ def canonical_features(
         state: After the photos.
         atlas: Of `state.texture_sum`.
         off: [V] or [B, V] from `HeadModel.stand_off`, by all photos.
+        vertices: [V, 3] or [B, V, 3] the head of the person without expression, by all photos.
         joints: [J, 3] or [B, J, 3] of the person.
         size: Pixels of the frames, as fine as which the photos have to be.
     """
     ws = state.ws.to(networks.generator.dtype)
     if state.views is None:  # a sampled person, of whom w+ is all there is
         return networks.generator.canonical(ws)
-    photos = None
+    views, photos = of_one_skull(networks.head_model, state.views, vertices), None
     if networks.generator.config.surface_rendering and networks.generator.config.reproject_photos:
-        photos = prepared(networks, state.views, off, joints, size)
+        photos = prepared(networks, views, off, joints, size)
     return networks.generator.canonical(
         ws,
         networks.texture_encoder.offsets(state.texture_state),
         networks.triplane_encoder.modulation(state.triplane_state),
         observed_texture(state.texture_sum, atlas, networks.generator.fusion.mirrored),
-        state.views,
+        views,
         photos,
     )
+
+
+def of_one_skull(head_model: HeadModel, views: SourceViews, vertices: Tensor) -> SourceViews:
+    """Photos whose heads all have the skull of `vertices`, [V, 3] or [B, V, 3]; its height a later photo may tell."""
+    return views._replace(skin=head_model.with_skull(views.skin, vertices))
 
 
 def prepared(networks: Networks, views: SourceViews, off: Tensor, joints: Tensor, size: int) -> tuple[Sources, Tensor]:

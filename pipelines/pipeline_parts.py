@@ -97,12 +97,8 @@ class PipelineParts(LoadedPipeline):
     def canonical_features(self, avatar: Avatar, height: int) -> CanonicalFeatures:
         """What all frames of an avatar share: F_tex and F_tri, hair and clothes, and photos for frames of `height`."""
         atlas, off = self._atlas(avatar.texture_sum.shape[-1]), self.head_model.stand_off(avatar.displacement)
-        person = off, avatar.shape.joints, height
-        state = inversion_of(avatar)
-        if state.views is not None:  # how high the skull is a later photo may have told
-            skin = self.head_model.with_skull(state.views.skin, avatar.shape.vertices)
-            state = state._replace(views=state.views._replace(skin=skin))
-        features = canonical_features(self._networks(), state, atlas, *person)
+        person = off, avatar.shape.vertices, avatar.shape.joints
+        features = canonical_features(self._networks(), inversion_of(avatar), atlas, *person, height)
         self._check_finite(features._replace(views=None))
         return features._replace(off=off)
 

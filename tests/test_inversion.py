@@ -86,7 +86,7 @@ def frame(atlas, off, joints):
 
     def drawn(networks, views, size=64, head: DrivenHead | None = None, camera: Camera | None = None) -> Frame:
         state = inverted(networks, views, atlas)
-        features = canonical_features(networks, state, atlas, off, joints, size)
+        features = canonical_features(networks, state, atlas, off, networks.head_model.mean, joints, size)
         head, camera = head or views[0].head, camera or Camera(views[0].rotation)
         return render_frame(networks, state.ws, features, head, camera, size)
 
@@ -122,7 +122,9 @@ def test_gradient_reaches_the_mapping_through_the_prior(views, atlas, head_model
     networks = Networks(**tiny_networks(), head_model=head_model)
     ws = networks.generator.mapping(torch.randn(1, 16, generator=torch.Generator().manual_seed(0)))
     state = inverted(networks, views[:1], atlas)._replace(ws=ws)
-    canonical_features(networks, state, atlas, off, joints, 64).planes.square().mean().backward()
+    canonical_features(
+        networks, state, atlas, off, networks.head_model.mean, joints, 64
+    ).planes.square().mean().backward()
     assert all(parameter.grad.any() for parameter in networks.generator.mapping_network.parameters())
 
 
@@ -135,7 +137,7 @@ def test_subjects_of_a_batch_do_not_see_each_other(preset, view_of, atlas, head_
 
     def draw(photos, off, joints):
         state = inverted(networks, photos, atlas)
-        features = canonical_features(networks, state, atlas, off, joints, 64)
+        features = canonical_features(networks, state, atlas, off, networks.head_model.mean, joints, 64)
         return looks(render_frame(networks, state.ws, features, photos[0].head, Camera(photos[0].rotation), 64))
 
     def joined(*x):
@@ -297,7 +299,9 @@ def test_with_gru_photos_count_by_their_weight_and_pose_and_with_mean_alike(view
 @torch.no_grad()
 def test_the_paper_preset_keeps_its_photos_and_looks_none_up(views, atlas, head_model, off, joints):
     networks = networks_of("paper", head_model)
-    features = canonical_features(networks, inverted(networks, views, atlas), atlas, off, joints, 64)
+    features = canonical_features(
+        networks, inverted(networks, views, atlas), atlas, off, networks.head_model.mean, joints, 64
+    )
     assert features.views.weight.shape == (1, 3) and features.sources is features.fill is None
 
 
@@ -307,7 +311,7 @@ def test_photos_are_looked_up_as_finely_as_frames_need_them(views, atlas, head_m
     state = inverted(networks, views[:1], atlas)
     assert state.views.picture.shape[-1] == 128
     for size, kept in ((16, 32), (32, 32), (48, 64), (64, 64), (300, 128)):
-        features = canonical_features(networks, state, atlas, off, joints, size)
+        features = canonical_features(networks, state, atlas, off, networks.head_model.mean, joints, size)
         assert features.sources.picture.shape[-1] == kept
 
 
@@ -316,7 +320,8 @@ def test_photos_lie_on_the_head_that_all_of_them_know(views, atlas, head_model, 
     networks = networks_of("compact", head_model)
     state = inverted(networks, views[:1], atlas)
     bald, curly = (
-        canonical_features(networks, state, atlas, x, joints, 64).sources.place for x in (0 * off, off + 0.1)
+        canonical_features(networks, state, atlas, x, networks.head_model.mean, joints, 64).sources.place
+        for x in (0 * off, off + 0.1)
     )
     face = (head_model.displacement.share == 0) & (head_model.skin_weights[:, JOINTS.index("head")] > 0.99)
     expected = Camera(views[0].rotation).project(views[0].skin)
@@ -339,7 +344,7 @@ def test_before_anything_is_learned_a_photo_s_own_view_is_the_photo(views, view_
 def test_frames_are_made_of_the_photos_that_they_are_told_to(views, atlas, head_model, off, joints):
     networks = networks_of("compact", head_model)
     state, camera = inverted(networks, views[:2], atlas), Camera(views[0].rotation)
-    features = canonical_features(networks, state, atlas, off, joints, 64)
+    features = canonical_features(networks, state, atlas, off, networks.head_model.mean, joints, 64)
     own, first, second = (
         render_frame(networks, state.ws, features, views[0].head._replace(blend=blend), camera, 64).colour
         for blend in (None, torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
@@ -384,7 +389,7 @@ def test_a_sampled_person_has_the_colours_of_the_tri_plane(atlas, head_model, of
     networks = networks_of("compact", head_model, output_gain=0.0)
     nothing, ws = FusionState([], 0), torch.zeros(1, networks.generator.num_ws, 16)
     state = Inversion(ws, nothing, nothing, empty_sum(32, torch.device("cpu")), None)
-    features = canonical_features(networks, state, atlas, off, joints, 64)
+    features = canonical_features(networks, state, atlas, off, networks.head_model.mean, joints, 64)
     features = features._replace(planes=features.planes.clone())
     features.planes[:, 4] = 0.8  # red of the plane (x, z), which the face window does not cover
     camera = Camera(rotation_from_angles(torch.tensor([150.0])))

@@ -23,7 +23,7 @@ from ..camera import Camera, pixel_centres
 from ..errors import InvertAvatarError
 from ..head.arkit import ARKIT_REGIONS
 from ..head.driven_head import DrivenHead, driven_head, worn
-from ..inversion import Networks, render_frame
+from ..inversion import Networks, of_one_skull, render_frame
 from ..media import VideoReader, kind_of, load_image
 from ..media.images import ImageSource
 from ..models.generator import CanonicalFeatures
@@ -209,8 +209,7 @@ def prepare(
     size = int(min(max(2 * settings.room * track.scale, networks.generator.config.image_resolution), settings.largest))
     tracker = pipe._tracker()
     alone = pipe.add_portrait(None, portrait_of(picture, track, tracker, "the picture"))
-    skin = head_model.with_skull(alone.views.skin, avatar.shape.vertices)
-    alone = replace(alone, views=alone.views._replace(skin=skin))
+    alone = replace(alone, views=of_one_skull(head_model, alone.views, avatar.shape.vertices))
     views = alone.views if avatar.views is None else side_by_side(alone.views, avatar.views)
     rotation, torso_pose = rest.rotation.to(avatar.device), rest.torso_pose.to(avatar.device)
     blend = view_weights(views, rotation, torso_pose if torso_pose.shape[1] else None, networks.generator.fusion)

@@ -117,14 +117,8 @@ class Reconstruction:
         return state
 
     def features(self, state: Inversion, episode: Episode, size: int) -> CanonicalFeatures:
-        """What all frames of an episode's people share: see `inversion.canonical_features`, for frames of S = `size`.
-
-        As in an avatar, all photos have the skull that all of them tell.
-        """
-        if state.views is not None:
-            skin = self.networks.head_model.with_skull(state.views.skin, episode.neutral_skin)
-            state = state._replace(views=state.views._replace(skin=skin))
-        person = episode.off[:, -1], episode.joints[:, -1]
+        """What frames of an episode's people share: see `inversion.canonical_features`, for frames of S = `size`."""
+        person = episode.off[:, -1], episode.neutral_skin, episode.joints[:, -1]
         return canonical_features(self.networks, state, self.atlas(state.texture_sum.shape[-1]), *person, size)
 
     def draw(
