@@ -27,7 +27,7 @@ def flattened(function: Callable) -> Callable:
     )
 
     @functools.wraps(function)
-    def call(*arguments, **options):
+    def call(*arguments, **options) -> object:
         bound = flat.bind(*arguments, **options)
         bound.apply_defaults()
         values = dict(bound.arguments)

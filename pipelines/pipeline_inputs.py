@@ -1,6 +1,6 @@
 """What users give the pipeline as numbers and names: one sentence for each rule they break, and tensors of the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,14 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 TEXTURE_SIZES = (256, 512, 1024, 2048, 4096)
 
 
-def check_frames(field_of_view, zoom, height, batch_size, output_type, output_types=OUTPUT_TYPES) -> None:
+def check_frames(
+    field_of_view: float | None,
+    zoom: float,
+    height: int,
+    batch_size: int | None,
+    output_type: str,
+    output_types: Sequence[str] = OUTPUT_TYPES,
+) -> None:
     """One sentence for each rule that the arguments of frames break."""
     if field_of_view is not None and not 0 <= field_of_view <= 90:
         raise InvertAvatarError(f"The field of view must be between 0 and 90 degrees, not {field_of_view}.")
@@ -27,19 +34,19 @@ def check_frames(field_of_view, zoom, height, batch_size, output_type, output_ty
     check_output_type(output_type, output_types)
 
 
-def check_output_type(output_type, output_types=OUTPUT_TYPES) -> None:
+def check_output_type(output_type: str, output_types: Sequence[str] = OUTPUT_TYPES) -> None:
     """One sentence where there is no such kind of frames."""
     if output_type not in output_types:
         raise InvertAvatarError(f'There is no output type "{output_type}"; use one of {", ".join(output_types)}.')
 
 
-def check_mesh(texture_size) -> None:
+def check_mesh(texture_size: int) -> None:
     """One sentence where a mesh cannot have such a texture."""
     if texture_size not in TEXTURE_SIZES:
         raise InvertAvatarError(f"The texture size must be one of {TEXTURE_SIZES} pixels, not {texture_size}.")
 
 
-def rotations(yaw, pitch, roll) -> Tensor:
+def rotations(yaw: float | Sequence[float], pitch: float | Sequence[float], roll: float | Sequence[float]) -> Tensor:
     """[..., 3, 3] from degrees, each a number or a list of them."""
     try:
         angles = torch.broadcast_tensors(*(torch.as_tensor(a, dtype=torch.float32) for a in (yaw, pitch, roll)))

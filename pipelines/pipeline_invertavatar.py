@@ -27,6 +27,7 @@ from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.models.texture_encoder import TextureEncoder
 from invertavatar.models.triplane_encoder import TriplaneEncoder
 from invertavatar.rendering.background import compose, resolve_background
+from invertavatar.rendering.drive import Drive
 from invertavatar.rendering.framing import check_framing
 from invertavatar.runtime.prefetch import prefetch
 from invertavatar.speech.blending import over_photo
@@ -34,7 +35,14 @@ from invertavatar.speech.listening import Audio, num_pieces
 from invertavatar.speech.recognisers import recogniser_for
 from invertavatar.speech.speaking import joined, speak_stream
 from invertavatar.steps import pasted
-from invertavatar.steps.frames import Sight, blend_of_photos, composed_frames, finished_pictures, rendered_layers
+from invertavatar.steps.frames import (
+    Sight,
+    StepEnd,
+    blend_of_photos,
+    composed_frames,
+    finished_pictures,
+    rendered_layers,
+)
 from invertavatar.steps.prior import sample_avatar
 from invertavatar.tracking.driver_reader import DriverReader
 from invertavatar.tracking.motion import Motion
@@ -144,13 +152,20 @@ class InvertAvatarPipeline(PipelineParts):
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
         return self._fuse(avatar, image, face_index, fusion, callback)
 
-    def _fuse(self, avatar, image, face_index, fusion, callback):
+    def _fuse(
+        self,
+        avatar: Avatar | None,
+        image: "str | PIL.Image.Image | np.ndarray | Tensor | Sequence",
+        face_index: int,
+        fusion: FusionMode,
+        callback: StepEnd,
+    ) -> Avatar:
         self._check_callback(callback[1])
         photos, names = load_images(image)
         steps, tracker = list(zip(photos, names, strict=True)), self._tracker()
         finest = self.generator.config.detail_resolution
 
-        def prepared(step):
+        def prepared(step: tuple[np.ndarray, str]) -> Portrait:
             return prepare_portrait(step[0], tracker, step[1], face_index, finest=finest)
 
         try:
@@ -523,7 +538,7 @@ class InvertAvatarPipeline(PipelineParts):
         features = self.canonical_features(avatar, size)
         features = features._replace(off=self.head_model.stand_off(avatar.displacement))
 
-        def render(clip):
+        def render(clip: Drive) -> tuple[Tensor, Tensor, Tensor]:
             frame = self.render_frames(avatar, features, clip, OWN_CAMERA, size)
             self._check_finite(frame[:2])
             return frame

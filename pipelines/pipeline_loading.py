@@ -1,6 +1,7 @@
 """How the pipeline is loaded: from safetensors only, with a sentence for each file that is not what it should be."""
 
 from pathlib import Path
+from typing import Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -26,7 +27,7 @@ class LoadedPipeline(DiffusionPipeline):
     """A pipeline of diffusers whose errors at loading are sentences."""
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs) -> Self:
         """As in diffusers, from safetensors only; without a name it loads the weights shipped with the package.
 
         Raises:

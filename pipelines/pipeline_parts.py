@@ -5,8 +5,12 @@ Shapes: B batch of frames, S side of the output.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
 
+import numpy as np
+import PIL.Image
 from torch import Tensor
 
 from invertavatar.avatar import Avatar
@@ -14,26 +18,32 @@ from invertavatar.avatar_format.layout import Layout, layout_of
 from invertavatar.camera import Camera
 from invertavatar.errors import AvatarError, InvertAvatarError, MotionError
 from invertavatar.head.driven_head import driven_head
-from invertavatar.inversion import Networks, canonical_features, invert_step, render_frame
+from invertavatar.inversion import Inversion, Networks, canonical_features, invert_step, render_frame
 from invertavatar.models.generator import CanonicalFeatures
+from invertavatar.models.recurrent_unet import FusionMode
 from invertavatar.raster import rasterizer_nvdiffrast
 from invertavatar.rendering.drive import Drive
 from invertavatar.rendering.framing import Framing, framing_of
-from invertavatar.rendering.uv import uv_atlas
+from invertavatar.rendering.observation import PhotoMaps, View
+from invertavatar.rendering.uv import UVAtlas, uv_atlas
 from invertavatar.runtime.cuda_graphs import Pending, Recordings
 from invertavatar.runtime.fixed_sizes import FixedSizes
 from invertavatar.runtime.half_precision import finite
 from invertavatar.steps.photos import inversion_of, with_photo
+from invertavatar.tracking.motion import Motion
+from invertavatar.tracking.portrait import Portrait
 from invertavatar.tracking.recorder import Recorder
 from invertavatar.tracking.tracker import FaceTracker
 
 from .pipeline_loading import LoadedPipeline
 
+Item = TypeVar("Item")
+
 
 class PipelineParts(LoadedPipeline):
     """The base of `InvertAvatarPipeline`, which says what its components are."""
 
-    def to(self, *args, **kwargs):
+    def to(self, *args, **kwargs) -> Self:
         """As in diffusers; what was recorded of a GPU's work (`recordings`) is given back."""
         self.__dict__.pop("_recorded_calls", None)
         return super().to(*args, **kwargs)
@@ -59,16 +69,24 @@ class PipelineParts(LoadedPipeline):
 
     # A photo
 
-    def _with_portrait(self, avatar, portrait, fusion):
+    def _with_portrait(self, avatar: Avatar | None, portrait: Portrait, fusion: FusionMode) -> Avatar:
         atlas, device = self._atlas(self.texture_encoder.config.resolution), self._execution_device
         avatar = avatar and avatar.to(device)
         photo, model = portrait.to(device), self.fingerprint
         return with_photo(self._networks(), avatar, photo, atlas, fusion, model, self._invert_step)
 
-    def _invert_step(self, networks, state, view, atlas, weight, fusion):
+    def _invert_step(
+        self,
+        networks: Networks,
+        state: Inversion | None,
+        view: View,
+        atlas: UVAtlas,
+        weight: Tensor | None,
+        fusion: FusionMode,
+    ) -> tuple[Inversion, PhotoMaps]:
         """`invert_step`, recorded on CUDA."""
 
-        def step(state, view, weight):
+        def step(state: Inversion | None, view: View, weight: Tensor | None) -> tuple[Inversion, PhotoMaps]:
             return invert_step(networks, state, view, atlas, weight, fusion)
 
         room = FixedSizes(scale=2)  # faces are drawn larger than in frames
@@ -147,9 +165,9 @@ class PipelineParts(LoadedPipeline):
     def check_inputs(
         self,
         avatar: Avatar | None,
-        driving_video,
-        driving_image,
-        motion,
+        driving_video: "str | Path | Sequence | None",
+        driving_image: "str | Path | PIL.Image.Image | np.ndarray | None",
+        motion: Motion | None,
         callback_on_step_end_tensor_inputs: Sequence[str] = (),
     ) -> None:
         """One sentence for each rule that the avatar, the driver or the callback of a call breaks."""
@@ -215,7 +233,9 @@ class PipelineParts(LoadedPipeline):
             return None
         return self.__dict__.setdefault("_recorded_calls", Recordings())
 
-    def _recorded(self, function, key, sizes, recorded=True):
+    def _recorded(
+        self, function: Callable, key: Hashable, sizes: FixedSizes, recorded: bool = True
+    ) -> Callable[..., Pending]:
         """See `Recordings.bound`; a function that only computes where nothing can or shall be recorded."""
         recordings = self._recordings if recorded else None
         if recordings is None:
@@ -227,20 +247,20 @@ class PipelineParts(LoadedPipeline):
             raise AvatarError("This pipeline was loaded without a face_tracker, which photos and videos need.")
         return self.face_tracker
 
-    def _atlas(self, size: int):
+    def _atlas(self, size: int) -> UVAtlas:
         device = self.head_model.device
         cache = self.__dict__.setdefault("_atlases", {})
         if (size, device) not in cache:
             cache[size, device] = uv_atlas(self.head_model.chart, size)
         return cache[size, device]
 
-    def _with_progress(self, items, total, description):
+    def _with_progress(self, items: Iterable[Item], total: int, description: str) -> Iterable[Item]:
         if total < 2:
             return list(items)
         bar = self.progress_bar(total=total)
         bar.set_description(description)
 
-        def advance():
+        def advance() -> Iterator[Item]:
             with bar:
                 for item in items:
                     yield item

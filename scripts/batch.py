@@ -24,6 +24,7 @@ from invertavatar.scripts.options import CommonOptions
 
 if TYPE_CHECKING:
     from invertavatar.batch.job import Job, Settings
+    from invertavatar.batch.results import Results
 
 DRIVERS = ("driver", "driving", "motion")  # three names of one column
 FILES = ("avatar", "speech", "audio", "into")
@@ -279,7 +280,7 @@ def options_of(given: tuple[tuple[str, str], ...]) -> dict:
     return {name: values[name] for name in OPTIONS} | switched
 
 
-def finished(jobs: "list[Job]", settings: "Settings", results) -> dict[int, dict]:
+def finished(jobs: "list[Job]", settings: "Settings", results: "Results") -> dict[int, dict]:
     """The records of those jobs that an earlier run has done just as this one would, by row."""
     from invertavatar.batch.job import fingerprint
 

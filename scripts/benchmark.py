@@ -70,7 +70,7 @@ class Measurements:
     def report(self) -> dict:
         """All of it for a JSON file: the first dtype's rows at the top, those of others under `variants`."""
 
-        def rows(dtype):
+        def rows(dtype: str) -> dict:
             spread = {key: [min(x), max(x)] for key, x in self.samples[dtype].items()}
             return {"dtype": dtype, **self.values(dtype), "spread": spread}
 
@@ -375,7 +375,7 @@ def progress_bar(plan: Plan, num_trees: int, quiet: bool) -> Iterator[Callable[[
     total = len(rows(plan)) - 1 + (2 if plan.stored else 3) * (plan.starts - 1)  # without a GPU
     with tqdm(total=total * num_trees * (plan.rounds if num_trees > 1 else 1), disable=quiet, leave=False) as bar:
 
-        def advance(key: str):
+        def advance(key: str) -> None:
             bar.total = max(bar.total, bar.n + 1)
             bar.set_description(key)
             bar.update()

@@ -89,7 +89,7 @@ def served(folder: Path) -> Iterator[str]:
     """The address under which a folder is served."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
+        def log_message(self, *_) -> None:
             """Say nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))

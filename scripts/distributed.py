@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
+Value = TypeVar("Value")
 Stream = Callable[[slice], "Iterator[np.ndarray]"]  # renders a stretch of frames [H, W, C] uint8
 
 
@@ -41,7 +42,13 @@ class ProcessGroup:
 
             PartialState().wait_for_everyone()
 
-    def broadcast(self, name: str, make: Callable, save: Callable, load: Callable):
+    def broadcast(
+        self,
+        name: str,
+        make: Callable[[], Value],
+        save: Callable[[Value, Path], object],
+        load: Callable[[Path], Value],
+    ) -> Value:
         """What the first process makes, in all of them.
 
         Args:

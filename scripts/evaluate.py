@@ -43,7 +43,7 @@ OF_CLIPS = [protocol for protocol in Protocol if protocol not in OF_SHARDS]
 class SpreadingCommand(TyperCommand):
     """A command without arguments, whose list options take several values at once: `--photos 1 2 4 8`."""
 
-    def parse_args(self, ctx, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Repeat the option before each of its values, which is the form that typer reads."""
         lists = {name for parameter in self.params if parameter.multiple for name in parameter.opts}
         spread: list[str] = []

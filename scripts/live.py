@@ -17,7 +17,7 @@ from invertavatar.scripts.console import check_inputs, check_outputs, error_sent
 from invertavatar.scripts.options import SmoothOption, StrengthOption, TextureOption, WritingOptions
 
 if TYPE_CHECKING:
-    from invertavatar.live import FastRenderer, FullRenderer
+    from invertavatar.live import FastRenderer, FullRenderer, Live, Shown
 
 BAKED_SUFFIX = ".glb"
 
@@ -167,7 +167,7 @@ def renderer_of(avatar: Path, look: LookOptions, common: WritingOptions) -> "Fas
     return FastRenderer(pipe.bake(person, look.texture_size), look.size, look.background)
 
 
-def status(session, shown) -> str:
+def status(session: "Live", shown: "Shown") -> str:
     """The line over the frame."""
     latency = 1000 * session.shown[-1][1] if session.shown else 0
     state = "no face" if not shown.tracked else "look ahead, calmly" if shown.calibrating else "following"

@@ -4,7 +4,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,13 @@ if not __package__:  # run as a file: the repository may not be installed
 from invertavatar.flattened import flattened
 from invertavatar.scripts.console import error_sentences, new_app, run
 from invertavatar.scripts.options import DebugOption, QuietOption
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invertavatar.synthetic.studio import Studio
+    from invertavatar.training.shards import PreparedFace, Shards
+    from invertavatar.training.synthetic import SyntheticSet
 
 SHEET_PEOPLE, SHEET_PICTURES, SHEET_ACROSS = 18, 4, 3  # people on a contact sheet, pictures of each, people in a row
 SHEET_CELL = 128  # px
@@ -91,10 +98,10 @@ def _degrees(yaws: str | None) -> list[float] | None:
         raise InvertAvatarError(f'"{yaws}" is no list of degrees such as -30,0,30.') from None
 
 
-_studios = {}
+_studios: "dict[Path, Studio]" = {}
 
 
-def _studio(data: Path, size: int):
+def _studio(data: Path, size: int) -> "Studio":
     """One for each process: it takes long to read."""
     if not _studios:
         import torch
@@ -111,14 +118,14 @@ def _studio(data: Path, size: int):
     return _studios[data]
 
 
-def _draw(job):
+def _draw(job: "tuple[Path, int, SyntheticSet]") -> "list[PreparedFace]":
     from invertavatar.training.synthetic import synthetic_faces
 
     data, number, wanted = job
     return synthetic_faces(_studio(data, wanted.size), number, wanted)
 
 
-def sheet_of(shards):
+def sheet_of(shards: "Shards") -> "np.ndarray":
     """A few pictures of each of the first people: [H, W, 3] uint8."""
     import numpy as np
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,12 @@ if not __package__:  # run as a file: the repository may not be installed
 
 from invertavatar.scripts.console import error_sentences, new_app, run
 from invertavatar.scripts.options import DebugOption
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invertavatar import FaceTracker, HeadModel
+    from invertavatar.training.shards import Shards
 
 
 def measure_head_model(
@@ -75,7 +81,7 @@ def measure_head_model(
             ears(head, FaceTracker.from_pretrained(folder), profiles)
 
 
-def ears(head, tracker, profiles: Path) -> None:
+def ears(head: "HeadModel", tracker: "FaceTracker", profiles: Path) -> None:
     """Print how far ears are from where they are in profiles."""
     import json
 
@@ -95,7 +101,7 @@ def ears(head, tracker, profiles: Path) -> None:
         print(f"on average, {np.median(away):.1f} in the middle, {np.mean(away <= 5):.0%} within 5")
 
 
-def masks(shards, face: int):
+def masks(shards: "Shards", face: int) -> "tuple[np.ndarray, np.ndarray]":
     """Matte [S, S] uint8 and real pixels [S, S] bool of a face."""
     import numpy as np
 

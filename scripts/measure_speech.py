@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,12 @@ if not __package__:  # run as a file: the repository may not be installed
 
 from invertavatar.scripts.console import error_sentences, new_app, run
 from invertavatar.scripts.options import DebugOption
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invertavatar.evaluation.spoken import LipScore
+    from invertavatar.speech.phones import Recogniser
 
 MINUTES = 10  # of sound, for speed and memory
 
@@ -46,7 +52,7 @@ def measure_speech(
             print(timed(np.resize(samples, MINUTES * 60 * rate), rate, recognise))
 
 
-def described(score) -> str:
+def described(score: "LipScore") -> str:
     """One line."""
     closed, opened, needless = (
         f"{100 * done / of:.0f} % of {of}" for done, of in (score.closed, score.opened, score.needless)
@@ -58,8 +64,8 @@ def described(score) -> str:
     )
 
 
-def timed(samples, rate: int, recognise) -> str:
-    """How long a long sound takes from a file, piece by piece, and the memory that comes on top."""
+def timed(samples: "np.ndarray", rate: int, recognise: "Recogniser") -> str:
+    """How long a long sound, samples [N] int16, takes from a file, piece by piece, and the memory that comes on top."""
     import tempfile
     import time
 

@@ -69,7 +69,7 @@ def answer(request: str) -> None:
     request = json.loads(request)
     plan = Plan(**request["plan"])
 
-    def tell(**line):
+    def tell(**line) -> None:
         print(json.dumps(line), flush=True)
 
     stored.do_without(stored.absent())

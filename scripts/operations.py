@@ -5,7 +5,7 @@ On a GPU an operation is a kernel or some; launched one by one they cost about 1
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,9 @@ class Count(TorchDispatchMode):
         super().__init__()
         self.places, self.bytes = Counter(), 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: torch._ops.OpOverload, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         out = function(*args, **(kwargs or {}))
         given, made = ([x for x in tree_leaves(y) if isinstance(x, torch.Tensor)] for y in ((args, kwargs), out))
         there = {x.untyped_storage().data_ptr() for x in given}

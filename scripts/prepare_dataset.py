@@ -2,9 +2,10 @@
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,13 @@ if not __package__:  # run as a file: the repository may not be installed
 
 from invertavatar.scripts.console import error_sentences, new_app, run
 from invertavatar.scripts.options import DebugOption, QuietOption
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invertavatar.tracking.tracker import FaceTracker
+    from invertavatar.training.preparation import SourceFile
+    from invertavatar.training.shards import Shards
 
 PIECES = "pieces"  # folder in the output for what is made of each clip and photo
 SHEET_ROWS, SHEET_COLUMNS, SHEET_CELL = 6, 10, 128  # the last in px
@@ -44,7 +52,15 @@ def prepare_dataset(
             print(report)
 
 
-def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) -> str:
+def prepare(
+    data: Sequence[Path],
+    output: Path,
+    every: int = 1,
+    size: int = 256,
+    workers: int = 2,
+    limit: int | None = None,
+    quiet: bool = True,
+) -> str:
     """Prepare, pack, and write `contact_sheet.jpg` and `report.txt` beside the shards; returns the report."""
     from tqdm import tqdm
 
@@ -86,10 +102,10 @@ def prepare(data, output, every=1, size=256, workers=2, limit=None, quiet=True) 
     return report
 
 
-_tracker = None
+_tracker: "FaceTracker | None" = None
 
 
-def _prepare(job):
+def _prepare(job: "tuple[SourceFile, Path, int, int]") -> tuple[Path | None, int]:
     global _tracker  # one for each worker: it takes long to start
     from invertavatar.tracking.tracker import FaceTracker
     from invertavatar.training.preparation import prepare_source
@@ -99,7 +115,7 @@ def _prepare(job):
     return prepare_source(source, _tracker, pieces, every, size)
 
 
-def sheet_of(shards):
+def sheet_of(shards: "Shards") -> "np.ndarray":
     """Faces spread over the shards, on green by their mattes and with their landmarks: what is wrong here, training
     would learn. [H, W, 3] uint8.
     """

@@ -6,7 +6,7 @@ It needs no tracker and no video decoder. The people are the bundled examples, w
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -41,7 +41,7 @@ TOLERANCES = {"float32": (0.3, 4.0), "bfloat16": (1.0, 12.0), "float16": (0.5, 8
 def absent() -> list[str]:
     """Which of `TRACKING` cannot be imported."""
 
-    def is_there(name):
+    def is_there(name: str) -> bool:
         try:
             return importlib.util.find_spec(name) is not None
         except ImportError:
@@ -56,17 +56,19 @@ class StandIns(MetaPathFinder, Loader):
     def __init__(self, names: list[str]):
         self.names = names
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """As in `MetaPathFinder`."""
         return ModuleSpec(fullname, self, is_package=True) if fullname.split(".")[0] in self.names else None
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
         """As in `Loader`."""
         module = ModuleType(spec.name)
         module.__getattr__ = lambda name: MagicMock(name=name)
         return module
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         """As in `Loader`."""
 
 

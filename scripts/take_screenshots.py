@@ -51,7 +51,7 @@ def take_screenshots(
         with TemporaryDirectory() as scratch, browsing(write_film(filmed(), Path(scratch) / "film.mjpeg")) as browser:
             driver = short_driver(Path(scratch) / "talk.mp4")
 
-            def shoot(visit, path):
+            def shoot(visit: "Page", path: Path) -> None:
                 visit.screenshot(full_page=True, path=Path(scratch) / "shot.png")
                 save_image(path, load_image(Path(scratch) / "shot.png"))
                 print(path)
@@ -123,7 +123,7 @@ def short_driver(path: Path) -> Path:
     return path
 
 
-def show_avatar(visit) -> None:
+def show_avatar(visit: "Page") -> None:
     """Build an example person."""
     visit.locator("#people button").nth(2).click()
     visit.wait_for_selector("#found img")
@@ -136,12 +136,12 @@ def show_avatar(visit) -> None:
     visit.evaluate("scrollTo(0, 0)")
 
 
-def show_avatar_tab(visit, driver: Path) -> None:
+def show_avatar_tab(visit: "Page", driver: Path) -> None:
     """As `show_avatar` left it."""
     visit.get_by_role("tab", name="Avatar").click()
 
 
-def show_animation(visit, driver: Path) -> None:
+def show_animation(visit: "Page", driver: Path) -> None:
     """Animate the avatar with a short film."""
     visit.get_by_role("tab", name="Animate").click()
     visit.wait_for_timeout(1000)  # the script of a tab that has just been opened may not be attached yet
@@ -151,7 +151,7 @@ def show_animation(visit, driver: Path) -> None:
     visit.wait_for_selector("#results video")
 
 
-def show_sliders(visit, driver: Path) -> None:
+def show_sliders(visit: "Page", driver: Path) -> None:
     """Let the avatar smile."""
     visit.get_by_role("tab", name="Explore").click()
     visit.wait_for_selector("#still img")
@@ -160,7 +160,7 @@ def show_sliders(visit, driver: Path) -> None:
     visit.wait_for_function("before => document.querySelector('#still img').src != before", arg=before)
 
 
-def show_live(visit, driver: Path) -> None:
+def show_live(visit: "Page", driver: Path) -> None:
     """Let the avatar look at a place, in the page within the page."""
     visit.get_by_role("tab", name="Live").click()
     visit.locator("#go_live").click()

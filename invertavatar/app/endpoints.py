@@ -4,10 +4,12 @@ import functools
 import inspect
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
 
 from ..errors import InvertAvatarError
 from . import model
@@ -23,7 +25,13 @@ STILL: dict[str, Any] = {
 OWN: dict[str, Any] = {"api_visibility": "private"}  # of the page alone: what it does is public under another name
 
 
-def listen(event, handler: Callable, inputs, outputs, **options):
+def listen(
+    event: Callable[..., Dependency] | list[Callable[..., Dependency]],
+    handler: Callable,
+    inputs: Block | Sequence[Block] | None,
+    outputs: Block | Sequence[Block] | None,
+    **options,
+) -> Dependency:
     """Attach a handler as an endpoint of its name, with its errors as sentences."""
     options = {"api_name": handler.__name__, "inputs": inputs, "outputs": outputs} | options
     attach = functools.partial(gr.on, event) if isinstance(event, list) else event
@@ -43,14 +51,14 @@ def in_sentences(handler: Callable) -> Callable:
         return gr.Error(sentence, duration=None, print_exception=False)
 
     @functools.wraps(handler)
-    def plain(*arguments):
+    def plain(*arguments) -> object:
         try:
             return handler(*arguments)
         except Exception as error:
             raise explain(error) from error
 
     @functools.wraps(handler)
-    def streaming(*arguments):
+    def streaming(*arguments) -> Iterator:
         try:
             yield from handler(*arguments)
         except Exception as error:

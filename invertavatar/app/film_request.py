@@ -1,7 +1,6 @@
 """What a visitor wants of a film, and whether it can be had."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import InvertAvatarError
 from ..rendering.framing import FRAMINGS
@@ -16,25 +15,25 @@ from .people import Person
 class FilmRequest:
     """What the Animate tab, or a client, sends: files and options, nothing of it looked at yet."""
 
-    drivers: Any  # paths of files
-    webcam: Any = None  # the path of a recording
-    region: Any = "all"
-    relative_motion: Any = True
-    strength: Any = 1.0
-    smoothing: Any = 0.0
-    background: Any = "gray"
-    background_picture: Any = None
-    size: Any = settings.STILL_SIZE
-    beside: Any = False
-    mark: Any = True
-    neutral_frame: Any = ""
-    sound: Any = None
-    speech: Any = None
-    framing: Any = "photo"
-    into_photo: Any = False
-    into: Any = None
-    photos: Any = None
-    head_motion: Any = 0.5
+    drivers: object  # paths of files
+    webcam: object = None  # the path of a recording
+    region: object = "all"
+    relative_motion: object = True
+    strength: object = 1.0
+    smoothing: object = 0.0
+    background: object = "gray"
+    background_picture: object = None
+    size: object = settings.STILL_SIZE
+    beside: object = False
+    mark: object = True
+    neutral_frame: object = ""
+    sound: object = None
+    speech: object = None
+    framing: object = "photo"
+    into_photo: object = False
+    into: object = None
+    photos: object = None
+    head_motion: object = 0.5
 
 
 def checked(request: FilmRequest, person: Person) -> tuple[list[str], Film]:

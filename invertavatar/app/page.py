@@ -3,7 +3,7 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -16,7 +16,13 @@ from .tabs.avatar import avatar_tab
 from .tabs.explore import explore_tab
 from .tabs.live import live_tab
 
+if TYPE_CHECKING:
+    from fastapi import Request
+    from gradio.data_classes import PredictBodyInternal
+
 logger = logging.getLogger(__name__)
+
+Answer = Literal["success", "error", "queue_full", "validator_error"]  # of the queue to a job
 
 
 def build() -> gr.Blocks:
@@ -40,7 +46,7 @@ def build() -> gr.Blocks:
     return page
 
 
-def prepare(ticket):
+def prepare(ticket: str | None) -> None:
     """The baked avatar of whoever opens the tab, so that sliders and previews are answered at once."""
     if ticket is not None:
         model.baked(visitors.VISITORS.person(ticket).avatar)
@@ -51,7 +57,9 @@ def queued(page: gr.Blocks, most: int) -> gr.Blocks:
     page.queue(max_size=most, api_open=False)
     join, preprocess = page._queue.push, page.preprocess_data
 
-    async def push(body, request, username):
+    async def push(
+        body: "PredictBodyInternal", request: "Request", username: str | None
+    ) -> tuple[bool, str | list[dict], Answer]:
         queues = page._queue.event_queue_per_concurrency_id.values()
         waiting = sum(event.session_hash == body.session_hash for queue in queues for event in queue.queue)
         if waiting >= settings.JOBS_OF_A_VISITOR:
@@ -61,7 +69,7 @@ def queued(page: gr.Blocks, most: int) -> gr.Blocks:
             return False, f"{len(page._queue)} jobs are waiting, which is all that may. Try again soon.", "queue_full"
         return await join(body, request, username)
 
-    async def preprocess_data(*arguments, **options):
+    async def preprocess_data(*arguments, **options) -> list:
         try:
             return await preprocess(*arguments, **options)
         except gr.Error:

@@ -92,7 +92,7 @@ def depth_picture(depth: np.ndarray) -> np.ndarray:
     return np.repeat(grey.round().astype(np.uint8)[..., None], 3, -1)
 
 
-def checked_background(background: object, picture: str | None = None) -> str | np.ndarray:
+def checked_background(background: object, picture: object = None) -> str | np.ndarray:
     """A background by name or colour, or a picture that was uploaded; never a path on this machine.
 
     Raises:

@@ -194,7 +194,12 @@ class Evaluation:
 
     @classmethod
     def of_videos(
-        cls, pipe: "InvertAvatarPipeline", paths: Sequence[Path], lpips: LPIPS, recognizer, num_frames: int = 10
+        cls,
+        pipe: "InvertAvatarPipeline",
+        paths: Sequence[Path],
+        lpips: LPIPS,
+        recognizer: metrics.FaceRecognizer,
+        num_frames: int = 10,
     ) -> "Evaluation":
         """Track videos first, with a progress bar.
 

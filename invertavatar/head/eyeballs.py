@@ -19,7 +19,7 @@ class Eyeballs(Float32Island, Network):
         """Scores [B, 52] -> [B, 2, 2] degrees of yaw (rightward) and pitch (up) of left and right eyeball."""
         sideways, upward = self.config.gaze_degrees
 
-        def score(name):
+        def score(name: str) -> Tensor:  # [B]
             return expression[:, ARKIT_NAMES.index(name)]
 
         gaze = []

@@ -117,7 +117,7 @@ class HeadModel(Fitting):
         )
         residuals = sum((residual_axes or {}).values())
 
-        def buffer(name, *shape, dtype=torch.float32):
+        def buffer(name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
             self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
         buffer("mean", num_vertices, 3)

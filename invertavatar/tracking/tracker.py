@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from invertavatar.tracking.tracker_files import (
     read_folder,
     write_folder,
 )
+
+if TYPE_CHECKING:
+    from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarker
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +197,7 @@ class FaceTracker:
     def __reduce__(self):
         return FaceTracker, (self.config, self._models, self.template, self._notice)
 
-    def _create_landmarker(self):
+    def _create_landmarker(self) -> "FaceLandmarker":
         from mediapipe.tasks.python import BaseOptions, vision
 
         options = vision.FaceLandmarkerOptions(

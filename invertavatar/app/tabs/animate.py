@@ -1,5 +1,6 @@
 """Avatar and drivers -> films."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -13,7 +14,7 @@ from ..style import explained, status
 
 
 @flattened
-def animate(ticket, request: FilmRequest):
+def animate(ticket: str | None, request: FilmRequest) -> Iterator[tuple]:
     """Drive the avatar by videos, photos, saved motions or tables of ARKit scores; each gives a result.
 
     A speech moves the mouth: alone, or beside each of these. With `into_photo` or `into` the head moves in a whole
@@ -40,7 +41,7 @@ def animate(ticket, request: FilmRequest):
             yield frame, status(done), results, files
 
 
-def cancel():
+def cancel() -> tuple[None, str]:
     """Stop an animation where it stands."""
     return None, status("Cancelled.")
 

@@ -1,9 +1,11 @@
 """Photos -> avatar: build, refine, sample, save, load and forget one."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 
 from ... import endings
 from ...avatar import Avatar
@@ -11,13 +13,14 @@ from ...errors import InvertAvatarError
 from ...tracking.tracker import FaceTracker
 from .. import arguments, building, model, people, settings, style, views, visitors
 from ..endpoints import HEAVY, OWN, listen, workspace
+from ..people import Person
 from ..progress import Job
 from ..style import SHOWN, banner, explained, listed, status
 
 
-def check_photos(photos, face_index=0):
+def check_photos(photos: object, face_index: object = 0) -> tuple[list[tuple[np.ndarray, str]], str]:
     """See what is found in each photo, before anything is built."""
-    found, good, bad = [], [], []
+    found, good, bad = [], [], []  # pictures [S, S, 3] uint8 with names, sentences
     for portrait, sentence in people.read_photos(*chosen(photos, face_index), model.finest()) if photos else ():
         if portrait is None:
             bad.append(sentence)
@@ -27,25 +30,25 @@ def check_photos(photos, face_index=0):
     return found, listed(good, "✓") + listed(bad, "✗")
 
 
-def chosen(photos, face_index) -> tuple[list[str], FaceTracker, int, float]:
+def chosen(photos: object, face_index: object) -> tuple[list[str], FaceTracker, int, float]:
     """What `people.read_photos` takes: the files of a gallery, and which of the faces."""
     files = arguments.files("photos", photos, most=100)
     return files, model.tracker(), arguments.whole("the face", face_index, *arguments.FACES), settings.MAX_SECONDS
 
 
-def reconstruct(ticket, photos, consent=False, face_index=0):
+def reconstruct(ticket: str | None, photos: object, consent: object = False, face_index: object = 0) -> Iterator[tuple]:
     """Build an avatar of one person from one or more photos."""
     if not arguments.switch("the consent", consent):
         raise InvertAvatarError("Please confirm first that the person in the photos agreed to this.")
     yield from joined(ticket, None, photos, face_index)
 
 
-def update(ticket, photos, face_index=0):
+def update(ticket: str | None, photos: object, face_index: object = 0) -> Iterator[tuple]:
     """Refine the avatar with those of the photos that are not in it yet."""
     yield from joined(ticket, visitors.VISITORS.person(ticket), photos, face_index)
 
 
-def joined(ticket, person, photos, face_index):
+def joined(ticket: str | None, person: Person | None, photos: object, face_index: object) -> Iterator[tuple]:
     """Both of the above: yields ticket, banner, status, comparison and turntable."""
     start, same = time.perf_counter(), gr.skip()
     files, _, face, longest = chosen(photos, face_index)
@@ -59,16 +62,16 @@ def joined(ticket, person, photos, face_index):
     yield *done, views.turntable(person)  # all of it once more: a client of the API gets the last
 
 
-def sample(ticket, seed=0, variety=1.0):
+def sample(ticket: str | None, seed: object = 0, variety: object = 1.0) -> tuple:
     """Draw a person who does not exist, one for each seed."""
     seed = arguments.whole("the seed", seed, *arguments.SEEDS)
     avatar = model.sample(seed, arguments.number("the variety", variety, 0, 1, default=1.0))
-    person = people.Person(avatar, f"A person who does not exist (seed {seed})")
+    person = Person(avatar, f"A person who does not exist (seed {seed})")
     strip = views.turntable(person)
     return visitors.VISITORS.keep(person, ticket), banner(person), status(f"{person.title}."), [], strip
 
 
-def save(ticket):
+def save(ticket: str | None) -> Iterator[str]:
     """The avatar as one file. It is biometric data: keep it as you would keep the photos."""
     avatar = visitors.VISITORS.person(ticket).avatar
     with workspace() as folder:
@@ -76,7 +79,7 @@ def save(ticket):
         yield str(Path(folder) / "avatar.zip")
 
 
-def load(ticket, file):
+def load(ticket: str | None, file: object) -> tuple:
     """Take up an avatar that was saved before: here, or as a folder that was zipped since."""
     files = arguments.files("avatars", file, most=1)
     if not files:
@@ -88,7 +91,7 @@ def load(ticket, file):
     return visitors.VISITORS.keep(person, ticket), banner(person), status(f"Loaded. {person.title}."), [], strip
 
 
-def forget(ticket):
+def forget(ticket: str | None) -> tuple:
     """Drop the avatar."""
     visitors.VISITORS.forget(ticket)
     return None, banner(None), status("The avatar is forgotten."), [], None
@@ -179,6 +182,6 @@ def avatar_tab(ticket: gr.State, who: gr.HTML) -> tuple[list, gr.Gallery]:
     return changes, photos
 
 
-def example_person(event: gr.SelectData):
+def example_person(event: gr.SelectData) -> list[str]:
     """The photos of an example person."""
     return [str(settings.EXAMPLES / f"{settings.EXAMPLE_PEOPLE[event.index]}_{number}.jpg") for number in range(1, 5)]

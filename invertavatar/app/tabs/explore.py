@@ -1,11 +1,16 @@
-"""Avatar and sliders -> pictures, an orbit, a mesh."""
+"""Avatar and sliders -> pictures, an orbit, a mesh.
+
+Shapes: S side of a picture.
+"""
 
 import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from ...flattened import flattened
 from ...tracking import sliders
@@ -21,34 +26,55 @@ MESH_KINDS = ("glb", "obj", "ply")
 class Angles:
     """From where a person is looked at, in degrees, and how near."""
 
-    yaw: float = 0
-    pitch: float = 0
-    roll: float = 0
-    zoom: float = 1
+    yaw: object = 0
+    pitch: object = 0
+    roll: object = 0
+    zoom: object = 1
 
 
 @flattened
-def render(ticket, angles: Angles, background="gray", expression=None, size=settings.STILL_SIZE, turn_body=False):
+def render(
+    ticket: str | None,
+    angles: Angles,
+    background: object = "gray",
+    expression: object = None,
+    size: object = settings.STILL_SIZE,
+    turn_body: object = False,
+) -> np.ndarray:  # [S, S, 3 or 4] uint8
     """A still from any side, with any expression ({ARKit name: 0..1}); the head turns on its neck, or all of it."""
     behind = views.checked_background(background)
     return pictured(ticket, angles, expression, size, turn_body, background=behind)[0][0]
 
 
 @flattened
-def depth(ticket, angles: Angles, expression=None, size=settings.STILL_SIZE, turn_body=False):
+def depth(
+    ticket: str | None,
+    angles: Angles,
+    expression: object = None,
+    size: object = settings.STILL_SIZE,
+    turn_body: object = False,
+) -> np.ndarray:  # [S, S, 3] uint8
     """How near each point is, as a grey picture: near is bright, black is nothing."""
     return views.depth_picture(pictured(ticket, angles, expression, size, turn_body)[1][0])
 
 
-def pictured(ticket, angles: Angles, expression, size, turn_body, **options):
-    """Both of the above: picture and depth, one of each."""
+def pictured(
+    ticket: str | None, angles: Angles, expression: object, size: object, turn_body: object, **options
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both of the above: picture uint8 [1, S, S, 3 or 4] and depth [1, S, S], one of each."""
     options |= arguments.camera(angles.yaw, angles.pitch, angles.roll, angles.zoom)
     options |= {"expression": arguments.expression(expression), "height": arguments.size(size, settings.STILL_SIZE)}
     options |= {"turn_body": arguments.switch("turn_body", turn_body)}
     return model.pictures(visitors.VISITORS.person(ticket).avatar, **options)
 
 
-def orbit(ticket, expression=None, background="gray", size=settings.LIVE_SIZE, mark=True):
+def orbit(
+    ticket: str | None,
+    expression: object = None,
+    background: object = "gray",
+    size: object = settings.LIVE_SIZE,
+    mark: object = True,
+) -> Iterator[tuple[str | dict, str]]:
     """A video that looks at the avatar from both sides, from below and from above."""
     person, scores = visitors.VISITORS.person(ticket), arguments.expression(expression)
     behind, side = views.checked_background(background), arguments.size(size, settings.LIVE_SIZE)
@@ -60,7 +86,7 @@ def orbit(ticket, expression=None, background="gray", size=settings.LIVE_SIZE, m
         yield str(job.result), status("Finished.")
 
 
-def export_mesh(ticket, expression=None, kind="glb"):
+def export_mesh(ticket: str | None, expression: object = None, kind: object = "glb") -> Iterator[tuple]:
     """The head as a textured mesh: a .glb to look at, and the file that was asked for (an .obj has three).
 
     A .glb can be animated: 52 morph targets named as ARKit's, neck, jaw and eye joints.
@@ -79,13 +105,21 @@ def export_mesh(ticket, expression=None, kind="glb"):
         yield str(files["glb"]), wanted, status(f"{len(head.mesh.triangles)} triangles, in metres, y up.")
 
 
-def slide(ticket, settled, show, background, together, turn_body, *values):
+def slide(
+    ticket: str | None,
+    settled: list[float] | None,
+    show: object,
+    background: object,
+    together: object,
+    turn_body: object,
+    *values: float,
+) -> tuple[np.ndarray | dict, dict]:
     """The live still while a slider moves: of the baked avatar, or small where that is faster than a full one."""
     if ticket is None or list(values) == settled:  # a last movement may be answered after the slider was let go
         return gr.skip(), gr.skip()
     head = model.baked_already(visitors.VISITORS.person(ticket).avatar)
     if show == "Picture" and head is not None:
-        scores = sliders.expression_of(values[4:], together)
+        scores = sliders.expression_of(values[4:], bool(together))
         options: dict[str, Any] = arguments.camera(*values[:4]) | {
             "turn_body": arguments.switch("turn_body", turn_body)
         }
@@ -96,16 +130,26 @@ def slide(ticket, settled, show, background, together, turn_body, *values):
     return still(ticket, show, background, together, turn_body, values, settings.LIVE_SIZE)
 
 
-def settle(ticket, show, background, together, turn_body, *values):
+def settle(
+    ticket: str | None, show: object, background: object, together: object, turn_body: object, *values: float
+) -> tuple[np.ndarray | None, dict, list[float] | None]:
     """The still in full size once a slider rests; and what it shows, for the other handlers."""
     if ticket is None:
         return None, {}, None
     return *still(ticket, show, background, together, turn_body, values, settings.STILL_SIZE), list(values)
 
 
-def still(ticket, show, background, together, turn_body, values, size):
+def still(
+    ticket: str | None,
+    show: object,
+    background: object,
+    together: object,
+    turn_body: object,
+    values: Sequence[float],
+    size: int,
+) -> tuple[np.ndarray, dict[str, float]]:
     """Both of the above: picture and expression."""
-    camera, expression = values[:4], sliders.expression_of(values[4:], together)
+    camera, expression = values[:4], sliders.expression_of(values[4:], bool(together))
     if show == "Depth":
         return depth(ticket, *camera, expression, size, turn_body), expression
     return render(ticket, *camera, background, expression, size, turn_body), expression
@@ -193,14 +237,14 @@ def explore_tab(ticket: gr.State, changes: list) -> None:
     made.success(lambda file: file, glb, viewer, queue=False, show_progress="hidden", **OWN)
 
 
-def preset(name):
+def preset(name: str) -> list[bool | float]:
     """The sliders of an expression; each side by itself."""
     return [False, *(sliders.PRESETS[name].get(slider, 0.0) for slider in sliders.SLIDERS)]
 
 
-def sides(together):
+def sides(together: object) -> list[dict]:
     """One slider for both sides of the face, or one for each."""
+    both = bool(together)
     return [
-        gr.update(label=sliders.label(name, together), visible=not sliders.hidden(name, together))
-        for name in sliders.SLIDERS
+        gr.update(label=sliders.label(name, both), visible=not sliders.hidden(name, both)) for name in sliders.SLIDERS
     ]

@@ -1,5 +1,6 @@
 """The avatar follows the visitor's own camera, in the visitor's own browser."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..endpoints import HEAVY, OWN, listen, workspace
 from ..style import explained, status
 
 
-def bake(ticket):
+def bake(ticket: str | None) -> Iterator[tuple[str | dict, str]]:
     """The avatar as a .glb for browsers, 3D programs and capture programs: textured, rigged, with ARKit's 52 shapes."""
     person = visitors.VISITORS.person(ticket)
     yield gr.skip(), status("Baking the avatar: some seconds.")
@@ -38,6 +39,6 @@ def live_tab(ticket: gr.State, changes: list) -> None:
         )
 
 
-def live_hint(ticket):
+def live_hint(ticket: str | None) -> str:
     """What to do on the tab."""
     return status(style.NOT_YET if ticket is None else "Ready to go live; some seconds to bake the avatar first.")

@@ -3,7 +3,7 @@
 Shapes: B subjects, N source photos, T targets, L w-layers, V vertices of the head model, S side of a picture.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from ..episodes import Episode
 from ..losses import identity_distance, pyramid_l1
 from ..reconstruction import Truth, repeat, truth
 from .base import Stage, StageOutput, deviation, random_backgrounds, target_landmarks
+
+Table = TypeVar("Table", DrivenHead, Truth)
 
 SYNTHETIC_TRUNCATION = 0.7  # of the prior's samples that the encoders learn from
 
@@ -75,8 +77,8 @@ class ReconstructionStage(Stage):
         """How far the frame of w+ [B, L, w_dim] alone is from each person's first target."""
         first = slice(None, None, len(landmarks) // len(ws))
 
-        def chosen(x):
-            return type(x)(*(None if y is None else y[first] for y in x))
+        def chosen(x: Table) -> Table:
+            return x._make(None if y is None else y[first] for y in x)
 
         goal = chosen(goal)
         drawn = self._reconstruction.coarse(ws, chosen(head), goal.picture.shape[-1])
