@@ -47,7 +47,7 @@ def test_each_stage_is_tried():
 def test_a_stage_learns_one_person_by_heart(anna, head_model, tmp_path, name):
     faster, left = STAGE[name]
     settings = STAGES[name]
-    # Without networks that judge pictures, which are no part of the package, and without discriminators, which learn too.
+    # Without networks that judge pictures, which the package lacks, and without discriminators, which learn too.
     weights = replace(settings.weights, lpips=0.0, face=0.0, latent_adversarial=0.0)
     if name != "prior":
         weights = replace(weights, adversarial=0.0)
