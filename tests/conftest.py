@@ -26,8 +26,9 @@ SLOW = (
     *("app", "batch", "evaluation", "pipelines", "robustness", "scripts", "web"),
     *("baking/test_baked_avatar.py", "baking/test_fast_numba.py", "baking/test_rig.py", "live/test_live.py"),
     *("models/test_presets.py", "runtime/test_cuda_graphs.py", "speech/test_speaking.py", "steps/test_pasted.py"),
-    *("tracking/test_tracker.py", "training/test_overfitting.py", "training/test_train_smoke.py"),
-    *("test_examples.py", "test_package.py", "test_readme.py", "test_setup.py"),
+    *("media/test_video.py", "tracking/test_recorder.py", "tracking/test_tracker.py", "training/test_looks.py"),
+    *("training/test_overfitting.py", "training/test_shards.py", "training/test_train_smoke.py"),
+    *("training/test_variants.py", "test_examples.py", "test_package.py", "test_readme.py", "test_setup.py"),
 )
 
 torch.set_num_threads(1)  # over tensors as small as a test's, threads only wait for each other
