@@ -536,7 +536,6 @@ class InvertAvatarPipeline(PipelineParts):
         check_mesh(texture_size)
         avatar, size = avatar.to(self._execution_device), max(texture_size // 2, 256)
         features = self.canonical_features(avatar, size)
-        features = features._replace(off=self.head_model.stand_off(avatar.displacement))
 
         def render(clip: Drive) -> tuple[Tensor, Tensor, Tensor]:
             frame = self.render_frames(avatar, features, clip, OWN_CAMERA, size)

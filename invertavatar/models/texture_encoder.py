@@ -22,8 +22,8 @@ class TextureEncoder(Network):
         resolution: Size of the input maps in pixels.
         channels: C at each scale of the U-Net, from `resolution` downward by halves.
         texture_channels: C of the neural textures.
-        texture_resolutions: Resolutions of the neural textures; each is `resolution` divided by a power of two. None is
-            the ablation "without E_tex".
+        texture_resolutions: Resolutions of the neural textures; each is `resolution` divided by a power of two; with no
+            resolution it is the ablation "without E_tex".
         mirror: Also look at the left-right mirrored photo, which is how an unseen cheek is filled (DESIGN 5.1).
         recurrent: ConvGRUs in the decoder, so that more than one photo can be fused.
         layers_per_block: Residual blocks per scale.
