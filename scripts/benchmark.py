@@ -213,7 +213,7 @@ def measure(plan: Plan, trees: list[Path], advance: Callable[[str], None] = lamb
             for _ in range(plan.starts - 1):
                 one.add("float32", child(tree, plan, "float32", "start"), advance)
             one.add("float32", child(tree, plan, "float32"), advance)
-            for dtype in one.about["half_precision"]:
+            for dtype in one.about["half_precision"] if plan.half else ():
                 one.add(dtype, child(tree, plan, dtype), advance)
             for _ in range(plan.starts if (tree / "app.py").exists() and not plan.stored else 0):
                 one.add("float32", [{"key": "app_start_s", "samples": [app_start(tree, plan.model)]}], advance)

@@ -47,6 +47,7 @@ class Plan:
     batches: tuple[int, ...] | None = None  # that may be the best; those of the device by default
     rounds: int = 2  # of a comparison: A B A B
     stored: bool = False  # photos and motion are `invertavatar.scripts.stored`: nothing is tracked, read or written
+    half: bool = True  # measured in half precision too, where the device multiplies it
 
 
 QUICK = Plan(starts=1, repeats=1, frames=6, clip_frames=12, batches=(1, 2))

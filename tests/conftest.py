@@ -34,11 +34,21 @@ SLOW = (
 torch.set_num_threads(1)  # over tensors as small as a test's, threads only wait for each other
 
 
+def is_slow(path: Path) -> bool:
+    """Whether `SLOW` names a test module or a room that it is in."""
+    place = path.relative_to(ROOT / "tests")
+    return any(part.as_posix() in SLOW for part in (place, *place.parents))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test-fast` does not even import what it leaves out."""
+    return True if config.getoption("markexpr") == "not slow" and is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what `SLOW` names."""
     for item in items:
-        place = item.path.relative_to(ROOT / "tests").as_posix()
-        if place.startswith(tuple(f"{name}/" for name in SLOW)) or place in SLOW:
+        if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 

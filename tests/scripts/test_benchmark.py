@@ -66,7 +66,7 @@ def plan(tiny_pipeline, tmp_path_factory):
     model = tmp_path_factory.mktemp("model")
     tiny_pipeline.save_pretrained(model)
     sizes = {"photos": (1,), "sizes": (64, 128), "batches": (1, 2)}
-    return Plan("cpu", str(model), starts=1, repeats=1, frames=3, clip_frames=3, rounds=1, **sizes)
+    return Plan("cpu", str(model), starts=1, repeats=1, frames=3, clip_frames=3, rounds=1, half=False, **sizes)
 
 
 @pytest.fixture(scope="module")
