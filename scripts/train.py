@@ -69,6 +69,10 @@ class LearningOptions:
     train_generator: Annotated[
         bool, typer.Option(help="latent: let the generator learn too, where there is no adversarial prior.")
     ] = False
+    latent_discriminator: Annotated[
+        bool,
+        typer.Option(help="latent: hold w+ near the prior's w by D_W; not where the prior is fitted to w+ itself."),
+    ] = True
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the people kept for validation.")] = 0.05
     looks: Annotated[
         int, typer.Option(min=1, help="compositor: episodes worked out beforehand; each takes seconds and 14 MB.")
@@ -157,8 +161,9 @@ def train(
         if learning.adversarial_from is not None:
             settings = replace(settings, adversarial_from=learning.adversarial_from)
         if stage == "latent" and learning.train_generator:
-            weights = replace(settings.weights, latent_adversarial=0.0)  # there is no prior yet to stay close to
-            settings = replace(settings, parts=("latent_encoder", "generator"), weights=weights)
+            settings = replace(settings, parts=("latent_encoder", "generator"))
+        if learning.train_generator or not learning.latent_discriminator:  # there is no prior to stay close to
+            settings = replace(settings, weights=replace(settings.weights, latent_adversarial=0.0))
         settings = replace(settings, weights=replace(settings.weights, identity=losses.identity, across=losses.across))
         if not losses.perceptual:
             settings = replace(settings, weights=replace(settings.weights, lpips=0.0, face=0.0))

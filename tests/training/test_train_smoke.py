@@ -276,6 +276,21 @@ def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, ne
     assert line["identity"] != line["across"]
 
 
+@pytest.mark.parametrize("option", ["--latent-discriminator", "--no-latent-discriminator"])
+def test_w_plus_is_held_near_the_prior_unless_asked_not_to(shard_folder, tmp_path, networks, monkeypatch, option):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    save_pipeline(networks, tmp_path / "init")
+    app = console.new_app()
+    app.command()(train)
+    where = [str(shard_folder), "-o", str(tmp_path / "run"), "--init", str(tmp_path / "init"), "--device", "cpu"]
+    short = ["--steps", "1", "--batch-size", "1", "--workers", "0", "--held-out", "0", "--no-perceptual", "-q"]
+    with pytest.raises(SystemExit, match="0"):
+        console.run(app, ["latent", *where, *short, option])
+    (line,) = read_log(tmp_path / "run" / "metrics_latent.csv")
+    assert float(line["l1"]) > 0
+    assert bool(line["critic"]) == bool(line["latent_adversarial"]) == (option == "--latent-discriminator")
+
+
 def test_annealing_needs_an_end(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     app = console.new_app()
