@@ -152,7 +152,7 @@ def test_the_avatar_goes_live_within_the_page(visit):
     page.get_by_role("tab", name="Avatar").click()
     page.locator("#forget").click()
     page.get_by_text("The avatar is forgotten").wait_for()
-    assert page.locator("iframe.live").count() == 0
+    page.locator("iframe.live").wait_for(state="detached")
 
 
 def test_cancel_stops_the_rendering_and_leaves_no_file(visit, server, monkeypatch):
