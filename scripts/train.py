@@ -67,7 +67,7 @@ class LearningOptions:
         PriorMode, typer.Option(help="prior: train a GAN, or fit the mapping to the inverted w+ of the shards' people.")
     ] = PriorMode.adversarial
     train_generator: Annotated[
-        bool, typer.Option(help="latent: let the generator learn too, where there is no adversarial prior.")
+        bool, typer.Option(help="latent: let the generator learn too, without D_W, where there is no prior.")
     ] = False
     latent_discriminator: Annotated[
         bool,
