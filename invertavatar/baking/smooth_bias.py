@@ -23,9 +23,9 @@ def fitted(head_model: HeadModel) -> Tensor:
     """[7, 20, 3] the bias of landmarks as a polynomial of their place."""
     places = head_model.landmarks(head_model.mean)[:NUM_SURFACE_LANDMARKS]
     bias = head_model.tracker_bias[:, :NUM_SURFACE_LANDMARKS].transpose(0, 1).flatten(1)  # [L, 21]
-    # In float32 the last bits differ from run to run.
-    solved = torch.linalg.lstsq(terms(places).cpu().double(), bias.cpu().double()).solution.to(bias.dtype)
-    return solved.unflatten(1, (7, 3)).transpose(0, 1)
+    # Rounded, as in the last bits, and in what is zero but for them, runs differ.
+    solved = torch.linalg.lstsq(terms(places).cpu().double(), bias.cpu().double()).solution.round(decimals=9)
+    return solved.to(bias.dtype).unflatten(1, (7, 3)).transpose(0, 1)
 
 
 def field(bias: Tensor, vertices: Tensor) -> Tensor:
