@@ -7,6 +7,7 @@ uses too: see `paper.FaceRecognizer`.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -84,4 +85,26 @@ class SFace(nn.Sequential):
 
 def _block(inward: int, outward: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     convolution = nn.Conv2d(inward, outward, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [convolution, nn.BatchNorm2d(outward, 1e-3), nn.PReLU(outward)]
+    return [convolution, nn.BatchNorm2d(outward, 1e-3), FixedPReLU(outward)]
+
+
+class FixedPReLU(nn.PReLU):
+    """PReLU whose slopes do not learn: half the time of one that works out their gradient, asked for or not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same."""
+        return _FixedSlopes.apply(x, self.weight.to(x.dtype))
+
+
+class _FixedSlopes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slopes)
+        return F.prelu(x, slopes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x, slopes), (gradient,) = ctx.saved_tensors, gradients
+        slopes = slopes[:, None, None]
+        positive = torch.ops.aten.threshold_backward(gradient, x, 0)  # several times as fast as `torch.where`
+        return torch.addcmul(gradient * slopes, positive, 1 - slopes), None

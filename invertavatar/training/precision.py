@@ -1,8 +1,9 @@
-"""Mixed precision: bfloat16 in the convolutions, float32 in everything that is geometry."""
+"""Mixed precision: bfloat16 in the convolutions, those of the losses too, float32 in everything that is geometry."""
 
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..inversion import Networks
 
@@ -37,4 +38,9 @@ def use_mixed_precision(networks: Networks, device: torch.device, dtype: torch.d
         generator.compositor.unet if generator.config.surface_rendering else generator.super_resolution,
     )
     for network in convolutional:
-        network.forward = torch.autocast(device.type, dtype)(network.forward)
+        use_autocast(network, device, dtype)
+
+
+def use_autocast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Run a network under autocast from now on."""
+    network.forward = torch.autocast(device.type, dtype)(network.forward)

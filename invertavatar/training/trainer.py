@@ -4,6 +4,7 @@ A run is exactly repeatable: data and random numbers of a step follow from its n
 no trace beyond what rounding does on several devices.
 """
 
+import copy
 import csv
 import logging
 import time
@@ -25,7 +26,7 @@ from .checkpoint import BEST_FILE, load_state, save_pipeline, save_state
 from .episodes import Episode, Episodes
 from .looks import Looks, LooksFolder
 from .losses import LossWeights
-from .precision import mixed_precision_dtype, use_mixed_precision
+from .precision import mixed_precision_dtype, use_autocast, use_mixed_precision
 from .previews import sample_sheet, validate
 from .stages import Stage
 from .watch import Verdict, Watch
@@ -123,9 +124,13 @@ class Trainer:
             rate = stage.settings.discriminator_learning_rate
             self.discriminator_optimizer = torch.optim.Adam(stage.discriminator.parameters(), rate, DISCRIMINATOR_BETAS)
         # After the averaged copy was made: autocast is bound to the networks that it was put on.
+        self._measure_lpips = copy.deepcopy(stage.lpips)
         dtype = mixed_precision_dtype(self.device)
         if dtype is not None:
             use_mixed_precision(networks, self.device, dtype)
+            for judge in (stage.lpips, stage.recognizer):
+                if judge is not None:
+                    use_autocast(judge.to(memory_format=torch.channels_last), self.device, dtype)
 
     def resume(self) -> None:
         """Go on where the last run into the same folder stopped.
@@ -289,7 +294,7 @@ class Trainer:
             sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
         if self.name == "prior" or not self.validation:
             return Verdict.fine
-        result = validate(averaged, self.validation, self.stage.lpips, self.name == "latent")
+        result = validate(averaged, self.validation, self._measure_lpips, self.name == "latent")
         result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
         line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
         line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}

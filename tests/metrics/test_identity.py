@@ -9,7 +9,7 @@ from invertavatar.errors import InvertAvatarError
 from invertavatar.metrics import identity
 from invertavatar.metrics.aligned_face import RECOGNITION_SIZE, TEMPLATE, aligned_face
 from invertavatar.metrics.auxiliary import SHARED_FOLDER
-from invertavatar.metrics.identity import SFace
+from invertavatar.metrics.identity import FixedPReLU, SFace
 from invertavatar.metrics.paper import FaceRecognizer, five_points
 from invertavatar.training.losses import identity_distance
 
@@ -75,3 +75,16 @@ def test_a_file_that_is_no_such_network_is_named(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no network")
     with pytest.raises(InvertAvatarError, match="is not the network SFace"):
         SFace.from_file(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fixed_slopes_give_the_gradient_of_those_that_learn(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(2, 6, 5, 4, generator=generator).to(dtype) for _ in range(2))
+    gradients = []
+    for kind in (torch.nn.PReLU, FixedPReLU):
+        layer, given = kind(6).requires_grad_(False), x.clone().requires_grad_()
+        layer.weight.copy_(torch.linspace(-0.5, 1.5, 6))
+        (layer.to(dtype)(given) * weight).sum().backward()
+        gradients.append(given.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
