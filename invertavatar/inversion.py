@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .camera import Camera
 from .head.driven_head import DrivenHead, worn
+from .head.face_chart import FaceChart
 from .head.head_model import HeadModel
 from .models.compositor import Closer, Look
 from .models.generator import AvatarGenerator, CanonicalFeatures
@@ -102,29 +103,18 @@ def invert_step(
     Returns:
         The state with this photo, and the photo in the UV map.
     """
-    generator, chart, head = networks.generator, networks.head_model.chart, view.head
-    config, dtype = generator.config, generator.dtype
+    generator, chart, config = networks.generator, networks.head_model.chart, networks.generator.config
     photo, matte, inside = (resize(x, config.image_resolution) for x in (view.photo, view.matte, view.inside))
     crop = view._replace(photo=photo, matte=matte, inside=inside)
-    camera = Camera(view.rotation, config.field_of_view)
 
     # Coarse stage: the first photo is inverted to w+, and rendered as each photo shows the head.
-    if state is None:
-        ws = networks.latent_encoder(resize(view.photo, networks.latent_encoder.config.image_size).to(dtype))
-    else:
-        ws = state.ws
-    with torch.no_grad():  # w+ learns from a loss of its own
-        coarse = coarse_rendering(networks, ws.to(dtype), head, camera)
-    small = coarse.opacity.shape[-1]
-    person = resize(matte, small)
-    residual = (resize(photo, small) * coarse.opacity - coarse.features[:, :3].float()) * person  # I - coarse I
+    maps = observe(crop, atlas, chart)
+    ws = photo_code(networks, crop, maps, atlas) if state is None else state.ws
+    residual = coarse_residual(networks, ws, crop, generator.coarse_resolution)
 
     # Fine stage: photo and residual in the two canonical spaces, into the recurrent encoders.
-    maps = observe(crop, atlas, chart)
-    closed, openness = chart.closed_vertices(head.landmarks, head.neutral), chart.openness(head.landmarks)
-    residual_uv, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
     seen = maps.texture * maps.visibility
-    inputs = (seen, residual_uv * maps.visibility, maps.visibility)
+    inputs = (seen, residual_in_uv(residual, crop, maps, atlas, chart), maps.visibility)
     mirrored = mirror_texture(seen, atlas), mirror_texture(maps.visibility, atlas)
     if not networks.texture_encoder.config.uv:
         size = networks.texture_encoder.config.resolution
@@ -155,11 +145,45 @@ def invert_step(
     return Inversion(ws, texture_state, triplane_state, texture, views), maps
 
 
-def coarse_rendering(networks: Networks, ws: Tensor, head: DrivenHead, camera: Camera) -> Rendering:
-    """The raw rendering of w+ [B, L, w_dim] alone, at `AvatarGenerator.coarse_resolution` where there is a surface."""
+def photo_code(networks: Networks, view: View, maps: PhotoMaps, atlas: UVAtlas) -> Tensor:
+    """w+ [B, L, w_dim] of a photo, which has its face in the UV map too: what E_latent says at once, refined by what
+    the coarse rendering of that leaves of the face.
+    """
+    encoder, generator, chart = networks.latent_encoder, networks.generator, networks.head_model.chart
+    dtype, fusion = generator.dtype, generator.fusion
+    ws = encoder(resize(view.photo, encoder.config.image_size).to(dtype))
+    if not encoder.config.refinements:
+        return ws
+    texture = observed_texture(texture_sum(maps, fusion.visibility), atlas, fusion.mirrored).texture
+    for _ in range(encoder.config.refinements):
+        residual = coarse_residual(networks, ws, view, generator.config.neural_resolution)
+        residual = residual_in_uv(residual, view, maps, atlas, chart)
+        ws = encoder.refine(ws, *(look.to(dtype) for look in (texture, residual, maps.visibility)))
+    return ws
+
+
+@torch.no_grad()  # w+ learns from a loss of its own
+def coarse_residual(networks: Networks, ws: Tensor, view: View, size: int) -> Tensor:
+    """What the coarse rendering of w+ leaves of a photo, I - coarse I, [B, 3, size, size]."""
+    camera = Camera(view.rotation, networks.generator.config.field_of_view)
+    coarse = coarse_rendering(networks, ws.to(networks.generator.dtype), view.head, camera, size)
+    photo, person = (resize(look, coarse.opacity.shape[-1]) for look in (view.photo, view.matte))
+    return (photo * coarse.opacity - coarse.features[:, :3].float()) * person
+
+
+def residual_in_uv(residual: Tensor, view: View, maps: PhotoMaps, atlas: UVAtlas, chart: FaceChart) -> Tensor:
+    """A residual [B, 3, h, w] of a photo in the UV map, [B, 3, r, r], 0 where the photo does not show it."""
+    head, person = view.head, resize(view.matte, residual.shape[-1])
+    closed, openness = chart.closed_vertices(head.landmarks, head.neutral), chart.openness(head.landmarks)
+    found, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
+    return found * maps.visibility
+
+
+def coarse_rendering(networks: Networks, ws: Tensor, head: DrivenHead, camera: Camera, size: int) -> Rendering:
+    """The raw rendering of w+ [B, L, w_dim] alone, of `size` pixels where there is a surface."""
     generator, surface = networks.generator, None
     if generator.config.surface_rendering:
-        surface = head_surface(networks.head_model, head, camera, generator.coarse_resolution)
+        surface = head_surface(networks.head_model, head, camera, size)
     return generator(ws, driven_window(networks, head), surface, head, camera)
 
 

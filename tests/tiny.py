@@ -43,6 +43,7 @@ def tiny_sizes(preset: str = "compact") -> dict[str, dict]:
     }
     if preset == "compact":
         small["generator"]["compositor_channels"] = (8, 8, 8)
+        small["latent_encoder"]["face_channels"] = (4, 8)
         small["generator"]["reprojection"] = {"depth_size": 128, "flow_size": 64, "rounds": 60}
         small["triplane_encoder"]["posture_channels"] = (4, 4, 4, 8, 8)
     return {name: PRESETS[preset][name] | sizes for name, sizes in small.items()}

@@ -6,12 +6,14 @@ Shapes: B batch, L w-layers, C channels, H W image, h w feature map.
 import itertools
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..runtime.half_precision import Network
@@ -143,6 +145,38 @@ class PooledMapToStyle(nn.Module):
         return self.linear(F.adaptive_avg_pool2d(x, 4).flatten(1))
 
 
+class FaceBody(nn.Module):
+    """What the face in its UV map says of w+: there an eye is at the same place in each photo, whatever the pose.
+
+    It sees the photo, what w+ so far leaves of it (as ReStyle does), and where it was seen.
+
+    Args:
+        channels: C at 1/2, 1/4, ... of the map's size; a quarter of the last reaches the linear layers, in 8 x 8
+            pixels, between which there are four times as many.
+        num_ws: L.
+        w_dim: Length of w.
+    """
+
+    def __init__(self, channels: Sequence[int], num_ws: int, w_dim: int):
+        super().__init__()
+        reduced, hidden = channels[-1] // 4, 4 * channels[-1]
+        self.conv_in = init_scaled(nn.Conv2d(7, channels[0], 3, stride=2, padding=1))
+        self.stages = nn.ModuleList(ResidualBlock(i, o, down=True) for i, o in itertools.pairwise(channels))
+        self.reduce = init_scaled(nn.Conv2d(channels[-1], reduced, 1), LEAKY_GAIN)
+        self.linear = init_scaled(nn.Linear(64 * reduced, hidden), LEAKY_GAIN)
+        self.styles = init_scaled(nn.Linear(hidden, num_ws * w_dim), HEAD_GAIN)
+        self.w_dim = w_dim
+
+    def forward(self, texture: Tensor, residual: Tensor, visibility: Tensor) -> Tensor:
+        """[B, 3, h, w], [B, 3, h, w] and [B, 1, h, w] -> [B, L, w_dim]."""
+        x = self.conv_in(channels_last(torch.cat([texture, residual, visibility], 1)))
+        for stage in self.stages:
+            x = stage(x)
+        x = F.leaky_relu(self.reduce(x), LEAKY_SLOPE)
+        x = F.leaky_relu(self.linear(F.adaptive_avg_pool2d(x, 8).flatten(1)), LEAKY_SLOPE)
+        return self.styles(x).unflatten(1, (-1, self.w_dim))
+
+
 class LatentEncoder(Network):
     """E_latent: feature pyramid of three levels and one style head per w.
 
@@ -156,7 +190,12 @@ class LatentEncoder(Network):
         image_size: H = W of the input, a multiple of 128.
         ir_se_stages: (channels, units) of the four stages, for "ir_se_50".
         compact_channels: C at 1/2, 1/4, ... 1/32 of the size, for "compact".
+        face_channels: C at 1/2, 1/4, ... 1/16 of the size of the face in its UV map, by which w+ is refined (`refine`);
+            none: w+ is what the photo gives at once, as in the paper.
+        refinements: How often.
     """
+
+    later_settings = MappingProxyType({"face_channels": (), "refinements": 0})
 
     @register_to_config
     def __init__(
@@ -167,6 +206,8 @@ class LatentEncoder(Network):
         image_size: int = 256,
         ir_se_stages: Sequence[tuple[int, int]] = IR_SE_50_STAGES,
         compact_channels: Sequence[int] = (12, 24, 32, 48, 64),
+        face_channels: Sequence[int] = (),
+        refinements: int = 0,
     ):
         super().__init__()
         full = backbone == "ir_se_50"
@@ -181,6 +222,8 @@ class LatentEncoder(Network):
                 self.style_heads.append(MapToStyle(image_size // strides[self._level(i)], coarse, w_dim))
             else:
                 self.style_heads.append(PooledMapToStyle(coarse, w_dim))
+        if face_channels:
+            self.face_body = FaceBody(face_channels, num_ws, w_dim)
         self.register_buffer("latent_avg", torch.zeros(num_ws, w_dim))
 
     @staticmethod
@@ -197,6 +240,21 @@ class LatentEncoder(Network):
         heads = [head(levels[self._level(i)]) for i, head in enumerate(self.style_heads)]
         deviations = torch.stack([torch.zeros_like(heads[0]), *heads[1:]], 1)  # [B, L, w_dim]
         return self.latent_avg + heads[0][:, None] + deviations
+
+    @apply_forward_hook
+    def refine(self, ws: Tensor, texture: Tensor, residual: Tensor, visibility: Tensor) -> Tensor:
+        """w+ nearer to the photo.
+
+        Args:
+            ws: [B, L, w_dim].
+            texture: [B, 3, h, w] in -1..1, the photo's face in the UV map, unseen places filled.
+            residual: [B, 3, h, w] in -2..2, photo - coarse render of `ws`, there; 0 where unseen.
+            visibility: [B, 1, h, w] in 0..1, where the photo shows it.
+
+        Returns:
+            [B, L, w_dim].
+        """
+        return ws + self.face_body(texture, residual, visibility)
 
 
 def _resize_like(x: Tensor, target: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ _EG3D_CHANNELS = {"4": 512, "8": 512, "16": 512, "32": 512, "64": 512, "128": 25
 PRESETS: dict[str, dict[str, dict]] = {
     "compact": {
         "generator": {"layerwise_mapping": True},  # else the defaults of the class
-        "latent_encoder": {"backbone": "compact"},
+        "latent_encoder": {"face_channels": (32, 64, 96, 128), "refinements": 1},
         "texture_encoder": {},
         "triplane_encoder": {},
     },

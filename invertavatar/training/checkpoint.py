@@ -68,10 +68,12 @@ def renew_weights_id(folder: str | Path) -> str:
 
 
 def _as_stored(networks: Networks) -> dict[str, Network]:
-    return {
-        name: part if name == "head_model" else copy.deepcopy(part).half()  # a head model sees to that itself
-        for name, part in networks._asdict().items()
-    }
+    parts = copy.deepcopy({name: part for name, part in networks._asdict().items() if name != "head_model"})
+    for part in parts.values():
+        for tensor in (*part.parameters(), *part.buffers()):
+            if tensor.is_floating_point():  # islands of float32 too, which compute in it and need not be stored in it
+                tensor.data = tensor.data.half()
+    return {**parts, "head_model": networks.head_model}  # a head model sees to that itself
 
 
 def digest(parts: Iterable[nn.Module]) -> str:

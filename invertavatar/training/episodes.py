@@ -27,8 +27,6 @@ from .augment import Augmentation
 from .observation import Observation
 from .shards import KINDS, Shards, Source, held_out
 
-MIX = {"clip": 0.55, "views": 0.35, "still": 0.1}  # share of each kind in the episodes, where shards have all three
-
 
 class Episode(NamedTuple):
     """The data of one step: pictures, which travel to the device as bytes, and all geometry, as no network decides it.
@@ -60,6 +58,9 @@ class Episode(NamedTuple):
         return Episode(*(x.to(device, non_blocking=True) for x in self))
 
 
+MIX = (0.55, 0.35, 0.1)  # of clips, views and stills
+
+
 @dataclass(frozen=True)
 class EpisodeSizes:
     """How many of what in a step.
@@ -69,11 +70,13 @@ class EpisodeSizes:
         photos: The smallest and the largest N; each number between is as likely as it is small, so that every one
             takes its share of the time.
         targets: T.
+        mix: Shares of the episodes that `shards.KINDS` have, where there are all of them.
     """
 
     batch_size: int = 4
     photos: tuple[int, int] = (1, 4)
     targets: int = 1
+    mix: tuple[float, ...] = MIX
 
 
 class Episodes(Dataset):
@@ -135,7 +138,7 @@ class Episodes(Dataset):
         return Episode(*(torch.stack(x) for x in zip(*people, strict=True)))
 
     def _person(self, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        probability = np.array([MIX[kind] for kind in self.kinds])
+        probability = np.array([self.sizes.mix[KINDS.index(kind)] for kind in self.kinds])
         kind = self.kinds[rng.choice(len(self.kinds), p=probability / probability.sum())]
         names = list(self.people[kind])
         sources = self.people[kind][names[rng.integers(len(names))]]

@@ -29,7 +29,7 @@ class LossWeights:
     raw: float = 0.0  # I_raw
     matte: float = 0.0
     coarse: float = 0.0  # the coarse stage's own picture, which keeps w+ and the prior meaningful
-    coarse_frame: float = 0.0  # the same as a frame: L1, LPIPS, matte and LPIPS of the face
+    coarse_frame: float = 0.0  # the same as a frame: L1, LPIPS, matte, LPIPS of the face, identity
     planes: float = 0.0  # L_tri, on samples of the prior
     textures: float = 0.0  # L_tex, on samples of the prior
     features: float = 0.0  # L_raw of Eq. 3, on samples of the prior

@@ -3,46 +3,40 @@
 Shapes: M people, L w-layers.
 """
 
-import numpy as np
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..inversion import Networks
 from ..models.stylegan2 import LEAKY_GAIN, LEAKY_SLOPE
-from ..rendering.resize import resize
-from .reconstruction import as_colour
-from .shards import Shards
+from .episodes import Episodes, EpisodeSizes
+from .reconstruction import Reconstruction
+from .shards import KINDS, Shards
 
-SAMPLE_SPREAD = 0.8  # of the samples, relative to the inverted people: far-out codes are those that fit badly
 SHRINKAGE = 0.05  # share of the mean variance given to every direction, which a few people do not span
 BATCH, LEARNING_RATE = 256, 2e-3
 
 
 @torch.no_grad()
 def inverted_codes(networks: Networks, shards: Shards, people: int, batch_size: int, seed: int = 0) -> Tensor:
-    """E_latent's w+ of a photo of each person, [M, L, w_dim].
+    """E_latent's w+ of a photo of each of many people, [M, L, w_dim].
 
     Args:
         networks: On their device.
-        shards: Whose people are inverted.
-        people: M; of fewer people some give several photos.
+        shards: Whose people are inverted, each as likely as another.
+        people: M; beyond those there are some give several photos.
         batch_size: Photos at a time.
         seed: Of the choice.
     """
-    encoder, rng = networks.latent_encoder, np.random.default_rng(seed)
-    faces = {person: [] for person in shards.people}
-    for source in shards.sources:
-        faces[source.person] += source.faces.tolist()
-    names = list(faces)
-    rounds = (rng.permutation(len(names)) for _ in range(-(-people // len(names))))
-    chosen = [int(rng.choice(faces[names[k]])) for k in np.concatenate(list(rounds))[:people]]
-    codes = []
-    for start in range(0, people, batch_size):
-        pictures = [torch.from_numpy(shards.picture(face).copy()) for face in chosen[start : start + batch_size]]
-        photos = as_colour(torch.stack(pictures).permute(0, 3, 1, 2)).to(networks.head_model.mean.device)
-        codes.append(encoder(resize(photos, encoder.config.image_size)))
-    return torch.cat(codes).float()
+    counts = (len({source.person for source in shards.sources if source.kind == kind}) for kind in KINDS)
+    sizes = EpisodeSizes(batch_size, photos=(1, 1), mix=tuple(counts))
+    episodes = Episodes(shards, copy.deepcopy(networks.head_model).cpu(), sizes, seed=seed)
+    reconstruction, device = Reconstruction(networks), networks.head_model.mean.device
+    steps = episodes.loader(0, -(-people // batch_size), 0)
+    codes = [reconstruction.code(reconstruction.views(episode.to(device))[0]) for episode in steps]
+    return torch.cat(codes)[:people].float()
 
 
 def fit_mapping(networks: Networks, codes: Tensor, iterations: int = 3000, seed: int = 0) -> float:
@@ -66,7 +60,7 @@ def fit_mapping(networks: Networks, codes: Tensor, iterations: int = 3000, seed:
     # The largest directions take the first entries of z.
     variances = (deviations.square() / (len(flat) - 1))[:z_dim]
     ridge = SHRINKAGE * variances.sum() / z_dim
-    axes = (variances + ridge).sqrt()[:, None] * vectors[:z_dim] * SAMPLE_SPREAD
+    axes = (variances + ridge).sqrt()[:, None] * vectors[:z_dim]
     scale = axes.square().sum().sqrt() / axes.shape[1] ** 0.5
 
     with torch.no_grad():

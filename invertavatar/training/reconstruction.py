@@ -15,15 +15,14 @@ from ..inversion import (
     Inversion,
     Networks,
     canonical_features,
-    coarse_rendering,
     invert_step,
+    photo_code,
     render_frame,
     torso_pose_of,
 )
 from ..models.generator import CanonicalFeatures
-from ..rendering.observation import View
+from ..rendering.observation import View, observe
 from ..rendering.uv import UVAtlas, uv_atlas
-from ..rendering.volume_renderer import Rendering
 from ..tracking.portrait import FEATHER
 from .episodes import Episode, real_pixels
 
@@ -116,6 +115,11 @@ class Reconstruction:
             raise ValueError("There are no photos to invert; give one or more of each person.")
         return state
 
+    def code(self, photo: View) -> Tensor:
+        """w+ [B, L, w_dim] of a photo: see `inversion.photo_code`."""
+        atlas = self.atlas(self.networks.texture_encoder.config.resolution)
+        return photo_code(self.networks, photo, observe(photo, atlas, self.networks.head_model.chart), atlas)
+
     def features(self, state: Inversion, episode: Episode, size: int) -> CanonicalFeatures:
         """What frames of an episode's people share: see `inversion.canonical_features`, for frames of S = `size`."""
         person = episode.off[:, -1], episode.neutral_skin, episode.joints[:, -1]
@@ -139,10 +143,6 @@ class Reconstruction:
     def coarse(self, ws: Tensor, head: DrivenHead, size: int) -> Frame:
         """The picture of w+ alone: the prior's, and that of the coarse stage."""
         return self.draw(ws, self.networks.generator.canonical(ws), head, self.camera(head), size)
-
-    def coarse_rendering(self, ws: Tensor, head: DrivenHead) -> Rendering:
-        """The same without R's last step: see `inversion.coarse_rendering`."""
-        return coarse_rendering(self.networks, ws, head, self.camera(head))
 
     def atlas(self, size: int) -> UVAtlas:
         """The UV atlas of a size, made once for each device."""

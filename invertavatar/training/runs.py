@@ -70,7 +70,7 @@ def train_stage(
     accelerator = Accelerator(cpu=options.on_cpu or untried, kwargs_handlers=handlers)
     head_model = copy.deepcopy(networks.head_model)  # episodes are made on the CPU
     subjects = 1 if name == "compositor" else batch_size  # an episode makes one file of looks
-    sizes = EpisodeSizes(subjects, settings.photos, settings.targets)
+    sizes = EpisodeSizes(subjects, settings.photos, settings.targets, settings.mix)
     process = (accelerator.process_index, accelerator.num_processes)
     held_out = options.held_out
     training: Episodes | LooksFolder

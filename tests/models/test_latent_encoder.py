@@ -8,7 +8,8 @@ TINY_STAGES = ((16, 1), (16, 1), (32, 2), (32, 1))
 
 def make(backbone):
     torch.manual_seed(0)
-    return LatentEncoder(8, 16, backbone, 128, ir_se_stages=TINY_STAGES, compact_channels=(4, 6, 8, 8, 8))
+    sizes = {"ir_se_stages": TINY_STAGES, "compact_channels": (4, 6, 8, 8, 8)}
+    return LatentEncoder(8, 16, backbone, 128, face_channels=(4, 8) if backbone == "compact" else (), **sizes)
 
 
 @pytest.fixture(params=["compact", "ir_se_50"])
@@ -18,6 +19,11 @@ def encoder(request):
 
 def images(batch=2):
     return torch.rand(batch, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def face(batch=2):
+    """Texture, residual and visibility in the UV map."""
+    return torch.rand(batch, 7, 32, 32, generator=torch.Generator().manual_seed(2)).split([3, 3, 1], 1)
 
 
 def test_one_w_for_each_layer(encoder):
@@ -54,7 +60,10 @@ def test_styles_0_to_2_read_the_coarse_level_3_to_6_the_medium_and_the_rest_the_
 
 def test_gradient_reaches_every_parameter(encoder):
     target = torch.randn(2, 8, 16)
-    (encoder(images()) - target).square().sum().backward()
+    ws = encoder(images())
+    if encoder.config.face_channels:
+        ws = encoder.refine(ws, *face())
+    (ws - target).square().sum().backward()
     assert [n for n, p in encoder.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
 
 
@@ -64,6 +73,15 @@ def test_a_saved_encoder_gives_the_same_bits(encoder, tmp_path):
     loaded = LatentEncoder.from_pretrained(tmp_path)
     assert torch.equal(loaded.latent_avg, encoder.latent_avg)
     assert torch.equal(loaded(images()), encoder(images()))
+
+
+def test_a_refinement_depends_on_what_is_left_of_the_face_and_moves_every_layer():
+    encoder = make("compact")
+    ws = encoder(images())
+    texture, residual, visibility = face()
+    refined = encoder.refine(ws, texture, residual, visibility)
+    assert (refined != ws).any(2).all()
+    assert (encoder.refine(ws, texture, -residual, visibility) != refined).any(2).all()
 
 
 def test_bfloat16_autocast_agrees_with_float32():

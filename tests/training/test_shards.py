@@ -133,6 +133,13 @@ def test_two_processes_draw_different_people_but_equally_many_photos(shards, hea
         assert not torch.equal(first.landmarks, second.landmarks)
 
 
+@pytest.mark.parametrize(("mix", "only"), [((0, 1, 0), True), ((1, 0, 1), False)])
+def test_the_shares_of_kinds_are_kept(shards, head_model, mix, only):
+    episode = Episodes(shards, head_model, EpisodeSizes(8, (1, 1), mix=mix))[0]
+    turned = (episode.rotations[:, 0] - episode.target_rotations[:, 0]).abs().amax((1, 2)) > 0.1  # views alone are
+    assert bool(turned.all()) is bool(turned.any()) is only
+
+
 def test_targets_are_no_source_photos_unless_there_is_only_one_face():
     rng = np.random.default_rng(0)
     clip = [Source("p", "c", "clip", np.arange(10, 16))]

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -92,7 +93,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_ne
     shard_folder, tmp_path, head_model
 ):
     shards = Shards([shard_folder])
-    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, coarse=0.0)
+    weights = replace(STAGES["joint"].weights, lpips=0.0, face=0.0, coarse=0.0, coarse_frame=0.0, colour=0.0)
     settings = replace(STAGES["joint"], weights=weights, photos=(1, 1), adversarial_from=0)
 
     def run(folder, steps, resume=False):
@@ -110,6 +111,19 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_ne
     for kind in ("networks", "ema", "critic"):
         for name, tensor in whole[kind].items():
             assert torch.equal(tensor, parts[kind][name]), f"{kind} {name}"
+
+
+def test_two_processes_share_the_people_of_a_step(shard_folder, tmp_path, networks):
+    save_pipeline(networks, tmp_path / "begin")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    options = ["--no-perceptual", "--held-out", "0", "--workers", "0", "--device", "cpu", "-q"]
+    command = ["scripts/train.py", "joint", str(shard_folder), "-o", str(tmp_path / "run"), "--init"]
+    command += [str(tmp_path / "begin"), "--batch-size", "1", "--steps", "1", *options]
+    subprocess.run([*launcher, *command], cwd=ROOT, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    (line,) = read_log(tmp_path / "run" / "metrics_joint.csv")
+    assert (line["step"], line["episodes"]) == ("1", "2")
+    begun, trained = (load_networks(tmp_path / folder).texture_encoder for folder in ("begin", "run/pipeline"))
+    assert any((a != b).any() for a, b in zip(begun.parameters(), trained.parameters(), strict=True))
 
 
 def test_resuming_another_stage_is_an_error_that_says_how_to_go_on(shard_folder, tmp_path, networks):

@@ -2,10 +2,9 @@
 
 import torch
 
-from ...rendering.resize import resize
 from ..episodes import Episode
 from ..losses import generator_loss
-from ..reconstruction import photo_crops, repeat, truth
+from ..reconstruction import repeat, truth
 from .base import RealAndFake, Stage, StageOutput, deviation, random_backgrounds, target_landmarks
 
 
@@ -15,8 +14,7 @@ class LatentStage(Stage):
     def forward(self, episode: Episode, adversarial: bool) -> StageOutput:
         """See `Stage.forward`."""
         goal, head = truth(episode, random_backgrounds(episode)), self._reconstruction.driven(episode)
-        photo = photo_crops(episode)[0].photo
-        ws = self.networks["latent_encoder"](resize(photo, self.networks["latent_encoder"].config.image_size))
+        ws = self._reconstruction.code(self._reconstruction.views(episode)[0])
         times = episode.driven.shape[1]
         drawn = self._reconstruction.coarse(repeat(ws, times), head, goal.picture.shape[-1])
         terms = self._compare(drawn, goal, target_landmarks(episode)[0]) | {"deviation": deviation(ws)}

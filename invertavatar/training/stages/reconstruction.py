@@ -47,17 +47,10 @@ class ReconstructionStage(Stage):
         ws, camera = repeat(state.ws, times), reconstruction.camera(head)
         drawn = reconstruction.draw(ws, repeat(features, times), head, camera, size, jitter=True)
         terms = self._compare(drawn, goal, landmarks)
-        if weights.coarse:
-            coarse = reconstruction.coarse_rendering(ws, head)
-            small = coarse.opacity.shape[-1]
-            picture = goal.over_background(coarse.features[:, :3], coarse.opacity)
-            terms["coarse"] = pyramid_l1(picture, resize(goal.over_background(), small), resize(goal.valid, small))
-        if weights.coarse_frame:
-            terms["coarse_frame"] = self._coarse_frame(state.ws, head, goal, landmarks)
+        if weights.coarse or weights.coarse_frame or weights.colour:
+            terms |= self._coarse(state, head, goal, landmarks)
         if weights.across and len(state.ws) > 1:
             terms["across"] = self._across(state, features, photos[0], episode)
-        if weights.colour:
-            terms["colour"] = self._prior_colour(state)
         if weights.deviation:
             terms["deviation"] = deviation(state.ws)
         if synthetic is not None:
@@ -73,18 +66,30 @@ class ReconstructionStage(Stage):
             terms["adversarial"], inputs = self._adversarial(drawn, goal, landmarks, tracked)
         return StageOutput(terms, inputs)
 
-    def _coarse_frame(self, ws: Tensor, head: DrivenHead, goal: Truth, landmarks: Tensor) -> Tensor:
-        """How far the frame of w+ [B, L, w_dim] alone is from each person's first target."""
+    def _coarse(self, state: Inversion, head: DrivenHead, goal: Truth, landmarks: Tensor) -> dict[str, Tensor]:
+        """How far w+ alone is from each person's first target, raw and as a frame, and the colours of its G_tex from
+        those that the photos show.
+        """
+        reconstruction, ws = self._reconstruction, state.ws
         first = slice(None, None, len(landmarks) // len(ws))
 
         def chosen(x: Table) -> Table:
             return x._make(None if y is None else y[first] for y in x)
 
-        goal = chosen(goal)
-        drawn = self._reconstruction.coarse(ws, chosen(head), goal.picture.shape[-1])
-        terms = self._compare(drawn, goal, landmarks[first])
-        total: Any = sum(terms[name] for name in ("l1", "lpips", "matte", "face") if name in terms)
-        return total
+        head, goal, canonical = chosen(head), chosen(goal), self.generator.canonical(ws)
+        drawn = reconstruction.draw(ws, canonical, head, reconstruction.camera(head), goal.picture.shape[-1])
+        compared = self._compare(drawn, goal, landmarks[first])
+        frame: Any = sum(compared[name] for name in ("l1", "lpips", "matte", "face", "identity") if name in compared)
+        colours = canonical.textures[max(canonical.textures)][:, :3]
+        observed = observed_texture(
+            state.texture_sum, reconstruction.atlas(state.texture_sum.shape[-1]), self.generator.fusion.mirrored
+        )
+        shown, seen = (resize(x, colours.shape[-1]).detach() for x in (observed.texture, observed.weight))
+        return {
+            "coarse": pyramid_l1(*self._raw(drawn, goal)),
+            "coarse_frame": frame,
+            "colour": pyramid_l1(colours, shown, seen),
+        }
 
     def _across(self, state: Inversion, features: CanonicalFeatures, photo: View, episode: Episode) -> Tensor:
         """Whether people moved by one another are still themselves: each takes the first target's pose and movement of
@@ -107,16 +112,6 @@ class ReconstructionStage(Stage):
         heads: Any = (head, photo.head)
         places, own = (project(x.landmarks, x.head_to_torso)[..., :2] for x in heads)
         return identity_distance(self.recognizer, drawn.colour, photo.photo * photo.matte, places, own)
-
-    def _prior_colour(self, state: Inversion) -> Tensor:
-        """How far the colours of G_tex are from those that the photos show."""
-        textures = self.generator.texture_backbone(state.ws)
-        prior = textures[max(textures)][:, :3].float()
-        observed = observed_texture(
-            state.texture_sum, self._reconstruction.atlas(state.texture_sum.shape[-1]), self.generator.fusion.mirrored
-        )
-        target, seen = (resize(x, prior.shape[-1]).detach() for x in (observed.texture, observed.weight))
-        return pyramid_l1(prior, target, seen)
 
     @torch.no_grad()
     def _synthetic_subjects(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..episodes import MIX
 from ..looks import FRAMES_OF_A_LOOK
 from ..losses import LossWeights
 
@@ -17,6 +18,7 @@ class StageSettings:
         discriminator_learning_rate: Of the discriminator.
         photos: The smallest and the largest N.
         targets: T.
+        mix: See `EpisodeSizes`.
         synthetic_subjects: Share of the episodes whose person is a sample of the prior.
         adversarial_from: Step from which the adversarial terms count.
     """
@@ -27,6 +29,7 @@ class StageSettings:
     discriminator_learning_rate: float = 1e-3
     photos: tuple[int, int] = (1, 1)
     targets: int = 1
+    mix: tuple[float, ...] = MIX
     synthetic_subjects: float = 0.0
     adversarial_from: int = 0
 
@@ -40,12 +43,13 @@ _DECODERS = tuple(f"{encoder}.unet.{part}" for encoder in ("texture_encoder", "t
 STAGES: dict[str, StageSettings] = {
     # 6.1: the animatable GAN. Without equalised learning rates EG3D's 2.5e-3 would diverge.
     "prior": StageSettings(("generator",), LossWeights(l1=0.0, adversarial=1.0), 5e-4, 5e-4),
-    # 6.2.1 with Eq. 2; the deviation is e4e's.
+    # 6.2.1 with Eq. 2; the deviation is e4e's. Who a person is takes many people, of whom clips have the fewest.
     "latent": StageSettings(
         ("latent_encoder",),
-        LossWeights(l1=1.0, lpips=0.5, face=0.25, latent_adversarial=1.0, deviation=2e-4),
+        LossWeights(l1=1.0, lpips=0.5, face=0.25, matte=0.2, latent_adversarial=1.0, deviation=2e-4),
         1e-4,
         1e-4,
+        mix=(0.25, 0.5, 0.25),
     ),
     # 6.2.2 with Eq. 3
     "oneshot": StageSettings(_ENCODERS[1:], _ENCODER_WEIGHTS, synthetic_subjects=0.5, adversarial_from=100_000),
