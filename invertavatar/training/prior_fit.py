@@ -26,7 +26,7 @@ def inverted_codes(networks: Networks, shards: Shards, people: int, batch_size: 
     Args:
         networks: On their device.
         shards: Whose people are inverted, each as likely as another.
-        people: M; beyond those there are some give several photos.
+        people: M, drawn one by one, so that some may come twice.
         batch_size: Photos at a time.
         seed: Of the choice.
     """
