@@ -23,7 +23,7 @@ from .models.texture_encoder import TextureEncoder
 from .models.triplane_encoder import TriplaneEncoder
 from .rendering.face_window import FaceWindow, face_window
 from .rendering.framing import Framing, ends
-from .rendering.observation import PhotoMaps, View, observe, observed_texture, texture_sum
+from .rendering.observation import PhotoMaps, View, in_uv, observe, observed_texture, texture_sum
 from .rendering.reprojection import Sources, empty_reprojection, filled, looked_closer, reproject, sources
 from .rendering.resize import halved, resize
 from .rendering.source_views import (
@@ -37,7 +37,7 @@ from .rendering.source_views import (
     weighed,
 )
 from .rendering.surface import bare_surface, head_surface, head_surfaces
-from .rendering.uv import UVAtlas, extend_border, mirror_texture, unproject
+from .rendering.uv import UVAtlas, extend_border, mirror_texture
 from .rendering.volume_renderer import Rendering
 
 
@@ -173,9 +173,7 @@ def coarse_residual(networks: Networks, ws: Tensor, view: View, size: int) -> Te
 
 def residual_in_uv(residual: Tensor, view: View, maps: PhotoMaps, atlas: UVAtlas, chart: FaceChart) -> Tensor:
     """A residual [B, 3, h, w] of a photo in the UV map, [B, 3, r, r], 0 where the photo does not show it."""
-    head, person = view.head, resize(view.matte, residual.shape[-1])
-    closed, openness = chart.closed_vertices(head.landmarks, head.neutral), chart.openness(head.landmarks)
-    found, _ = unproject(residual, person, closed, view.rotation, openness, atlas, chart)
+    found, _ = in_uv(residual, resize(view.matte, residual.shape[-1]), view, atlas, chart)
     return found * maps.visibility
 
 

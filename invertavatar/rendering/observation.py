@@ -44,10 +44,14 @@ class ObservedTexture(NamedTuple):
 
 def observe(view: View, atlas: UVAtlas, chart: FaceChart) -> PhotoMaps:
     """Carry a crop into the UV map, of the atlas' size."""
+    return PhotoMaps(*in_uv(view.photo, view.matte * view.inside, view, atlas, chart))
+
+
+def in_uv(look: Tensor, matte: Tensor, view: View, atlas: UVAtlas, chart: FaceChart) -> tuple[Tensor, Tensor]:
+    """A look [B, C, h, w] of a crop and its matte [B, 1, h, w] in the UV map: see `unproject`."""
     head = view.head
-    closed = chart.closed_vertices(head.landmarks, head.neutral)
-    looks = (view.photo, view.matte * view.inside, closed, view.rotation, chart.openness(head.landmarks))
-    return PhotoMaps(*unproject(*looks, atlas, chart))
+    closed, openness = chart.closed_vertices(head.landmarks, head.neutral), chart.openness(head.landmarks)
+    return unproject(look, matte, closed, view.rotation, openness, atlas, chart)
 
 
 def texture_sum(maps: PhotoMaps, sharpness: float) -> Tensor:

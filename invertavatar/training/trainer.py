@@ -123,11 +123,12 @@ class Trainer:
         if stage.discriminator is not None:
             rate = stage.settings.discriminator_learning_rate
             self.discriminator_optimizer = torch.optim.Adam(stage.discriminator.parameters(), rate, DISCRIMINATOR_BETAS)
-        # After the averaged copy was made: autocast is bound to the networks that it was put on.
-        self._measure_lpips = copy.deepcopy(stage.lpips)
-        dtype = mixed_precision_dtype(self.device)
+        self._lpips, dtype = stage.lpips, mixed_precision_dtype(self.device)
         if dtype is not None:
+            # After the averaged copy was made: autocast is bound to the networks that it was put on. Those of the
+            # losses are copied, as the caller, and `validate`, measure with them.
             use_mixed_precision(networks, self.device, dtype)
+            stage.lpips, stage.recognizer = copy.deepcopy((stage.lpips, stage.recognizer))
             for judge in (stage.lpips, stage.recognizer):
                 if judge is not None:
                     use_autocast(judge.to(memory_format=torch.channels_last), self.device, dtype)
@@ -294,7 +295,7 @@ class Trainer:
             sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
         if self.name == "prior" or not self.validation:
             return Verdict.fine
-        result = validate(averaged, self.validation, self._measure_lpips, self.name == "latent")
+        result = validate(averaged, self.validation, self._lpips, self.name == "latent")
         result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
         line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
         line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}

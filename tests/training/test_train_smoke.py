@@ -14,6 +14,7 @@ import torch
 from invertavatar.errors import InvertAvatarError
 from invertavatar.head.head_model import HeadModel
 from invertavatar.inversion import Networks, torso_pose_of
+from invertavatar.metrics.perceptual import LPIPS
 from invertavatar.pipelines.pipeline_invertavatar import OWN_CAMERA, InvertAvatarPipeline
 from invertavatar.rendering.drive import Drive
 from invertavatar.scripts import console
@@ -21,6 +22,7 @@ from invertavatar.scripts.prepare_dataset import prepare
 from invertavatar.scripts.smoke import EXAMPLES, PICTURE_SIZE, PICTURES
 from invertavatar.scripts.train import StageName, train
 from invertavatar.tracking.portrait import Portrait
+from invertavatar.training import trainer
 from invertavatar.training.checkpoint import load_networks, renew_weights_id, save_pipeline
 from invertavatar.training.episodes import Episodes, EpisodeSizes
 from invertavatar.training.reconstruction import Reconstruction, photo_crops, target_crops
@@ -111,6 +113,18 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_weights_of_one_that_ne
     for kind in ("networks", "ema", "critic"):
         for name, tensor in whole[kind].items():
             assert torch.equal(tensor, parts[kind][name]), f"{kind} {name}"
+
+
+def test_training_in_bfloat16_leaves_the_networks_that_measure_in_float32(
+    shard_folder, tmp_path, networks, monkeypatch
+):
+    monkeypatch.setattr(trainer, "mixed_precision_dtype", lambda device: torch.bfloat16)
+    lpips, pictures = LPIPS(), torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = lpips(*pictures)
+    run_settings = RunSettings(tmp_path, 1, workers=0)
+    options = StageOptions(lpips, held_out=0.0, on_cpu=True)
+    train_stage("joint", STAGES["joint"], networks, Shards([shard_folder]), 1, run_settings, options)
+    assert torch.equal(lpips(*pictures), expected)
 
 
 def test_two_processes_share_the_people_of_a_step(shard_folder, tmp_path, networks):
