@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,9 @@ import typer
 if not __package__:  # run as a file: the repository may not be installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from invertavatar.flattened import flattened
 from invertavatar.scripts.console import error_sentences, new_app, run
-from invertavatar.scripts.options import DebugOption, QuietOption
+from invertavatar.scripts.options import DebugOption, DeviceOption, QuietOption
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +25,38 @@ if TYPE_CHECKING:
     from invertavatar.training.shards import Shards
 
 PIECES = "pieces"  # folder in the output for what is made of each clip and photo
+PORTRAITS, PORTRAIT_SIZE = "portraits", 384  # the same for pictures of a generator, and their side in px
+DRAWN_AT_ONCE = 16  # pictures, on a GPU
 SHEET_ROWS, SHEET_COLUMNS, SHEET_CELL = 6, 10, 128  # the last in px
 
 
+@dataclass(frozen=True)
+class TeacherOptions:
+    """People of a face generator, drawn first."""
+
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Python file of a 2D face generator, whose people are drawn first; see docs/training.md.",
+            show_default=False,
+        ),
+    ] = None
+    teacher_weights: Annotated[
+        Path | None, typer.Option(help="Where its weights are; it looks by itself by default.", show_default=False)
+    ] = None
+    people: Annotated[int, typer.Option(min=1, help="How many people of the generator.")] = 1000
+    views: Annotated[int, typer.Option(min=1, help="Pictures of each of them.")] = 2
+    seed: Annotated[int, typer.Option(help="Of these people; another seed, other people.")] = 0
+    device: DeviceOption = "auto"
+
+
+@flattened
 def prepare_dataset(
-    data: Annotated[list[Path], typer.Argument(help="Folders of clips and photos, searched through, or such files.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of clips and photos, searched through, or such files.", show_default=False),
+    ] = None,
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards.")],
     every: Annotated[int, typer.Option(min=1, help="Use every so many frames of a clip.")] = 1,
     size: Annotated[int, typer.Option(min=64, help="Side of the crops in pixels, a power of two.")] = 256,
@@ -35,10 +64,11 @@ def prepare_dataset(
         int | None, typer.Option(help="No more than so many clips and photos.", show_default=False)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that track.")] = 2,
+    teacher: TeacherOptions,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Track, crop and matte every face, and pack them into shards of at most 14 MB.
+    """Track, crop and matte every face, and pack them into shards of at most 14 MB; of a face generator, draw it first.
 
     People are told apart by `person` in a folder's index.json; else each clip is a person, and photos belong together
     by their names up to the last underscore. The folder `pieces` in the output lets a stopped run go on; it may be
@@ -47,7 +77,12 @@ def prepare_dataset(
     Example: scripts/prepare_dataset.py clips photos -o shards --every 2
     """
     with error_sentences(debug, quiet):
-        report = prepare(data, output, every, size, workers, limit, quiet)
+        folders = list(data or [])
+        if teacher.teacher is not None:
+            folders.append(drawn_people(teacher, output, quiet))
+        if not folders:
+            raise typer.TyperException("Name folders of clips and photos, or a face generator with --teacher.")
+        report = prepare(folders, output, every, size, workers, limit, quiet)
         if not quiet:
             print(report)
 
@@ -100,6 +135,25 @@ def prepare(
     ])  # fmt: skip
     (output / "report.txt").write_text(report + "\n", encoding="utf-8")
     return report
+
+
+def drawn_people(options: TeacherOptions, output: Path, quiet: bool) -> Path:
+    """A folder in the output with the people of a face generator."""
+    import torch
+    from tqdm import tqdm
+
+    from invertavatar.runtime.devices import best_device
+    from invertavatar.training.teacher import draw_portraits, load_teacher, portraits
+
+    device = best_device() if options.device == "auto" else options.device
+    generator = load_teacher(options.teacher, options.teacher_weights, device)
+    wanted = list(portraits(options.seed, options.people, options.views))
+    at_once = 1 if torch.device(device).type == "cpu" else DRAWN_AT_ONCE
+    folder = output / PORTRAITS
+    drawn = draw_portraits(generator, wanted, folder, PORTRAIT_SIZE, at_once)
+    for _ in tqdm(drawn, total=len(wanted), desc="Drawing", unit="picture", disable=quiet):
+        pass
+    return folder
 
 
 _tracker: "FaceTracker | None" = None

@@ -50,6 +50,7 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
         output: Folder for the runs.
         seed: Of everything.
     """
+    from invertavatar.metrics.perceptual import LPIPS
     from invertavatar.scripts.prepare_dataset import prepare
     from invertavatar.training.checkpoint import fresh_networks, load_networks
     from invertavatar.training.runs import StageOptions, fit_prior, train_stage
@@ -64,11 +65,11 @@ def smoke_test(shards: list[Path] | None, output: Path, seed: int = 0) -> None:
         data, networks = Shards(shards), fresh_networks(TINY, HEAD_MODEL, seed)
         for name, settings in STAGES.items():
             targets = min(settings.targets, 2)
-            weights = replace(settings.weights, lpips=0.0, face=0.0)  # AlexNet is no part of the package
+            weights = replace(settings.weights, lpips=0.0, face=0.0)  # AlexNet's weights are no part of the package
             settings = replace(settings, weights=weights, adversarial_from=0, photos=(1, 2), targets=targets)
             run = RunSettings(output / name, STEPS, interval=STEPS, workers=0, validation_steps=1, seed=seed)
-            train_stage(
-                name, settings, networks, data, PEOPLE, run, StageOptions(held_out=0.0, on_cpu=True, looks=LOOKS)
-            )
+            lpips = LPIPS() if settings.discriminator == "features" else None
+            options = StageOptions(lpips, held_out=0.0, on_cpu=True, looks=LOOKS)
+            train_stage(name, settings, networks, data, PEOPLE, run, options)
             networks = load_networks(output / name / "pipeline")
         fit_prior(networks, data, PEOPLE, RunSettings(output / "prior_fit"), people=4, iterations=50)

@@ -22,7 +22,9 @@ from invertavatar.scripts.options import DebugOption, QuietOption
 
 VALIDATION_PEOPLE = 128  # at most, in large batches
 SHIPPED = Path(invertavatar.__file__).parent / "checkpoints"
-StageName = StrEnum("StageName", ["prior", "latent", "oneshot", "recurrent", "posture", "compositor", "joint"])
+StageName = StrEnum(
+    "StageName", ["prior", "latent", "distill", "oneshot", "recurrent", "posture", "compositor", "joint"]
+)
 PriorMode = StrEnum("PriorMode", ["adversarial", "fit"])
 
 
@@ -73,6 +75,9 @@ class LearningOptions:
         bool,
         typer.Option(help="latent: hold w+ near the prior's w by D_W; not where the prior is fitted to w+ itself."),
     ] = True
+    keep_prior: Annotated[
+        bool, typer.Option("--keep-prior", help="joint: leave w+, and what the generator draws of it, as they are.")
+    ] = False
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the people kept for validation.")] = 0.05
     looks: Annotated[
         int, typer.Option(min=1, help="compositor: episodes worked out beforehand; each takes seconds and 14 MB.")
@@ -146,7 +151,7 @@ def train(
         from invertavatar.training.checkpoint import fresh_networks, load_networks
         from invertavatar.training.runs import StageOptions, fit_prior, train_stage
         from invertavatar.training.shards import Shards
-        from invertavatar.training.stages import STAGES
+        from invertavatar.training.stages import ON_TOP_OF_THE_PRIOR, STAGES
         from invertavatar.training.trainer import RunSettings
 
         if begin.resume:
@@ -162,6 +167,8 @@ def train(
             settings = replace(settings, adversarial_from=learning.adversarial_from)
         if stage == "latent" and learning.train_generator:
             settings = replace(settings, parts=("latent_encoder", "generator"))
+        if stage == "joint" and learning.keep_prior:
+            settings = replace(settings, parts=ON_TOP_OF_THE_PRIOR, weights=settings.weights.without_the_coarse_frame())
         if learning.train_generator or not learning.latent_discriminator:  # there is no prior to stay close to
             settings = replace(settings, weights=replace(settings.weights, latent_adversarial=0.0))
         settings = replace(settings, weights=replace(settings.weights, identity=losses.identity, across=losses.across))

@@ -27,6 +27,7 @@ COLUMNS = {
     "iou": ("outline IoU ↑", 3),
     "depth": ("depth ↓", 3),
     "frechet": ("Fréchet ↓", 2),
+    "identities": ("Fréchet of identities ↓", 3),
     "nearest": ("nearest ↓", 3),
     "turned": ("turned ↑", 3),
     "count": ("compared", 0),
@@ -60,9 +61,9 @@ the only photo, 14 frames over the whole clip; a photo counts as turned where it
 the most frontal picture of each drawn person as the only photo, then the one nearest to 30 degrees of yaw; angles
 rounded to 15 degrees; of what lies above the chin; depth in head units (half the side of the crop) where both have a
 head. Parts: photos and frames of "turned"; the average person's w+, E_tex's or E_tri's hidden state at zero, or w+
-alone. Samples: distance of pooled AlexNet features to those of photos; similarity of each to the one most like it, and
-of itself at +-30 degrees to itself from the front; AKD between landmarks found and driven. "missed" counts what lacks
-the metrics of a face because the tracker found none."""
+alone. Samples: distance of pooled AlexNet features, and of SFace's, to those of photos, each cut where a
+photo ends; similarity of each to the one most like it, and of itself at +-30 degrees to itself from the front; AKD
+between landmarks found and driven. "missed" counts what lacks the metrics of a face because the tracker found none."""
 MAX_ROWS, CELL = 16, 192  # of a sheet; pixels
 
 

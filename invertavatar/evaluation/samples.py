@@ -4,7 +4,7 @@ Shapes: N people, C channels, S side of a crop.
 """
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..metrics.angles import angles_between
 from ..metrics.perceptual import LPIPS
 from ..tracking.motion import Motion
 from ..training.shards import Shards
-from .protocols import SIZE, Judge, Outcome, average
+from .protocols import GREY, SIZE, Judge, Outcome, average
 from .synthetic import person_over_grey
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
         moved: Of how many people identity and landmarks are measured, turned and moved.
 
     Returns:
-        `frechet`, the Frechet distance between samples and photos of LPIPS' last features, pooled; `nearest`, the mean
-        similarity of each sample to the one most like it; `turned`, of a sample at +-`TURN` degrees to itself from the
-        front; and `akd`, between the landmarks that are found in a frame and those it was to show, of samples moved
-        like one of the photos each.
+        `frechet`, the Frechet distance between samples and photos of LPIPS' last features, pooled; `identities`, the
+        same of what face recognition says; `nearest`, the mean similarity of each sample to the one most like it;
+        `turned`, of a sample at +-`TURN` degrees to itself from the front; and `akd`, between the landmarks that are
+        found in a frame and those it was to show, of samples moved like one of the photos each.
 
     Raises:
         InvertAvatarError: Fewer than two photos look ahead.
@@ -74,10 +74,27 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
         rows.append(({"turned": float(np.mean(alike))} if alike else {}) | akd)
         if seed < SHOWN_SAMPLES:
             outcome.sheet.append((f"seed {seed}", [fronts[-1], *sides, picture]))
-    real = pooled_features(judge.lpips, (person_over_grey(shards, int(face)) for face in photos))
-    scores = {"frechet": frechet(pooled_features(judge.lpips, fronts), real), "nearest": nearest(np.stack(identities))}
+    # A photo ends where a sample goes on: each sample is cut as one of the photos is.
+    cuts = [shards.inside[int(face)] for face in photos]
+    shown = [within(person_over_grey(shards, int(face)), cut) for face, cut in zip(photos, cuts, strict=True)]
+    cut_fronts = [within(front, cut) for front, cut in zip(fronts, cycle(cuts), strict=False)]
+    real = [identity for x in shown if (identity := judge.look(x).identity) is not None]
+    unit, real_unit = (unit_length(np.stack(found)) for found in (identities, real))
+    scores = {
+        "frechet": frechet(pooled_features(judge.lpips, cut_fronts), pooled_features(judge.lpips, shown)),
+        "identities": frechet(*(torch.from_numpy(x).double() for x in (unit, real_unit))),
+        "nearest": nearest(unit),
+    }
     outcome.scores[""] = scores | average(rows, ("turned", "akd"))
     return outcome
+
+
+def within(picture: np.ndarray, rectangle: np.ndarray) -> np.ndarray:
+    """[S, S, 3] uint8 with grey outside of a rectangle: left, top, right, bottom."""
+    left, top, right, bottom = rectangle
+    cut = np.full_like(picture, GREY)
+    cut[top:bottom, left:right] = picture[top:bottom, left:right]
+    return cut
 
 
 def _rendered(pipe: "InvertAvatarPipeline", person: Avatar, yaw: float) -> np.ndarray:
@@ -112,7 +129,7 @@ def pooled_features(lpips: LPIPS, pictures: Iterable[np.ndarray]) -> Tensor:
     found, pictures = [], iter(pictures)
     while batch := list(islice(pictures, BATCH)):
         x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).to(lpips.shift.device) / 127.5 - 1
-        found.append(lpips.last_features(x).mean((2, 3)).double().cpu())
+        found.append(lpips.activations(x)[-1].mean((2, 3)).double().cpu())
     return torch.cat(found)
 
 
@@ -126,9 +143,13 @@ def frechet(one: Tensor, other: Tensor) -> float:
     return float((mean - other_mean).square().sum() + spread)
 
 
+def unit_length(identities: np.ndarray) -> np.ndarray:
+    """[N, C] -> each row of length 1."""
+    return identities / np.linalg.norm(identities, axis=1, keepdims=True)
+
+
 def nearest(identities: np.ndarray) -> float:
-    """The mean similarity of each of N identities [N, 128] to the one most like it."""
-    unit = identities / np.linalg.norm(identities, axis=1, keepdims=True)
-    alike = unit @ unit.T
+    """The mean similarity of each of N identities [N, C] of length 1 to the one most like it."""
+    alike = identities @ identities.T
     np.fill_diagonal(alike, -1)
     return float(alike.max(1).mean())

@@ -65,21 +65,18 @@ class LPIPS(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Distances [B] of pictures [B, 3, H, W] in -1..1 with sides of at least 31 px; 0 for equal ones."""
         distance = prediction.new_zeros(len(prediction))
-        x, y = ((picture - self.shift) / self.scale for picture in (prediction, target))
-        for layer, (convolution, lin) in enumerate(zip(self.features, self.lin, strict=True)):
-            x, y = F.relu(convolution(x)), F.relu(convolution(y))  # [B, C, h, w]
+        for x, y, lin in zip(self.activations(prediction), self.activations(target), self.lin, strict=True):
             distance = distance + lin((_unit(x) - _unit(y)) ** 2).mean((1, 2, 3))
-            if layer in POOLED:
-                x, y = F.max_pool2d(x, 3, 2), F.max_pool2d(y, 3, 2)
         return distance
 
-    def last_features(self, picture: Tensor) -> Tensor:
-        """What its last layer says of pictures [B, 3, H, W] in -1..1: [B, 256, h, w]."""
-        x = (picture - self.shift) / self.scale
+    def activations(self, picture: Tensor) -> list[Tensor]:
+        """What its five layers say of pictures [B, 3, H, W] in -1..1: [B, C, h, w] each, C as in `LAYERS`."""
+        x, found = (picture - self.shift) / self.scale, []
         for layer, convolution in enumerate(self.features):
             x = F.relu(convolution(x))
+            found.append(x)
             x = F.max_pool2d(x, 3, 2) if layer in POOLED else x
-        return x
+        return found
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..camera import pixel_centres
 from ..rendering.reprojection import Reprojection
 from ..rendering.resize import resize
 from ..rendering.surface import GROUPS, HeadSurface, ShownSurface
@@ -42,6 +43,7 @@ class CompositionSettings(NamedTuple):
     far: float = 30.0  # degrees that the network sees as one
     trained: tuple[float, float] = (45.0, 75.0)  # degrees between which its say fades, as nobody showed it any further
     unseen: float = 45.0  # degrees from photos where there are none, as for people of the prior
+    flow: float = 0.0  # pixels of the network's maps by which it may move what photos show; 0: it has no say in that
 
 
 class Closer(NamedTuple):
@@ -92,8 +94,8 @@ class Compositor(nn.Module):
     ):
         super().__init__()
         self.resolution, self.settings = resolution, settings
-        looks = LOOKS + feature_channels - 3
-        self.unet = RecurrentUNet(looks, channels, {0: CANDIDATES + 4}, False, output_gain=output_gain)
+        looks, self.moves = LOOKS + feature_channels - 3, 2 * (settings.flow > 0)
+        self.unet = RecurrentUNet(looks, channels, {0: CANDIDATES + 4 + self.moves}, False, output_gain=output_gain)
 
     def forward(self, look: Look, resolution: int | None = None) -> Composite:
         """Compose frames of S pixels.
@@ -121,8 +123,12 @@ class Compositor(nn.Module):
         )
         dtype = self.unet.conv_in.weight.dtype
         out = self.unet.apply_heads(self.unet(looks.to(dtype)))[0].float()
-        logits, added = (out * say).split([CANDIDATES, 4], 1)
+        logits, added, flow = (out * say).split([CANDIDATES, 4, self.moves], 1)
         weight = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).exp()
+
+        own = near(angle, settings.own_colour)
+        if self.moves:
+            closer = moved(closer, flow.tanh() * (1 - own) * (settings.flow / at))
 
         # What speaks for each candidate before anything is learned. All but the photos are no finer than the network.
         model = mask * settings.model + settings.beside
@@ -136,7 +142,7 @@ class Compositor(nn.Module):
         weight = weight * (photo + settings.beside)
         colour = (mixed + closer.colour * weight) / (others + weight) + residual
         # What a photo shows as it is needs no second opinion, which would cost contrast.
-        colour = colour.lerp(closer.colour, closer.seen * near(angle, settings.own_colour))
+        colour = colour.lerp(closer.colour, closer.seen * own)
         opacity = (self._outline(closer, angle, say) + outline).sigmoid()
         return Composite(colour * opacity, opacity)
 
@@ -155,6 +161,16 @@ class Compositor(nn.Module):
         inset = 0.5 + settings.inset * (1 - say)
         between = (resize(between, size) - inset) * (say * learned + (1 - say) * alone)
         return between.lerp(photo.clamp(settings.doubt, 1 - settings.doubt).logit(), own)
+
+
+def moved(closer: Closer, flow: Tensor) -> Closer:
+    """What photos show, fetched from beside each pixel: flow [B, 2, H, H], right and down, in shares of the side."""
+    size = closer.mask.shape[-1]
+    right, up = pixel_centres(size, flow.device)
+    places = torch.stack([right, -up], -1) + 2 * resize(flow, size).permute(0, 2, 3, 1)
+    shown = torch.cat(closer[:4], 1)
+    beside = F.grid_sample(shown, places.to(shown.dtype), padding_mode="border", align_corners=False)
+    return Closer(*beside.split([3, 1, 1, 1], 1), closer.mask)
 
 
 def near(angle: Tensor, width: float) -> Tensor:

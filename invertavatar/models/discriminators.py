@@ -5,7 +5,7 @@ Shapes: B batch, L w-layers, C channels, H W image, h w neural resolution.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
+from torch.nn.utils.parametrizations import spectral_norm
 
 from .stylegan2 import LEAKY_GAIN, LEAKY_SLOPE, channels_last, fir_downsample, init_scaled
 
@@ -120,6 +121,40 @@ class DualDiscriminator(ModelMixin, ConfigMixin):
         return self.logit(F.leaky_relu(self.linear(x.flatten(1)), LEAKY_SLOPE))
 
 
+PARTS = 4  # in rows and columns, of which `FeatureDiscriminator` has an opinion each
+
+
+class FeatureDiscriminator(ModelMixin, ConfigMixin):
+    """Judges pictures by what a network that is fixed sees in them, at each of its layers alike: it learns from some
+    thousands of pictures what one that begins with pixels takes millions for (Sauer et al. 2021).
+
+    Args:
+        channels: C of the layers.
+        hidden_dim: Channels between.
+    """
+
+    @register_to_config
+    def __init__(self, channels: Sequence[int] = (64, 192, 384, 256), hidden_dim: int = 64):
+        super().__init__()
+        self.bodies = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(inward, hidden_dim, 1)),
+                nn.LeakyReLU(LEAKY_SLOPE),
+                spectral_norm(nn.Conv2d(hidden_dim, hidden_dim, 4, stride=2, padding=1)),
+                nn.LeakyReLU(LEAKY_SLOPE),
+            )
+            for inward in channels
+        )
+        self.logits = nn.ModuleList(spectral_norm(nn.Conv2d(hidden_dim + 1, 1, 3, padding=1)) for _ in channels)
+
+    def forward(self, *activations: Tensor) -> Tensor:
+        """Activations [B, C, h, w] of the layers -> [B, 16 for each], larger means more like a photo."""
+        found = []
+        for body, logit, x in zip(self.bodies, self.logits, activations, strict=True):
+            found.append(F.adaptive_avg_pool2d(logit(_with_minibatch_std(body(x), places=True)), PARTS).flatten(1))
+        return torch.cat(found, 1)
+
+
 class LatentDiscriminator(ModelMixin, ConfigMixin):
     """D_W of e4e: tells codes of the mapping network from codes that E_latent predicts.
 
@@ -143,12 +178,14 @@ class LatentDiscriminator(ModelMixin, ConfigMixin):
         return self.logit(w)
 
 
-def _with_minibatch_std(x: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, C + 1, h, w]: the standard deviation within groups of up to four, against mode collapse."""
+def _with_minibatch_std(x: Tensor, places: bool = False) -> Tensor:
+    """[B, C, h, w] -> [B, C + 1, h, w]: the standard deviation within groups of up to four, against mode collapse, of
+    the whole or of each place.
+    """
     group = math.gcd(x.shape[0], 4)
     y = x.float().unflatten(0, (group, -1))  # [group, B / group, C, h, w]; float32: squares overflow in float16
-    std = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))  # [B / group]
-    return torch.cat([x, std.repeat(group).to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
+    std = (y.var(0, unbiased=False) + 1e-8).sqrt().mean(1 if places else (1, 2, 3), keepdim=True)
+    return torch.cat([x, std.repeat(group, 1, 1, 1).to(x.dtype).expand(-1, 1, *x.shape[2:])], 1)
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:

@@ -5,7 +5,7 @@ Shapes: B batch, V landmarks, S side of a picture.
 
 from torch import Tensor, nn
 
-from ..models.discriminators import DualDiscriminator, LatentDiscriminator, draw_landmark_map
+from ..models.discriminators import DualDiscriminator, FeatureDiscriminator, LatentDiscriminator, draw_landmark_map
 from .losses import discriminator_loss, r1_penalty
 
 R1_GAMMA, R1_EVERY = 1.0, 16  # as in EG3D and StyleGAN2: lazily, every so many steps
@@ -17,17 +17,23 @@ class Discriminator(nn.Module):
 
     Args:
         network: The discriminator; called with the tensors of one tuple.
+        penalised: Whether R1 holds it; spectral norms may do so instead.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, penalised: bool = True):
         super().__init__()
-        self.network = network
+        self.network, self.penalised = network, penalised
 
     @classmethod
     def dual(cls, image_size: int) -> "Discriminator":
         """The landmark-conditioned dual discriminator, light, for pictures of a power of two."""
         resolutions = [image_size >> k for k in range(image_size.bit_length()) if image_size >> k >= 4]
         return cls(DualDiscriminator({r: min(FIRST_WIDTH * image_size // r, WIDEST) for r in resolutions}))
+
+    @classmethod
+    def of_features(cls) -> "Discriminator":
+        """The one on what LPIPS' network sees."""
+        return cls(FeatureDiscriminator(), penalised=False)
 
     @classmethod
     def latent(cls, w_dim: int) -> "Discriminator":
@@ -40,8 +46,9 @@ class Discriminator(nn.Module):
         Args:
             real: What the network takes, without gradient.
             fake: Likewise.
-            penalise: Add R1; a training loop asks for it every `R1_EVERY` steps.
+            penalise: Add R1, where the network is held by it; a training loop asks for it every `R1_EVERY` steps.
         """
+        penalise = penalise and self.penalised
         real = tuple(x.detach().requires_grad_(penalise) for x in real)
         logit = self.network(*real)
         loss = discriminator_loss(logit, self.network(*fake))

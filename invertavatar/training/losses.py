@@ -7,7 +7,7 @@ no real pixels (`valid`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -39,6 +39,10 @@ class LossWeights:
     deviation: float = 0.0  # e4e's penalty on what tells the layers of w+ apart; of torso poses, on their size
     consistency: float = 0.0  # of the colours that two pictures show at the same place of the head
     equivariance: float = 0.0  # of the torso pose: shoulders and hair moved on purpose are seen to have moved so
+
+    def without_the_coarse_frame(self) -> "LossWeights":
+        """The same without what is asked of w+ alone."""
+        return replace(self, coarse=0.0, coarse_frame=0.0, colour=0.0, deviation=0.0)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of terms."""

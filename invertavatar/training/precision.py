@@ -41,6 +41,6 @@ def use_mixed_precision(networks: Networks, device: torch.device, dtype: torch.d
         use_autocast(network, device, dtype)
 
 
-def use_autocast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Run a network under autocast from now on."""
-    network.forward = torch.autocast(device.type, dtype)(network.forward)
+def use_autocast(network: nn.Module, device: torch.device, dtype: torch.dtype, method: str = "forward") -> None:
+    """Run a network under autocast from now on, or another of its methods that is called by itself."""
+    setattr(network, method, torch.autocast(device.type, dtype)(getattr(network, method)))

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, KwargsHandler
 from torch import nn
 
+from ..errors import InvertAvatarError
 from ..inversion import Networks
 from .adversarial import Discriminator
 from .augment import Augmentation
@@ -81,9 +82,14 @@ def train_stage(
     torch.manual_seed(run.seed)  # the same discriminator in every process, and in every run of this seed
     discriminator = None
     if settings.weights.latent_adversarial:
-        discriminator = Discriminator.latent(networks.generator.config.w_dim).to(accelerator.device)
+        discriminator = Discriminator.latent(networks.generator.config.w_dim)
+    elif settings.weights.adversarial and settings.discriminator == "features":
+        if options.lpips is None:
+            raise InvertAvatarError(f"The discriminator of the stage {name} sees through LPIPS' network: give that.")
+        discriminator = Discriminator.of_features()
     elif settings.weights.adversarial:
-        discriminator = Discriminator.dual(size).to(accelerator.device)
+        discriminator = Discriminator.dual(size)
+    discriminator = discriminator and discriminator.to(accelerator.device)
     torch.backends.cudnn.benchmark = True  # the sizes of a run hardly change
     for part in networks:
         part.to(accelerator.device)

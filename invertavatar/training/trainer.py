@@ -132,6 +132,8 @@ class Trainer:
             for judge in (stage.lpips, stage.recognizer):
                 if judge is not None:
                     use_autocast(judge.to(memory_format=torch.channels_last), self.device, dtype)
+            if stage.lpips is not None:
+                use_autocast(stage.lpips, self.device, dtype, "activations")
 
     def resume(self) -> None:
         """Go on where the last run into the same folder stopped.
@@ -295,7 +297,7 @@ class Trainer:
             sample_sheet(averaged, size).save(output / f"samples_{self.step:07d}.jpg", quality=90)
         if self.name == "prior" or not self.validation:
             return Verdict.fine
-        result = validate(averaged, self.validation, self._lpips, self.name == "latent")
+        result = validate(averaged, self.validation, self._lpips, self.stage.coarse_only)
         result.sheet.save(output / f"preview_{self.step:07d}.jpg", quality=92)
         line |= {"val_psnr": f"{result.psnr:.3f}", "val_l1": f"{result.l1:.5f}"}
         line |= {} if result.lpips is None else {"val_lpips": f"{result.lpips:.4f}"}

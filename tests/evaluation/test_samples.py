@@ -4,7 +4,7 @@ import torch
 
 from invertavatar.errors import InvertAvatarError
 from invertavatar.evaluation.report import markdown
-from invertavatar.evaluation.samples import frechet, nearest, pooled_features, samples
+from invertavatar.evaluation.samples import frechet, nearest, pooled_features, samples, unit_length, within
 from invertavatar.training.shards import Shards, pack
 from tests.training.test_shards import made_face
 
@@ -20,7 +20,7 @@ def test_frechet_is_that_of_normal_distributions():
 
 
 def test_nearest_is_of_others_not_of_oneself():
-    assert nearest(np.array([[2.0, 0], [0, 1], [0, 3]])) == pytest.approx(2 / 3)
+    assert nearest(unit_length(np.array([[2.0, 0], [0, 1], [0, 3]]))) == pytest.approx(2 / 3)
 
 
 def test_features_do_not_depend_on_the_batch(judge):
@@ -28,6 +28,12 @@ def test_features_do_not_depend_on_the_batch(judge):
     together = pooled_features(judge.lpips, pictures)
     assert together.shape == (19, 256)
     torch.testing.assert_close(together[17:], pooled_features(judge.lpips, pictures[17:]))
+
+
+def test_a_sample_ends_where_a_photo_does():
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    cut = within(picture, np.array([0, 1, 8, 6]))
+    assert (cut[1:6] == 200).all() and (cut[:1] == 128).all() and (cut[6:] == 128).all()
 
 
 @pytest.fixture
@@ -51,16 +57,18 @@ def test_samples_are_compared_with_the_photos_that_look_ahead(tiny_pipeline, jud
     assert sorted(compared) == [0, 2, 3]
     (scores,) = outcome.scores.values()
     assert scores["nearest"] == pytest.approx(2 / 3) and scores["turned"] == pytest.approx(0.5)
+    drawn, shown = (torch.tensor(x, dtype=torch.float64) for x in ([[1, 0], [0, 1], [0, 1]], [[1, 0], [0, 1]]))
+    assert scores["identities"] == pytest.approx(frechet(drawn, shown))
     assert scores["missed"] == 1 and "akd" not in scores  # no face was found in the moved one
     assert [len(row) for _, row in outcome.sheet] == [len(outcome.columns)]
     assert "Fréchet" in markdown({"samples": outcome}, {})
 
 
 def judge_faces():
-    """Front, both sides and moved of the first sample, the fronts of the others."""
+    """Front, both sides and moved of the first sample, the fronts of the others; three photos."""
     from invertavatar.evaluation.protocols import Face
 
-    for identity in ([1.0, 0], [1.0, 0], [0, 1.0], None, [0, 1.0], [0, 1.0]):
+    for identity in ([1.0, 0], [1.0, 0], [0, 1.0], None, [0, 1.0], [0, 1.0], [3.0, 0], None, [0, 2.0]):
         yield Face(None, None, None if identity is None else np.array(identity))
 
 

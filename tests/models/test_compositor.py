@@ -6,7 +6,7 @@ Shapes: B batch, D feature channels, S side of the frame.
 import pytest
 import torch
 
-from invertavatar.models.compositor import CANDIDATES, Closer, CompositionSettings, Compositor, Look
+from invertavatar.models.compositor import CANDIDATES, Closer, CompositionSettings, Compositor, Look, moved
 from invertavatar.raster.rasterizer import Fragments
 from invertavatar.rendering.reprojection import Reprojection, empty_reprojection
 from invertavatar.rendering.surface import GROUPS, HeadSurface
@@ -260,6 +260,40 @@ def test_half_precision_networks_compose_the_same_frames():
     for a, b in zip(full, half, strict=True):
         assert b.dtype == torch.float32
         torch.testing.assert_close(a, b, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("size", [SIZE, 3 * SIZE])
+def test_a_flow_fetches_what_photos_show_from_beside_a_pixel(size):
+    """By so many pixels of the network's maps, whatever the size of the frame."""
+    noise = torch.rand(1, 6, size, size, generator=torch.Generator().manual_seed(0))
+    closer, flow = Closer(noise[:, :3], *noise[:, 3:].split(1, 1), mask=full(1, 1, size)), torch.zeros(1, 2, SIZE, SIZE)
+    for still in moved(closer, flow), closer:
+        torch.testing.assert_close(still.colour, closer.colour, atol=1e-4, rtol=0)
+    flow[:, 0], flow[:, 1] = 4 / SIZE, -2 / SIZE  # from the right and from above
+    shift = size // SIZE
+    beside = moved(closer, flow)
+    inner = slice(8 * shift, -8 * shift)
+    for there, here in zip(beside[:4], closer[:4], strict=True):
+        expected = here.roll((2 * shift, -4 * shift), (2, 3))
+        torch.testing.assert_close(there[..., inner, inner], expected[..., inner, inner], atol=1e-4, rtol=0)
+    assert beside.mask is closer.mask
+
+
+def test_the_network_may_learn_where_to_fetch_and_not_near_a_photo():
+    look = random_frames()
+    network = build(1.0, flow=4.0)
+    assert network.moves == 2 and build().moves == 0
+    with torch.no_grad():  # nothing but a flow
+        last = network.unet.heads["0"][-1]
+        for parameter in last.parameters():
+            parameter[:-2] = 0
+        last.bias[-2:] = torch.tensor([8.0, 0.0])  # as far as it may
+        last.weight.zero_()
+    there = network(look._replace(angle=torch.full((2,), 30.0))).colour
+    here = build(flow=4.0)(look._replace(angle=torch.full((2,), 30.0))).colour
+    assert (there - here).abs().mean() > 0.02
+    at_photo = look._replace(angle=torch.zeros(2))
+    torch.testing.assert_close(network(at_photo).colour, build(flow=4.0)(at_photo).colour, atol=1e-5, rtol=0)
 
 
 def test_each_candidate_has_a_weight_of_its_own():

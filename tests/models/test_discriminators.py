@@ -7,6 +7,7 @@ from invertavatar.models.discriminators import (
     LANDMARK_CHAINS,
     LANDMARK_CHANNELS,
     DualDiscriminator,
+    FeatureDiscriminator,
     LatentDiscriminator,
     draw_landmark_map,
 )
@@ -153,3 +154,27 @@ def test_the_latent_discriminator_judges_each_code_by_four_layers():
     torch.testing.assert_close(logits[:, 3], net(ws[:, 3]))
     logits.square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_each_layer_of_the_features_has_as_much_to_say_and_none_says_too_much():
+    torch.manual_seed(0)
+    net = FeatureDiscriminator((4, 6), hidden_dim=8).train()
+    activations = [torch.randn(3, 4, 31, 31), torch.randn(3, 6, 7, 7)]
+    for _ in range(20):  # spectral norms settle
+        logits = net(*activations)
+    assert logits.shape == (3, 2 * 16)
+    logits.square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in net.parameters())
+    for convolution in (layer for layer in net.eval().modules() if isinstance(layer, torch.nn.Conv2d)):
+        norm = torch.linalg.matrix_norm(convolution.weight.detach().flatten(1), 2)
+        assert norm.item() == pytest.approx(1, abs=0.1)
+
+
+def test_people_who_all_look_alike_at_a_place_are_told_from_those_who_do_not():
+    torch.manual_seed(0)
+    net = FeatureDiscriminator((4,), hidden_dim=8).eval()
+    x = torch.randn(4, 4, 32, 32)
+    alike = torch.cat([x[..., :16], x[:1, ..., 16:].expand(4, -1, -1, -1)], -1)  # in the right half
+    apart, together = (net(y)[0].view(4, 4) for y in (x, alike))  # the first picture is the same in both
+    change = (apart - together).abs()
+    assert change[:, 3].min() > 1e-4 and change[:, 0].max() < 1e-6

@@ -23,6 +23,7 @@ SIZE, STEPS = 64, 14
 STAGE = {
     "prior": (4, 0.2),
     "latent": (20, 0.65),
+    "distill": (8, 0.65),
     "oneshot": (30, 0.86),
     "recurrent": (30, 0.88),
     "posture": (3, 0.75),

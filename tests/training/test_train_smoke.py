@@ -162,6 +162,7 @@ def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
     for name, learns in {
         "oneshot": {"texture_encoder", "triplane_encoder"},
         "latent": {"latent_encoder"},
+        "distill": {"latent_encoder", "generator"},
         "prior": {"generator"},
         "posture": {"triplane_encoder"},
         "compositor": {"generator"},
@@ -170,6 +171,7 @@ def test_a_stage_lets_those_parts_learn_that_it_names_and_no_others(networks):
         assert {key.split(".")[0] for key in learning(name)} == learns
     assert all("posture" in key for key in learning("posture"))
     assert {key.split(".")[1] for key in learning("compositor")} == {"compositor"}
+    assert not {"compositor", "mapping_network"} & {key.split(".")[1] for key in learning("distill")}
     assert any(".gru." in key for key in learning("recurrent"))
     assert not any(".encoder." in key or ".conv_in." in key for key in learning("recurrent"))
 
@@ -304,19 +306,40 @@ def test_the_identity_loss_is_asked_of_the_recognizer(shard_folder, tmp_path, ne
     assert line["identity"] != line["across"]
 
 
-@pytest.mark.parametrize("option", ["--latent-discriminator", "--no-latent-discriminator"])
-def test_w_plus_is_held_near_the_prior_unless_asked_not_to(shard_folder, tmp_path, networks, monkeypatch, option):
+@pytest.fixture
+def one_step(shard_folder, tmp_path, networks, monkeypatch):
+    """Trains a stage for a step with options of the program; gives the line of its log."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     save_pipeline(networks, tmp_path / "init")
-    app = console.new_app()
-    app.command()(train)
-    where = [str(shard_folder), "-o", str(tmp_path / "run"), "--init", str(tmp_path / "init"), "--device", "cpu"]
-    short = ["--steps", "1", "--batch-size", "1", "--workers", "0", "--held-out", "0", "--no-perceptual", "-q"]
-    with pytest.raises(SystemExit, match="0"):
-        console.run(app, ["latent", *where, *short, option])
-    (line,) = read_log(tmp_path / "run" / "metrics_latent.csv")
+
+    def run(stage, option):
+        app = console.new_app()
+        app.command()(train)
+        where = [str(shard_folder), "-o", str(tmp_path / "run"), "--init", str(tmp_path / "init"), "--device", "cpu"]
+        short = ["--steps", "1", "--batch-size", "1", "--workers", "0", "--held-out", "0", "--no-perceptual", "-q"]
+        with pytest.raises(SystemExit, match="0"):
+            console.run(app, [stage, *where, *short, option])
+        (line,) = read_log(tmp_path / "run" / f"metrics_{stage}.csv")
+        return line
+
+    return run
+
+
+@pytest.mark.parametrize("option", ["--latent-discriminator", "--no-latent-discriminator"])
+def test_w_plus_is_held_near_the_prior_unless_asked_not_to(one_step, option):
+    line = one_step("latent", option)
     assert float(line["l1"]) > 0
     assert bool(line["critic"]) == bool(line["latent_adversarial"]) == (option == "--latent-discriminator")
+
+
+def test_the_prior_stays_if_asked_to(one_step, tmp_path):
+    line = one_step("joint", "--keep-prior")
+    assert float(line["l1"]) > 0 and not any(line[name] for name in ("coarse", "coarse_frame", "colour", "deviation"))
+    before, after = (load_networks(tmp_path / folder).trainable.state_dict() for folder in ("init", "run/pipeline"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {".".join(name.split(".")[:2]) for name in moved} == {
+        "texture_encoder.unet", "triplane_encoder.unet", "generator.compositor"
+    }  # fmt: skip
 
 
 def test_annealing_needs_an_end(tmp_path, monkeypatch, capfd):

@@ -47,6 +47,8 @@ class Stage(nn.Module):
         recognizer: `SFace`, or None where no term needs it.
     """
 
+    coarse_only = False  # whether what learns is seen in the picture of w+ alone
+
     def __init__(
         self,
         networks: Networks,

@@ -1,6 +1,7 @@
 """What each stage trains, on what, and with which losses: a table."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..episodes import MIX
 from ..looks import FRAMES_OF_A_LOOK
@@ -21,6 +22,8 @@ class StageSettings:
         mix: See `EpisodeSizes`.
         synthetic_subjects: Share of the episodes whose person is a sample of the prior.
         adversarial_from: Step from which the adversarial terms count.
+        discriminator: Of pictures: the paper's "dual", or "features" on top of LPIPS' network, where there is no time
+            for one that begins with pixels.
     """
 
     parts: tuple[str, ...]
@@ -32,6 +35,7 @@ class StageSettings:
     mix: tuple[float, ...] = MIX
     synthetic_subjects: float = 0.0
     adversarial_from: int = 0
+    discriminator: Literal["dual", "features"] = "dual"
 
 
 # Eq. 3, for E_tex and E_tri in both settings.
@@ -39,6 +43,8 @@ _ENCODER_WEIGHTS = LossWeights(l1=1.0, lpips=1.0, planes=0.001, textures=0.001, 
 _ENCODERS = ("latent_encoder", "texture_encoder", "triplane_encoder.unet")
 _DECODERS = tuple(f"{encoder}.unet.{part}" for encoder in ("texture_encoder", "triplane_encoder")
                   for part in ("decoder", "gru", "heads"))  # fmt: skip
+
+ON_TOP_OF_THE_PRIOR = (*_ENCODERS[1:], "generator.compositor")  # what `joint` teaches where the prior stays
 
 STAGES: dict[str, StageSettings] = {
     # 6.1: the animatable GAN. Without equalised learning rates EG3D's 2.5e-3 would diverge.
@@ -50,6 +56,20 @@ STAGES: dict[str, StageSettings] = {
         1e-4,
         1e-4,
         mix=(0.25, 0.5, 0.25),
+    ),
+    # Not in the paper: its prior, where there is no compute for a GAN alone, from people that are inverted. The
+    # compositor stays, as it serves photos first.
+    "distill": StageSettings(
+        (
+            "latent_encoder",
+            *(f"generator.{part}_backbone" for part in ("texture", "static", "face")),
+            "generator.renderer",
+        ),
+        LossWeights(l1=1.0, lpips=0.5, face=0.25, matte=0.2, adversarial=0.2, deviation=2e-4),
+        5e-4,
+        5e-4,
+        mix=(0.25, 0.5, 0.25),
+        discriminator="features",
     ),
     # 6.2.2 with Eq. 3
     "oneshot": StageSettings(_ENCODERS[1:], _ENCODER_WEIGHTS, synthetic_subjects=0.5, adversarial_from=100_000),
