@@ -170,7 +170,7 @@ def moved(closer: Closer, flow: Tensor) -> Closer:
     places = torch.stack([right, -up], -1) + 2 * resize(flow, size).permute(0, 2, 3, 1)
     shown = torch.cat(closer[:4], 1)
     beside = F.grid_sample(shown, places.to(shown.dtype), padding_mode="border", align_corners=False)
-    return Closer(*beside.split([3, 1, 1, 1], 1), closer.mask)
+    return Closer(*beside.split([3, 1, 1, 1], 1), mask=closer.mask)
 
 
 def near(angle: Tensor, width: float) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from ..camera import EG3D_FIELD_OF_VIEW
+from .compositor import CompositionSettings
 from .generator import AvatarGenerator
 from .latent_encoder import LatentEncoder
 from .texture_encoder import TextureEncoder
@@ -13,7 +14,7 @@ _EG3D_CHANNELS = {"4": 512, "8": 512, "16": 512, "32": 512, "64": 512, "128": 25
 
 PRESETS: dict[str, dict[str, dict]] = {
     "compact": {
-        "generator": {"layerwise_mapping": True},  # else the defaults of the class
+        "generator": {"layerwise_mapping": True, "composition": CompositionSettings(flow=4.0)._asdict()},
         "latent_encoder": {"face_channels": (32, 64, 96, 128), "refinements": 1},
         "texture_encoder": {},
         "triplane_encoder": {},

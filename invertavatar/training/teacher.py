@@ -24,7 +24,7 @@ MODULE = "invertavatar_teacher"  # what the file is called as a module
 TRUNCATION = (0.7, 1.0)  # of styles: the lower the more usual, the higher the more various
 # From what to what each edit goes: as far as people remain who they are. Degrees, and the generator's own units.
 NEAR_YAW, YAW, PITCH, SMILE, JAW, GAZE = (-4.0, 14.0), (6.0, 28.0), (-8.0, 8.0), (-0.5, 0.4), (-0.2, 0.2), (-0.5, 0.5)
-EDITS = ("yaw", "pitch", "smile", "jaw", "gaze")
+EDITS: tuple[str, ...] = ("yaw", "pitch", "smile", "jaw", "gaze")
 
 
 class Teacher(Protocol):

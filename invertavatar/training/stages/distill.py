@@ -26,6 +26,8 @@ class DistillStage(LatentStage):
         """The discriminator on what LPIPS' network sees in frames, each over the background and where the target has
         pixels; the network's last layer is left to be measured with.
         """
+        if not self.settings.weights.adversarial:
+            return {}, None
         target, times = goal.over_background(), len(goal.picture) // len(ws)
         imagined = self._reconstruction.coarse(repeat(people_between(ws), times), head, target.shape[-1])
         pictures = (goal.over_background(frame.colour, frame.opacity) for frame in (drawn, imagined))
