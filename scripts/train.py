@@ -76,7 +76,7 @@ class LearningOptions:
         typer.Option(help="latent: hold w+ near the prior's w by D_W; not where the prior is fitted to w+ itself."),
     ] = True
     keep_prior: Annotated[
-        bool, typer.Option("--keep-prior", help="joint: leave w+, and what the generator draws of it, as they are.")
+        bool, typer.Option("--keep-prior", help="joint: leave E_latent, and of the generator all but the compositor.")
     ] = False
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the people kept for validation.")] = 0.05
     looks: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..avatar import Avatar
@@ -79,10 +80,10 @@ def samples(pipe: "InvertAvatarPipeline", shards: Shards, judge: Judge, count: i
     shown = [within(person_over_grey(shards, int(face)), cut) for face, cut in zip(photos, cuts, strict=True)]
     cut_fronts = [within(front, cut) for front, cut in zip(fronts, cycle(cuts), strict=False)]
     real = [identity for x in shown if (identity := judge.look(x).identity) is not None]
-    unit, real_unit = (unit_length(np.stack(found)) for found in (identities, real))
+    unit, real_unit = (F.normalize(torch.from_numpy(np.stack(found)).double()) for found in (identities, real))
     scores = {
         "frechet": frechet(pooled_features(judge.lpips, cut_fronts), pooled_features(judge.lpips, shown)),
-        "identities": frechet(*(torch.from_numpy(x).double() for x in (unit, real_unit))),
+        "identities": frechet(unit, real_unit),
         "nearest": nearest(unit),
     }
     outcome.scores[""] = scores | average(rows, ("turned", "akd"))
@@ -143,13 +144,6 @@ def frechet(one: Tensor, other: Tensor) -> float:
     return float((mean - other_mean).square().sum() + spread)
 
 
-def unit_length(identities: np.ndarray) -> np.ndarray:
-    """[N, C] -> each row of length 1."""
-    return identities / np.linalg.norm(identities, axis=1, keepdims=True)
-
-
-def nearest(identities: np.ndarray) -> float:
+def nearest(identities: Tensor) -> float:
     """The mean similarity of each of N identities [N, C] of length 1 to the one most like it."""
-    alike = identities @ identities.T
-    np.fill_diagonal(alike, -1)
-    return float(alike.max(1).mean())
+    return float((identities @ identities.T).fill_diagonal_(-1).amax(1).mean())
